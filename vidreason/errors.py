@@ -1,0 +1,34 @@
+"""The errors a user of this library can meet. Each message says what is wrong and where."""
+
+
+class VidreasonError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class VideoError(VidreasonError):
+    """A video file cannot be used. `path` is the file, `reason` one of `REASONS`."""
+
+    REASONS = ("missing", "empty_file", "not_a_video", "no_video_stream", "no_frames", "decode_failed", "too_large")
+
+    def __init__(self, path, reason: str, detail: str = ""):
+        if reason not in self.REASONS:
+            raise ValueError(f"reason must be one of {self.REASONS}, got {reason!r}")
+        self.path = str(path)
+        self.reason = reason
+        self.detail = detail
+        super().__init__(path, reason, detail)  # all arguments, so that the error pickles across worker processes
+
+    def __str__(self):
+        return f"{self.path}: {self.reason.replace('_', ' ')}" + (f" ({self.detail})" if self.detail else "")
+
+
+class ManifestError(VidreasonError):
+    """A manifest, or the tree of videos that it is built from, is not usable."""
+
+
+class GuidanceError(VidreasonError):
+    """A guidance table, or a row of one, breaks the contract of `vidreason.guidance.schema`."""
+
+
+class ConfigError(VidreasonError):
+    """A recipe, flag or model configuration asks for something that cannot be done."""
