@@ -32,3 +32,7 @@ class GuidanceError(VidreasonError):
 
 class ConfigError(VidreasonError):
     """A recipe, flag or model configuration asks for something that cannot be done."""
+
+
+class TrainingError(VidreasonError):
+    """Training cannot go on, for instance because the loss is no longer finite."""

@@ -1,4 +1,4 @@
-"""A folder that `datasets.load_dataset(folder)` opens: Parquet files, one per split, and a dataset card that names them.
+"""A folder that `datasets.load_dataset(folder)` opens: one Parquet file per split, and a dataset card that names them.
 
 datasets 4 and later run no loading scripts, so this is the form in which manifests, ground truth and guidance are kept
 and published. Rows are written in bounded batches; column types travel in the Parquet schema.

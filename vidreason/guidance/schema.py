@@ -17,7 +17,7 @@ from ..errors import GuidanceError
 SCHEMA_VERSION = "1.0"
 
 STATUSES = ("ok", "empty", "refused", "truncated", "invalid", "failed")
-"""`ok`: the weights say where to look. `empty`: the producer answered that no cell is relevant. The others: no answer."""
+"""`ok`: the weights say where. `empty`: the producer found no relevant cell. The others: there is no answer."""
 
 FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
 

@@ -1,0 +1,27 @@
+"""Fixtures that tests of several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# before transformers or datasets are imported: nothing here may look for the network
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder that holds `pyproject.toml`."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real video and reference values, which are not part of the repository."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real data: ../shared/data does not exist beside the repository")
+    return folder

@@ -1,0 +1,180 @@
+"""The contract of a row, the store, and the join to frames."""
+
+import datasets
+import numpy as np
+import pytest
+
+from vidreason.errors import GuidanceError
+from vidreason.guidance import (
+    FEATURES,
+    MISSING,
+    GuidanceIndex,
+    check_row,
+    guidance_row,
+    load_guidance,
+    write_guidance,
+)
+
+
+def frame_key(video_id="clips/a", frame_index=0, timestamp_s=0.0, split="train"):
+    return {
+        "video_id": video_id,
+        "source": "tests@1",
+        "split": split,
+        "frame_index": frame_index,
+        "timestamp_s": timestamp_s,
+        "frame_height": 120,
+        "frame_width": 160,
+    }
+
+
+def row(weights=(0, 2, 2, 0), grid=(2, 2), **key):
+    return guidance_row(frame_key(**key), list(weights), grid, producer="tests")
+
+
+def test_weights_are_normalised_and_status_follows_them():
+    assert row()["weights"] == [0, 0.5, 0.5, 0]
+    assert row()["status"] == "ok"
+    assert row(weights=(0, 0, 0, 0))["status"] == "empty"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": [0.5, 0.5, 0.5, 0.5]}, "sum to 2.0000, expected 1"),
+        ({"weights": [1.5, -0.5, 0, 0]}, "non-negative"),
+        ({"weights": [float("nan"), 1, 0, 0]}, "finite"),
+        ({"weights": [1, 0, 0]}, "3 weights for a grid of 2 x 2"),
+        ({"status": "fine"}, "status is 'fine'"),
+        ({"status": "refused"}, "expected 0 for status 'refused'"),
+        ({"rectangle": [0, 0, 1, 2]}, "rectangle"),
+        ({"rectangle": [0, 0, 1]}, "rectangle"),
+        ({"grid_rows": 0}, "grid is 0 x 2"),
+        ({"timestamp_s": float("inf")}, "timestamp_s"),
+    ],
+)
+def test_a_row_that_breaks_the_contract_is_named(change, message):
+    with pytest.raises(GuidanceError, match=message) as caught:
+        check_row({**row(frame_index=7), **change})
+    assert "clips/a frame 7" in str(caught.value)
+
+
+def test_a_missing_field_is_named():
+    incomplete = row()
+    del incomplete["prompt_id"]
+    with pytest.raises(GuidanceError, match=r"missing fields \['prompt_id'\]"):
+        check_row(incomplete)
+
+
+def test_unknown_provenance_is_refused():
+    with pytest.raises(GuidanceError, match="temperature"):
+        guidance_row(frame_key(), [1], (1, 1), "tests", temperature=0.2)
+
+
+def test_a_folder_loads_in_one_line_and_keeps_its_rows(tmp_path):
+    objects = [{"name": "hand", "center": [0.1, 0.2], "box": [], "relevant": True}]
+    rows = [row(frame_index=i, timestamp_s=i / 10) for i in range(3)]
+    rows.append(guidance_row(frame_key(frame_index=3, timestamp_s=0.3), [0] * 4, (2, 2), "tests", objects=objects))
+    write_guidance(tmp_path / "table", {"train": rows}, license="cc0-1.0")
+    loaded = datasets.load_dataset(str(tmp_path / "table"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert loaded.features == FEATURES
+    assert loaded["status"][:] == ["ok", "ok", "ok", "empty"]
+    assert loaded[3]["objects"][0]["name"] == "hand"
+    assert load_guidance(tmp_path / "table")["train"].to_list() == loaded.to_list()
+    card = (tmp_path / "table" / "README.md").read_text()
+    assert "| train | 4 | 1 | 3 | 1 | 0 | 0 | 0 | 0 |" in card
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([row(), row()], "clips/a frame 0: given twice"),
+        ([row(split="test")], "its split is 'test' but it was given for 'train'"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_not_written(tmp_path, rows, message):
+    with pytest.raises(GuidanceError, match=message):
+        write_guidance(tmp_path / "table", {"train": rows})
+    assert not list(tmp_path.glob("table/data/*.parquet"))
+
+
+def test_a_table_without_rows_is_refused(tmp_path):
+    with pytest.raises(GuidanceError, match="no guidance rows"):
+        write_guidance(tmp_path / "table", {"train": []})
+
+
+def test_a_broken_table_is_named_when_it_is_loaded(tmp_path):
+    broken = datasets.Dataset.from_list([row(), {**row(frame_index=1), "weights": [1.0, 1.0, 0.0, 0.0]}], FEATURES)
+    folder = tmp_path / "table" / "data"
+    folder.mkdir(parents=True)
+    broken.to_parquet(folder / "train-00000-of-00001.parquet")
+    with pytest.raises(GuidanceError, match=r"split 'train': clips/a frame 1: weights sum to 2.0000"):
+        load_guidance(tmp_path / "table")
+
+
+def test_a_table_without_the_columns_is_named(tmp_path):
+    folder = tmp_path / "table" / "data"
+    folder.mkdir(parents=True)
+    datasets.Dataset.from_dict({"x": [1]}).to_parquet(folder / "train-00000-of-00001.parquet")
+    with pytest.raises(GuidanceError, match="is this a guidance table"):
+        load_guidance(tmp_path / "table")
+
+
+def test_a_name_that_is_neither_folder_nor_on_the_hub(tmp_path):
+    with pytest.raises(GuidanceError, match="neither a folder"):
+        load_guidance("nobody/there-is-no-such-table")
+
+
+def index_of(*rows, tolerance_s=0.05):
+    return GuidanceIndex(datasets.Dataset.from_list(list(rows), FEATURES), tolerance_s)
+
+
+def test_frames_are_matched_by_time_and_not_by_position():
+    # given out of order, and with an index that does not tell the time
+    index = index_of(
+        row(weights=(1, 0, 0, 0), frame_index=5, timestamp_s=0.5),
+        row(weights=(0, 0, 0, 1), frame_index=9, timestamp_s=0.1),
+    )
+    found = index.lookup("clips/a", [0.12, 0.48, 0.3])
+    assert found.statuses == ["ok", "ok", MISSING]
+    assert found.maps[0].weights.tolist() == [0, 0, 0, 1]
+    assert found.maps[1].weights.tolist() == [1, 0, 0, 0]
+    assert found.maps[2] is None
+
+
+def test_the_tolerance_is_kept():
+    index = index_of(row(timestamp_s=1.0), tolerance_s=0.1)
+    assert index.lookup("clips/a", [1.1]).statuses == ["ok"]
+    assert index.lookup("clips/a", [1.11]).statuses == [MISSING]
+
+
+def test_statuses_come_through():
+    index = index_of(row(timestamp_s=0.0), row(weights=(0,) * 4, frame_index=1, timestamp_s=1.0))
+    assert index.lookup("clips/a", [0.0, 1.0]).statuses == ["ok", "empty"]
+
+
+def test_rows_with_different_grids_and_rectangles_live_in_one_table():
+    half = guidance_row(frame_key(frame_index=1, timestamp_s=1.0), [1, 0], (1, 2), "tests", rectangle=(0, 0, 0.5, 1))
+    found = index_of(row(), half).lookup("clips/a", [0.0, 1.0])
+    assert found.maps[0].grid == (2, 2)
+    assert found.maps[1].grid == (1, 2)
+    assert found.maps[1].rectangle == (0, 0, 0.5, 1)
+    np.testing.assert_allclose(found.maps[1].resample((1, 4)).weights, [1, 0, 0, 0])
+
+
+def test_coverage_counts_both_sides():
+    index = index_of(row(video_id="a"), row(video_id="stranger"))
+    coverage = index.coverage(["a", "b"])
+    assert (coverage.videos, coverage.videos_with_guidance) == (2, 1)
+    assert coverage.unknown_videos == ["stranger"]
+    assert "1 guided videos are not in the manifest, such as stranger" in coverage.describe()
+
+
+def test_two_rows_for_one_instant_are_refused():
+    with pytest.raises(GuidanceError, match=r"two rows for the frame at 0\.000 s"):
+        index_of(row(), row(frame_index=1))
+
+
+def test_a_negative_tolerance_is_refused():
+    with pytest.raises(GuidanceError, match="tolerance_s is -1"):
+        index_of(row(), tolerance_s=-1)

@@ -1,0 +1,130 @@
+"""Joining guidance to the frames a model sees: by video and by time, never by position in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import datasets
+import numpy as np
+
+from ..errors import GuidanceError
+from .geometry import GridMap, Rectangle
+
+MISSING = "missing"
+"""Status of a sampled frame that no row of the table lies near enough to. It is never written to a table."""
+
+DEFAULT_TOLERANCE_S = 0.05
+
+
+@dataclass(frozen=True)
+class FrameGuidance:
+    """Guidance for the sampled frames of one clip.
+
+    Args:
+        maps: one `GridMap` per frame, or None where the table has no row for it.
+        statuses: the rows' statuses, or `MISSING`.
+    """
+
+    maps: list[GridMap | None]
+    statuses: list[str]
+
+
+@dataclass
+class Coverage:
+    """What a join found, for reports: nothing is dropped without being counted here."""
+
+    videos: int = 0
+    videos_with_guidance: int = 0
+    unknown_videos: list[str] = field(default_factory=list)  # in the table but not among the videos
+
+    def describe(self) -> str:
+        text = f"guidance for {self.videos_with_guidance} of {self.videos} videos"
+        if self.unknown_videos:
+            examples = ", ".join(self.unknown_videos[:3])
+            text += f"; {len(self.unknown_videos)} guided videos are not in the manifest, such as {examples}"
+        return text
+
+
+@dataclass
+class _VideoRows:
+    times_s: np.ndarray  # ascending
+    rows: np.ndarray  # of the table, in the order of `times_s`
+
+
+class GuidanceIndex:
+    """Finds the guidance of frames by video and presentation time.
+
+    Args:
+        rows: a table of `vidreason.guidance.schema.FEATURES`.
+        tolerance_s: how far, in seconds, a row may lie from a sampled frame and still speak for it.
+
+    Raises:
+        GuidanceError: the tolerance is negative, or two rows speak for the same instant of a video.
+    """
+
+    def __init__(self, rows: datasets.Dataset, tolerance_s: float = DEFAULT_TOLERANCE_S):
+        if not tolerance_s >= 0:
+            raise GuidanceError(f"tolerance_s is {tolerance_s}, expected a number of seconds >= 0")
+        self.tolerance_s = tolerance_s
+        columns = rows.with_format("numpy").select_columns(["timestamp_s", "grid_rows", "grid_cols"])[:]
+        self._times_s = np.asarray(columns["timestamp_s"], dtype=np.float64)
+        self._grids = list(zip(columns["grid_rows"].tolist(), columns["grid_cols"].tolist(), strict=True))
+        arrow = rows.with_format("arrow").select_columns(["weights", "rectangle", "status", "video_id"])[:]
+        self._statuses = arrow["status"].to_pylist()
+        weights = arrow["weights"].combine_chunks()
+        self._weights = np.asarray(weights.flatten(), dtype=np.float32)
+        self._weight_starts = np.concatenate([[0], np.cumsum(np.asarray(weights.value_lengths()))])
+        self._rectangles = np.asarray(arrow["rectangle"].combine_chunks().flatten(), dtype=np.float64).reshape(-1, 4)
+        self._videos = self._group(arrow["video_id"].to_pylist())
+
+    def _group(self, video_ids: list[str]) -> dict[str, _VideoRows]:
+        groups: dict[str, list[int]] = {}
+        for row, video_id in enumerate(video_ids):
+            groups.setdefault(video_id, []).append(row)
+        videos = {}
+        for video_id, rows in groups.items():
+            order = np.asarray(rows)[np.argsort(self._times_s[rows], kind="stable")]
+            times_s = self._times_s[order]
+            if (np.diff(times_s) == 0).any():
+                twice = times_s[:-1][np.diff(times_s) == 0][0]
+                raise GuidanceError(f"{video_id}: two rows for the frame at {twice:.3f} s; merge them first")
+            videos[video_id] = _VideoRows(times_s, order)
+        return videos
+
+    @property
+    def video_ids(self) -> set[str]:
+        """The videos that have any row."""
+        return set(self._videos)
+
+    def coverage(self, video_ids: Iterable[str]) -> Coverage:
+        """How the table meets a set of videos."""
+        wanted = set(video_ids)
+        return Coverage(len(wanted), len(wanted & self.video_ids), sorted(self.video_ids - wanted))
+
+    def lookup(self, video_id: str, timestamps_s: Sequence[float]) -> FrameGuidance:
+        """The nearest row in time for each frame, where one lies within the tolerance.
+
+        Args:
+            video_id: of the clip.
+            timestamps_s: presentation time of each sampled frame, in seconds from the start of the video.
+        """
+        video = self._videos.get(video_id)
+        if video is None:
+            return FrameGuidance([None] * len(timestamps_s), [MISSING] * len(timestamps_s))
+        found = [self._nearest(video, time_s) for time_s in timestamps_s]
+        maps = [None if row is None else self._grid_map(row) for row in found]
+        return FrameGuidance(maps, [MISSING if row is None else self._statuses[row] for row in found])
+
+    def _nearest(self, video: _VideoRows, time_s: float) -> int | None:
+        right = int(np.searchsorted(video.times_s, time_s))
+        candidates = [index for index in (right - 1, right) if 0 <= index < len(video.times_s)]
+        best = min(candidates, key=lambda index: abs(video.times_s[index] - time_s))
+        # the slack forgives the rounding of times that were stored and computed in different ways
+        within = abs(video.times_s[best] - time_s) <= self.tolerance_s + 1e-6
+        return int(video.rows[best]) if within else None
+
+    def _grid_map(self, row: int) -> GridMap:
+        rectangle: Rectangle = tuple(self._rectangles[row].tolist())
+        weights = self._weights[self._weight_starts[row] : self._weight_starts[row + 1]]
+        return GridMap(weights, self._grids[row], rectangle)

@@ -1,0 +1,131 @@
+"""What a training run is told besides `RSConfig`: model and data. Read from a YAML recipe, flags, or both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from ..errors import ConfigError
+from .config import RSConfig
+from .data import SAMPLING_POLICIES
+from .transforms import RESAMPLING_RULES
+
+
+@dataclass
+class ModelArguments:
+    """Which model is trained."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to start from: a folder or a Hub id. Without it, random weights."}
+    )
+    model_config: dict | str | None = field(
+        default=None, metadata={"help": "TSViTConfig fields to set, as a mapping (JSON on the command line)."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """Which videos and which guidance it is trained on."""
+
+    manifest: str = field(default="", metadata={"help": "Folder of the manifest of videos."})
+    video_root: str | None = field(
+        default=None, metadata={"help": "Where the videos lie, if not where the manifest says."}
+    )
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    validation_split: str | None = field(
+        default=None, metadata={"help": "Split to evaluate on while training (see eval_strategy)."}
+    )
+    test_splits: list[str] = field(default_factory=list, metadata={"help": "Splits to evaluate after training."})
+    guidance: str | None = field(default=None, metadata={"help": "Guidance table for training: a folder or Hub id."})
+    evaluation_guidance: str | None = field(
+        default=None,
+        metadata={"help": "Guidance table that attention is compared with in evaluation. Default: that of training."},
+    )
+    guidance_tolerance_s: float = field(
+        default=0.05, metadata={"help": "Seconds that guidance may lie from a sampled frame and still speak for it."}
+    )
+    guidance_resampling: str = field(
+        default="area",
+        metadata={"help": "From the guidance's grid to the model's tokens.", "choices": list(RESAMPLING_RULES)},
+    )
+    sampling: str = field(
+        default="jittered",
+        metadata={"help": "Sampling of training frames; evaluation is uniform.", "choices": list(SAMPLING_POLICIES)},
+    )
+    decode_max_side_px: int | None = field(
+        default=None, metadata={"help": "Longer side that frames are scaled down to while they are decoded."}
+    )
+    cache_videos: bool = field(default=False, metadata={"help": "Keep decoded videos in memory (small data sets)."})
+    crop_scale_min: float = field(default=0.7, metadata={"help": "Smallest share of the frame that a crop keeps."})
+    crop_ratio_max: float = field(default=1.15, metadata={"help": "Largest stretch of a crop's aspect ratio."})
+    mirror_probability: float = field(default=0.0, metadata={"help": "Of a horizontal flip of a training clip."})
+    mirrored_labels: dict | str | None = field(
+        default=None,
+        metadata={"help": 'Label -> label under a horizontal flip, such as {"slide_left": "slide_right", ...}.'},
+    )
+    brightness: float = field(default=0.2, metadata={"help": "Strength of the colour jitter of training clips."})
+
+    def __post_init__(self):
+        if not self.manifest:
+            raise ConfigError("manifest is not set: name the folder of a manifest of videos")
+        self.mirrored_labels = read_mapping(self.mirrored_labels, "mirrored_labels")
+
+
+def read_mapping(value: dict | str | None, name: str) -> dict[str, Any]:
+    """A mapping that may have come as JSON from the command line.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{name} is not valid JSON ({error}): {value!r}") from None
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{name} is {value!r}, expected a mapping")
+    return dict(value or {})
+
+
+def parse_arguments(arguments: list[str]) -> tuple[ModelArguments, DataArguments, RSConfig]:
+    """Read a recipe and flags; flags win over the recipe.
+
+    Args:
+        arguments: of the command line, the first perhaps the path of a YAML recipe.
+
+    Raises:
+        ConfigError: the recipe cannot be read, or names a setting that does not exist.
+    """
+    classes = (ModelArguments, DataArguments, RSConfig)
+    parser = HfArgumentParser(classes)
+    if arguments and arguments[0].endswith((".yaml", ".yml")):
+        recipe = read_recipe(arguments[0])
+        known = {field.name for cls in classes for field in fields(cls)}
+        unknown = sorted(set(recipe) - known)
+        if unknown:
+            raise ConfigError(f"{arguments[0]}: unknown settings {unknown}")
+        parser.set_defaults(**recipe)
+        arguments = arguments[1:]
+    return parser.parse_args_into_dataclasses(arguments)
+
+
+def read_recipe(path: str) -> dict[str, Any]:
+    """The settings of a YAML recipe.
+
+    Raises:
+        ConfigError: it is not there, or is no mapping.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"recipe {path} does not exist")
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {path} is not valid YAML: {error}") from None
+    if not isinstance(recipe, dict):
+        raise ConfigError(f"recipe {path} holds {type(recipe).__name__}, expected settings as `name: value`")
+    return recipe

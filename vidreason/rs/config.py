@@ -1,0 +1,87 @@
+"""Arguments of a run with reasoning supervision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from ..errors import ConfigError
+
+
+@dataclass
+class RSConfig(TrainingArguments):
+    """`transformers.TrainingArguments`, and what reasoning supervision adds to them.
+
+    total loss = cross-entropy + spatial_weight * spatial alignment + temporal_weight * temporal consistency
+    ("Reasoning Supervision for Vision Transformers in Human Activity Recognition", section 2.3; the paper does not
+    state its weights, temperature or layer). With both weights 0 this is plain training.
+
+    Defaults that differ from `TrainingArguments`: `remove_unused_columns` is False, because guidance is no argument
+    of a model; `logging_nan_inf_filter` is False, because a loss that is not finite ends the run with a named error.
+    """
+
+    spatial_weight: float = field(
+        default=1.0, metadata={"help": "Weight (lambda_s) of the spatial alignment loss. 0 switches it off."}
+    )
+    temporal_weight: float = field(
+        default=0.1, metadata={"help": "Weight (lambda_t) of the temporal consistency loss. 0 switches it off."}
+    )
+    supervised_layers: str | None = field(
+        default=None,
+        metadata={
+            "help": "Spatial layers whose attention is supervised: 'all', or indices such as '-1' or '0,2'. "
+            "By default what the model's configuration says (the last)."
+        },
+    )
+    temperature: float = field(
+        default=1.0, metadata={"help": "Temperature (tau) of the three temporal views' distributions."}
+    )
+    weight_warmup_ratio: float = field(
+        default=0.0, metadata={"help": "Share of the steps over which both weights grow from 0 to their value."}
+    )
+    attention_epsilon: float = field(
+        default=1e-8, metadata={"help": "The constant that keeps the attention's normalisation and logarithm defined."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Leave this False: guidance is no argument of a model and would be removed."}
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave this False: a loss that is not finite ends the run with an error."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("spatial_weight", "temporal_weight"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} is {value}, expected a finite number >= 0")
+        for name in ("temperature", "attention_epsilon"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value}, expected a finite number > 0")
+        self.supervised_layer_indices  # noqa: B018  a malformed value is named now, not after the data are loaded
+        if not 0 <= self.weight_warmup_ratio <= 1:
+            raise ConfigError(f"weight_warmup_ratio is {self.weight_warmup_ratio}, expected a share in [0, 1]")
+        if self.remove_unused_columns:
+            raise ConfigError(
+                "remove_unused_columns must be False, or the guidance is removed before the loss sees it"
+            )
+
+    @property
+    def supervised_layer_indices(self) -> tuple[int, ...] | str | None:
+        """`supervised_layers` as a model configuration takes it."""
+        if self.supervised_layers is None or str(self.supervised_layers) == "all":
+            return self.supervised_layers
+        try:
+            return tuple(int(index) for index in str(self.supervised_layers).split(","))
+        except ValueError:
+            raise ConfigError(
+                f"supervised_layers is {self.supervised_layers!r}, expected 'all' or indices such as '-1' or '0,2'"
+            ) from None
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether any of the two losses is on."""
+        return self.spatial_weight > 0 or self.temporal_weight > 0

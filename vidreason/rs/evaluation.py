@@ -1,0 +1,145 @@
+"""What is reported of a model: accuracy, the parts of the loss, and whether it looks where guidance says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import evaluate
+import numpy as np
+import torch
+from transformers import EvalPrediction
+
+from ..metrics import metric_path
+from .config import RSConfig
+from .data import IGNORED_LABEL
+from .losses import frame_divergence, normalize_attention, segment_divergence
+
+IGNORED = -100
+"""Marks padded frames and frames without guidance; also what the Trainer pads with."""
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What evaluation keeps of a batch. Small on purpose: the Trainer gathers it for the whole split.
+
+    Args:
+        logits: (batch, labels), float32.
+        temporal: (batch,), float32: divergence of the three temporal views.
+        spatial: (batch, frames), float32: KL(guidance || attention), IGNORED without guidance.
+        mass: (batch, frames), float32: share of the attention inside the guided region, IGNORED without guidance.
+        pointed: (batch, frames), int64: the token attended to most, IGNORED for padded frames.
+        region: (batch, frames, tokens), int8: 1 for tokens of the guided region, 0 for others, IGNORED for padding.
+    """
+
+    logits: torch.Tensor
+    temporal: torch.Tensor
+    spatial: torch.Tensor
+    mass: torch.Tensor
+    pointed: torch.Tensor
+    region: torch.Tensor
+
+    def as_tuple(self) -> tuple[torch.Tensor, ...]:
+        return (self.logits, self.temporal, self.spatial, self.mass, self.pointed, self.region)
+
+
+def guided_region(guidance: torch.Tensor) -> torch.Tensor:
+    """The tokens that guidance marks: those with more than half of what evenly spread guidance would give each.
+
+    For guidance on the model's own grid these are exactly the marked cells; after resampling to another grid, slivers
+    of a marked cell do not count.
+
+    Args:
+        guidance: (..., tokens), summing to 1 or all zero.
+
+    Returns:
+        Booleans of shape (..., tokens).
+    """
+    return guidance > 0.5 / guidance.shape[-1]
+
+
+def clip_outcome(
+    logits: torch.Tensor,
+    segment_logits: torch.Tensor,
+    frame_attention: torch.Tensor,
+    guidance: torch.Tensor,
+    guidance_mask: torch.Tensor,
+    frame_mask: torch.Tensor,
+    args: RSConfig,
+) -> ClipOutcome:
+    """Reduce a batch's outputs to what the metrics need.
+
+    Args:
+        logits: (batch, labels).
+        segment_logits: (batch, 3, labels).
+        frame_attention: (batch, frames, tokens), of the supervised layer nearest to the output.
+        guidance: (batch, frames, tokens).
+        guidance_mask: (batch, frames), bool.
+        frame_mask: (batch, frames), bool.
+        args: temperature and epsilon.
+    """
+    region = guided_region(guidance) & guidance_mask.unsqueeze(-1)
+    attention = normalize_attention(frame_attention, args.attention_epsilon)
+    divergence = frame_divergence(frame_attention, guidance, args.attention_epsilon)
+    return ClipOutcome(
+        logits=logits.float(),
+        temporal=segment_divergence(segment_logits, args.temperature),
+        spatial=torch.where(guidance_mask, divergence, float(IGNORED)),
+        mass=torch.where(guidance_mask, (attention * region).sum(dim=-1), float(IGNORED)),
+        pointed=torch.where(frame_mask, attention.argmax(dim=-1), IGNORED),
+        region=torch.where(frame_mask.unsqueeze(-1), region.to(torch.int8), torch.tensor(IGNORED, dtype=torch.int8)),
+    )
+
+
+class ClipMetrics:
+    """`compute_metrics` of the Trainer.
+
+    Gives `top1`, `top5`, `loss_classification` (the clip loss), `loss_temporal`, `loss` (the weighted total),
+    `num_clips`, `skipped_videos`, and where any frame has guidance also `loss_spatial`, `attention_in_region`,
+    `pointing_accuracy` and `guided_frames`. Accuracies are shares in [0, 1].
+    """
+
+    def __init__(self, args: RSConfig):
+        self.args = args
+        self.topk_accuracy = evaluate.load(metric_path("topk_accuracy"), keep_in_memory=True)
+        self.pointing = evaluate.load(metric_path("pointing"), keep_in_memory=True)
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        outcome = ClipOutcome(*prediction.predictions)
+        labels = np.asarray(prediction.label_ids)
+        readable = labels != IGNORED_LABEL
+        metrics = {"num_clips": int(readable.sum()), "skipped_videos": int((~readable).sum())}
+        if readable.any():
+            metrics.update(self._classification(outcome, labels, readable))
+            metrics.update(self._attention(outcome, readable))
+            metrics["loss"] = (
+                metrics["loss_classification"]
+                + self.args.spatial_weight * metrics.get("loss_spatial", 0.0)
+                + self.args.temporal_weight * metrics["loss_temporal"]
+            )
+        return metrics
+
+    def _classification(self, outcome: ClipOutcome, labels: np.ndarray, readable: np.ndarray) -> dict[str, float]:
+        logits = np.asarray(outcome.logits, dtype=np.float64)[readable]
+        labels = labels[readable]
+        log_probabilities = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+        accuracy = self.topk_accuracy.compute(predictions=logits, references=labels, k=[1, 5])
+        return {
+            "top1": accuracy["top1"],
+            "top5": accuracy["top5"],
+            "loss_classification": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+            "loss_temporal": float(np.asarray(outcome.temporal)[readable].mean()),
+        }
+
+    def _attention(self, outcome: ClipOutcome, readable: np.ndarray) -> dict[str, float]:
+        guided = (np.asarray(outcome.mass) != IGNORED) & readable[:, None]
+        if not guided.any():
+            return {}
+        region = np.asarray(outcome.region)[guided]
+        cells = [np.flatnonzero(frame == 1) for frame in region]
+        pointing = self.pointing.compute(predictions=np.asarray(outcome.pointed)[guided], references=cells)
+        return {
+            "loss_spatial": float(np.asarray(outcome.spatial)[guided].mean()),
+            "attention_in_region": float(np.asarray(outcome.mass)[guided].mean()),
+            "pointing_accuracy": pointing["pointing_accuracy"],
+            "guided_frames": int(guided.sum()),
+        }

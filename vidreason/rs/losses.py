@@ -1,0 +1,155 @@
+"""The losses of reasoning supervision ("Reasoning Supervision for Vision Transformers in Human Activity Recognition",
+section 2.3).
+
+Each mean can be taken over a count that the caller gives, larger than what is in this batch. That is how a step that
+is spread over accumulated micro-batches or over processes has the loss of the same step in one piece: parts sum up.
+"""
+
+import torch
+import torch.nn.functional as F
+
+EPSILON = 1e-8
+"""The paper's small constant for stability, of unstated size."""
+
+
+def normalize_attention(attention: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
+    """p of section 2.3: CLS-to-patch attention, averaged over heads, as a distribution over the patches.
+
+    Args:
+        attention: (..., tokens), non-negative; the share of the CLS token itself is already cut off.
+        epsilon: keeps the division defined.
+
+    Returns:
+        Shape (..., tokens), float32.
+    """
+    attention = attention.float()
+    return attention / (attention.sum(dim=-1, keepdim=True) + epsilon)
+
+
+def spatial_alignment_loss(
+    attention: torch.Tensor,
+    guidance: torch.Tensor,
+    valid: torch.Tensor,
+    count: torch.Tensor | float | None = None,
+    epsilon: float = EPSILON,
+) -> torch.Tensor:
+    """KL(q || p) between guidance and attention, mean over the frames that have valid guidance (section 2.3.1).
+
+    Where several layers are supervised (the paper takes one), the mean over the layers is taken as well.
+
+    Args:
+        attention: (batch, frames, tokens) or (batch, layers, frames, tokens), not necessarily normalised.
+        guidance: (batch, frames, tokens), non-negative; normalised here.
+        valid: (batch, frames), bool: the frame has guidance. A frame whose guidance sums to zero is never valid.
+        count: divide by this many frames instead of those that are valid here.
+        epsilon: the paper's constant.
+
+    Returns:
+        A scalar, float32; zero, and still connected to the graph, where no frame is valid.
+    """
+    if attention.dim() == 4:
+        divergence = frame_divergence(attention, guidance.unsqueeze(1), epsilon).mean(dim=1)
+    else:
+        divergence = frame_divergence(attention, guidance, epsilon)
+    valid = valid & (guidance.sum(dim=-1) > 0)
+    # where, not a product: an undefined value in a frame without guidance must not reach the sum
+    total = torch.where(valid, divergence, 0.0).sum()
+    return total / _at_least_one(valid.sum() if count is None else count)
+
+
+def frame_divergence(attention: torch.Tensor, guidance: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
+    """KL(q || p) of every frame, the summand of the spatial alignment loss.
+
+    Args:
+        attention: (..., tokens), not necessarily normalised.
+        guidance: (..., tokens), broadcastable; normalised here. All zero gives 0, which is not to be counted.
+        epsilon: the paper's constant.
+
+    Returns:
+        Shape (...), float32.
+    """
+    mass = guidance.float().sum(dim=-1, keepdim=True)
+    q = guidance.float() / mass.clamp_min(torch.finfo(torch.float32).tiny)
+    p = normalize_attention(attention, epsilon)
+    return (torch.xlogy(q, q) - q * torch.log(p + epsilon)).sum(dim=-1)
+
+
+def temporal_consistency_loss(
+    segment_logits: torch.Tensor,
+    valid: torch.Tensor | None = None,
+    temperature: float = 1.0,
+    count: torch.Tensor | float | None = None,
+) -> torch.Tensor:
+    """Jensen-Shannon divergence of the three temporal views, mean over clips (section 2.3.2).
+
+    Args:
+        segment_logits: (batch, views, labels), the views being immediate, contextual and narrative.
+        valid: (batch,), bool: clips to count; all by default.
+        temperature: of the softmax, > 0.
+        count: divide by this many clips instead of those that are valid here.
+
+    Returns:
+        A scalar in [0, log(views)], float32.
+    """
+    divergence = segment_divergence(segment_logits, temperature)
+    if valid is None:
+        valid = torch.ones_like(divergence, dtype=torch.bool)
+    total = torch.where(valid, divergence, 0.0).sum()
+    return total / _at_least_one(valid.sum() if count is None else count)
+
+
+def segment_divergence(segment_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """The mean of the views' KL divergences to their average, for each clip.
+
+    Args:
+        segment_logits: (batch, views, labels).
+        temperature: of the softmax, > 0.
+
+    Returns:
+        Shape (batch,), float32.
+    """
+    log_views = torch.log_softmax(segment_logits.float() / temperature, dim=-1)
+    num_views = log_views.shape[1]
+    log_consensus = torch.logsumexp(log_views, dim=1, keepdim=True) - torch.log(torch.tensor(float(num_views)))
+    return (log_views.exp() * (log_views - log_consensus)).sum(dim=-1).mean(dim=1)
+
+
+def classification_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    count: torch.Tensor | float | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Cross-entropy, mean over the labelled clips.
+
+    Args:
+        logits: (batch, labels).
+        labels: (batch,), int64; -100 marks a clip that could not be read and does not count.
+        count: divide by this many clips instead of those that are labelled here.
+        label_smoothing: in [0, 1).
+
+    Returns:
+        A scalar, float32; zero, and still connected to the graph, where no clip is labelled.
+    """
+    total = F.cross_entropy(
+        logits.float(), labels, ignore_index=-100, reduction="sum", label_smoothing=label_smoothing
+    )
+    return total / _at_least_one((labels != -100).sum() if count is None else count)
+
+
+def linear_warmup(progress: float, warmup_ratio: float) -> float:
+    """The factor of the auxiliary weights at a point of the training.
+
+    The paper weighs the losses the same throughout (warmup_ratio 0); a warm-up lets attention form first.
+
+    Args:
+        progress: share of the training that is done, in [0, 1].
+        warmup_ratio: share of the training over which the factor grows from 0 to 1.
+    """
+    if warmup_ratio <= 0:
+        return 1.0
+    return min(1.0, progress / warmup_ratio)
+
+
+def _at_least_one(count: torch.Tensor | float) -> torch.Tensor | float:
+    return count.clamp_min(1) if isinstance(count, torch.Tensor) else max(1.0, count)
