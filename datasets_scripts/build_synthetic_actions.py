@@ -1,0 +1,54 @@
+"""Render the synthetic actions: labelled H.264 clips with a manifest, and the ground truth of every frame.
+
+python datasets_scripts/build_synthetic_actions.py --out outputs/synthetic --seed 0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vidreason.synthetic import DEFAULT_SPLIT_SIZES, SPLITS, TRUTH_FOLDER, WorldConfig, build_synthetic_actions
+
+
+@dataclass
+class BuildArguments:
+    """What to build. A split of size 0 is left out."""
+
+    out: str = field(metadata={"help": "Folder to write; a complete one with the same settings is left as it is."})
+    seed: int = field(default=0, metadata={"help": "Seed of the world."})
+    train: int = field(default=DEFAULT_SPLIT_SIZES["train"], metadata={"help": "Number of training clips."})
+    validation: int = field(
+        default=DEFAULT_SPLIT_SIZES["validation"], metadata={"help": "Number of clips for validation."}
+    )
+    test: int = field(default=DEFAULT_SPLIT_SIZES["test"], metadata={"help": "Number of test clips."})
+    test_shifted: int = field(
+        default=DEFAULT_SPLIT_SIZES["test_shifted"],
+        metadata={"help": "Number of test clips whose nuisances are independent of the label."},
+    )
+    width: int = field(default=WorldConfig.width, metadata={"help": "Width of the frames in pixels."})
+    height: int = field(default=WorldConfig.height, metadata={"help": "Height of the frames in pixels."})
+    num_frames: int = field(default=WorldConfig.num_frames, metadata={"help": "Frames per clip."})
+    fps: float = field(default=WorldConfig.fps, metadata={"help": "Frames per second."})
+    num_proc: int = field(default=2, metadata={"help": "Processes that render."})
+    overwrite: bool = field(default=False, metadata={"help": "Build anew what is there."})
+
+
+def main() -> None:
+    # imported here, since every rendering process imports this file too
+    from transformers import HfArgumentParser
+
+    (arguments,) = HfArgumentParser(BuildArguments).parse_args_into_dataclasses()
+    config = WorldConfig(
+        width=arguments.width, height=arguments.height, num_frames=arguments.num_frames, fps=arguments.fps
+    )
+    sizes = {split: getattr(arguments, split) for split in SPLITS if getattr(arguments, split) != 0}
+    manifest = build_synthetic_actions(
+        arguments.out, config, sizes, arguments.seed, arguments.num_proc, arguments.overwrite, progress=True
+    )
+    for split, rows in manifest.splits.items():
+        print(f"{split}: {len(rows)} clips")
+    print(f"videos and manifest in {arguments.out}, ground truth in {arguments.out}/{TRUTH_FOLDER}")
+
+
+if __name__ == "__main__":
+    main()

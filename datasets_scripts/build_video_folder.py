@@ -1,0 +1,143 @@
+"""Turn a tree of `<class>/<video>` files into a manifest folder with splits and a dataset card.
+
+    python datasets_scripts/build_video_folder.py --root UCF-101 --out manifests/ucf101 --source ucf101@1.0 \
+        --split_files train=trainlist01.txt test=testlist01.txt
+    python datasets_scripts/build_video_folder.py --root clips --out manifests/clips \
+        --group_pattern "_g(\\d+)_" --test_groups 01 02
+    python datasets_scripts/build_video_folder.py --root clips --out manifests/clips --fractions train=0.8 test=0.2
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from vidreason.errors import ManifestError, VidreasonError
+from vidreason.video.folder import (
+    VIDEO_SUFFIXES,
+    VideoTree,
+    build_video_folder,
+    scan_video_tree,
+    split_by_folders,
+    summary_table,
+)
+from vidreason.video.splits import (
+    SplitAssignment,
+    groups_from_pattern,
+    split_by_files,
+    split_by_fractions,
+    split_by_groups,
+)
+
+
+@dataclass
+class BuildVideoFolderArguments:
+    """Which videos, where to, and how they are split: give one of the four ways to split."""
+
+    root: str = field(metadata={"help": "Folder of <class>/<video>, or <split>/<class>/<video> with --split_dirs."})
+    out: str = field(metadata={"help": "Folder to write: Parquet tables, manifest.json, skipped.jsonl and the card."})
+    source: str = field(
+        default="", metadata={"help": "Data set and revision, such as ucf101@1.0. Default: root's name."}
+    )
+    description: str = field(default="", metadata={"help": "A paragraph for the dataset card."})
+    split_dirs: bool = field(default=False, metadata={"help": "Split 1: the first folder names the split."})
+    split_files: list[str] = field(
+        default_factory=list, metadata={"help": "Split 2: split=file pairs; a line is <class>/<video>[ anything]."}
+    )
+    fractions: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Split 3: split=fraction pairs; by class, or by whole groups with --group_pattern."},
+    )
+    test_groups: list[str] = field(
+        default_factory=list, metadata={"help": "Split 4: these groups are the test split, others train."}
+    )
+    validation_groups: list[str] = field(default_factory=list, metadata={"help": "As --test_groups, for validation."})
+    group_pattern: str | None = field(
+        default=None, metadata={"help": "Regular expression on the path; its first group names the video's group."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of --fractions."})
+    suffixes: list[str] = field(
+        default_factory=lambda: list(VIDEO_SUFFIXES), metadata={"help": "Suffixes of video files; others are ignored."}
+    )
+    num_proc: int = field(default=1, metadata={"help": "Processes that read videos."})
+    decode_all: bool = field(
+        default=False, metadata={"help": "Decode every frame, and leave out videos with damage anywhere. Slow."}
+    )
+    max_pixels: int | None = field(default=None, metadata={"help": "Leave out videos with larger frames."})
+
+
+def parse_pairs(flag: str, pairs: list[str]) -> dict[str, str]:
+    """`["train=a.txt"]` to `{"train": "a.txt"}`."""
+    parsed = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(parsed) != len(pairs) or not all(name and value for name, value in parsed.items()):
+        raise ManifestError(f"{flag} takes split=value pairs with each split once, got {pairs}")
+    return parsed
+
+
+def assign_splits(args: BuildVideoFolderArguments, tree: VideoTree, groups: dict[str, str] | None) -> SplitAssignment:
+    """The splits that the flags ask for.
+
+    Raises:
+        ManifestError: none of the ways to split is given, or more than one, or they do not fit the tree.
+    """
+    held_out = {"test": args.test_groups, "validation": args.validation_groups}
+    held_out = {split: names for split, names in held_out.items() if names}
+    ways = [args.split_dirs, args.split_files, args.fractions, held_out]
+    if sum(map(bool, ways)) != 1:
+        raise ManifestError("give one of --split_dirs, --split_files, --fractions, --test_groups/--validation_groups")
+    if args.split_dirs:
+        return split_by_folders(tree)
+    if args.split_files:
+        return split_by_files(list(tree.class_of), parse_pairs("--split_files", args.split_files))
+    if args.fractions:
+        return split_by_fractions(tree.class_of, parse_fractions(args.fractions), args.seed, groups)
+    if groups is None:
+        raise ManifestError("--test_groups and --validation_groups need --group_pattern")
+    return split_by_groups(groups, held_out)
+
+
+def parse_fractions(pairs: list[str]) -> dict[str, float]:
+    """`["train=0.8", "test=0.2"]` to numbers."""
+    try:
+        return {split: float(value) for split, value in parse_pairs("--fractions", pairs).items()}
+    except ValueError as error:
+        raise ManifestError(f"--fractions takes numbers: {error}") from error
+
+
+def build(args: BuildVideoFolderArguments) -> None:
+    """Scan, split, probe, write, and print what came of it."""
+    tree = scan_video_tree(args.root, args.split_dirs, args.suffixes)
+    groups = groups_from_pattern(tree.class_of, args.group_pattern) if args.group_pattern else None
+    report = build_video_folder(
+        tree,
+        args.out,
+        assign_splits(args, tree, groups),
+        source=args.source or Path(args.root).resolve().name,
+        groups=groups,
+        description=args.description,
+        num_proc=args.num_proc,
+        decode_all=args.decode_all,
+        max_pixels=args.max_pixels,
+    )
+    print(summary_table(report))
+    print(f"ignored files: {len(tree.ignored)}")
+    if tree.folders_without_videos:
+        print(f"folders without videos, no classes: {', '.join(tree.folders_without_videos)}")
+    print(f"written to {args.out}")
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    (args,) = HfArgumentParser(BuildVideoFolderArguments).parse_args_into_dataclasses()
+    try:
+        build(args)
+    except VidreasonError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

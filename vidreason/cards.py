@@ -1,0 +1,226 @@
+"""Model cards from a template and the facts of a run. A fact that is not known is stated as not recorded.
+
+The templates lie in the package `model_cards`. This module imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .errors import VidreasonError
+
+NOT_RECORDED = "not recorded"
+
+# key of a result: (metric on the Hub, arguments it was computed with, heading, is it a fraction shown in percent)
+_METRICS: dict[str, tuple[str, dict[str, Any] | None, str, bool]] = {
+    "top1": ("accuracy", None, "Top-1 accuracy (%)", True),
+    "top5": ("topk_accuracy", {"k": 5}, "Top-5 accuracy (%)", True),
+    "loss": ("loss", None, "Clip loss (nats)", False),
+    "attention_in_region": ("attention_in_region", None, "Attention in the guided region (%)", True),
+    "pointing_accuracy": ("pointing", None, "Pointing accuracy (%)", True),
+}
+
+
+@dataclass(frozen=True)
+class GuidanceFacts:
+    """Where the guidance of a run came from.
+
+    Args:
+        producer: as in the guidance table, such as "motion".
+        source: the guidance data set and its revision.
+        coverage: counts that tell how far it reaches, such as frames by status or videos with guidance.
+        noise: parameters of the noise that was put on it, by name.
+    """
+
+    producer: str
+    source: str | None = None
+    coverage: Mapping[str, int] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SupervisionFacts:
+    """The reasoning losses of a run, under the names of `vidreason.rs.RSConfig`."""
+
+    spatial_weight: float  # lambda_s
+    temporal_weight: float  # lambda_t
+    temperature: float | None = None  # tau
+    supervised_layers: str | tuple[int, ...] | None = None
+    weight_warmup_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class RecipeFacts:
+    """How a run was trained. `library_versions` maps a package to its version."""
+
+    num_epochs: float | None = None
+    batch_size: int | None = None  # clips per optimiser step, over all devices and accumulated steps
+    learning_rate: float | None = None
+    seed: int | None = None
+    device: str | None = None
+    train_seconds: float | None = None
+    library_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a model card says about one trained model.
+
+    Args:
+        model_name: as users will load it, such as "organisation/model".
+        architecture: what the model is, in a phrase, such as "TSViT (4 spatial and 2 temporal layers)".
+        class_names: the labels, in order.
+        dataset_sources: names and revisions of the data sets that it was trained on.
+        split_sizes: clips per split.
+        guidance: None where no guidance was used.
+        supervision: None for plain training.
+        recipe: how it was trained.
+        metrics: {split: {top1, top5, loss, attention_in_region, pointing_accuracy}}; accuracies and shares as
+            fractions. A value of None was not measured.
+        base_model: the checkpoint on the Hub that training started from; None where it started from random weights.
+        license: identifier of the licence of the weights, as the Hub writes it.
+        notes: further limits of this model, one sentence or paragraph each.
+    """
+
+    model_name: str
+    architecture: str
+    class_names: tuple[str, ...] = ()
+    dataset_sources: tuple[str, ...] = ()
+    split_sizes: Mapping[str, int] = field(default_factory=dict)
+    guidance: GuidanceFacts | None = None
+    supervision: SupervisionFacts | None = None
+    recipe: RecipeFacts = field(default_factory=RecipeFacts)
+    metrics: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    base_model: str | None = None
+    license: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:
+    """Write `README.md` into a model's folder and return its path.
+
+    Raises:
+        VidreasonError: the model has no name, or a result is not a finite number; the message says which.
+    """
+    if not facts.model_name.strip():
+        raise VidreasonError("a model card needs a model_name")
+    _check_metrics(facts)
+    card = ModelCard.from_template(
+        _card_data(facts),
+        template_str=read_template("tsvit_template.md"),
+        facts=facts,
+        losses=_losses(facts.supervision),
+        results=_results_rows(facts),
+        stated=stated,
+    )
+    path = Path(folder) / "README.md"
+    card.save(path)
+    return path
+
+
+def read_template(name: str) -> str:
+    """The text of a template of the package `model_cards`."""
+    return importlib.resources.files("model_cards").joinpath(name).read_text(encoding="utf-8")
+
+
+def stated(value: Any, unit: str = "") -> str:
+    """A fact as a card states it, one that is absent included.
+
+    Args:
+        value: None or an empty text or collection is absent.
+        unit: written after a value that is there.
+    """
+    if value is None or (isinstance(value, str | Mapping | list | tuple) and len(value) == 0):
+        return NOT_RECORDED
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {stated(entry)}" for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(stated(entry) for entry in value)
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{text} {unit}" if unit else text
+
+
+def _losses(supervision: SupervisionFacts | None) -> list[str]:
+    """What each reasoning loss that is switched on does, in a phrase."""
+    phrases = []
+    if supervision and supervision.spatial_weight > 0:
+        phrases.append("what it attends to in a frame is supervised by guidance about where the evidence lies")
+    if supervision and supervision.temporal_weight > 0:
+        phrases.append("its answers from the beginning, the middle and the whole of a clip are trained to agree")
+    return phrases
+
+
+def _check_metrics(facts: TrainingFacts) -> None:
+    for split, values in facts.metrics.items():
+        for name, value in values.items():
+            if value is not None and not math.isfinite(value):
+                raise VidreasonError(f"model card of {facts.model_name}: {name} on {split} is {value}")
+
+
+def _card_data(facts: TrainingFacts) -> ModelCardData:
+    tags = ["video-classification", "action-recognition"]
+    tags += ["reasoning-supervision"] if _losses(facts.supervision) else []
+    results = _eval_results(facts)
+    return ModelCardData(
+        model_name=facts.model_name,
+        base_model=facts.base_model,
+        license=facts.license,
+        library_name="transformers",
+        pipeline_tag="video-classification",
+        tags=tags,
+        metrics=sorted({result.metric_type for result in results}) or None,
+        eval_results=results or None,
+    )
+
+
+def _eval_results(facts: TrainingFacts) -> list[EvalResult]:
+    dataset = ", ".join(facts.dataset_sources) or NOT_RECORDED
+    return [
+        EvalResult(
+            task_type="video-classification",
+            task_name="Video classification",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_split=split,
+            metric_type=_hub_metric(name)[0],
+            metric_name=name,
+            metric_args=_hub_metric(name)[1],
+            metric_value=float(value),
+        )
+        for split, values in facts.metrics.items()
+        for name, value in values.items()
+        if value is not None
+    ]
+
+
+def _hub_metric(name: str) -> tuple[str, dict[str, Any] | None, str, bool]:
+    return _METRICS.get(name, (name, None, name, False))
+
+
+def _metric_names(facts: TrainingFacts) -> list[str]:
+    """The known metrics in their own order, then others in the order in which they come."""
+    found = dict.fromkeys(name for values in facts.metrics.values() for name in values)
+    return [name for name in _METRICS if name in found] + [name for name in found if name not in _METRICS]
+
+
+def _results_rows(facts: TrainingFacts) -> list[list[str]]:
+    """The results as a table of text, the headings first; empty where there are no results."""
+    names = _metric_names(facts)
+    rows = [["Split", *(_hub_metric(name)[2] for name in names)]]
+    for split, values in facts.metrics.items():
+        rows.append([split, *(_format_result(name, values.get(name)) for name in names)])
+    return rows if names else []
+
+
+def _format_result(name: str, value: float | None) -> str:
+    if value is None:
+        return NOT_RECORDED
+    return f"{100 * value:.2f}" if _hub_metric(name)[3] else f"{value:.4f}"

@@ -1,0 +1,109 @@
+"""Tables of results, as Markdown for documents and as CSV for machines, with the same text in their cells."""
+
+from __future__ import annotations
+
+import csv
+import math
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import VidreasonError
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        key: of the value in a row.
+        header: shown above it; by default the key.
+        decimals: of all its numbers; a column of nothing but `int` shows none.
+        scale: numbers are multiplied by it, such as 100 for a fraction shown in percent.
+    """
+
+    key: str
+    header: str = ""
+    decimals: int = 2
+    scale: float = 1
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column | str]) -> str:
+    """A Markdown table, numbers to the right, ending in a line break.
+
+    Args:
+        rows: one mapping each. A value is text, a number, None (`NOT_RUN`), or a pair (mean, standard deviation)
+            whose second entry may be None.
+        columns: what is shown, in order; a text stands for `Column(text)`.
+
+    Raises:
+        VidreasonError: there are no columns, no row has a column's key, or a number is not finite.
+    """
+    columns = _as_columns(columns)
+    cells = _format_rows(rows, columns)
+    rules = ["---:" if _is_numeric(rows, column) else "---" for column in columns]
+    lines = [[_escape(column.header or column.key) for column in columns], rules]
+    lines += [[_escape(cell) for cell in row] for row in cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column | str]) -> Path:
+    """Write a table as CSV (UTF-8, with a header) and return its path. Arguments and errors: see `markdown_table`."""
+    columns = _as_columns(columns)
+    cells = _format_rows(rows, columns)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([column.header or column.key for column in columns])
+        writer.writerows(cells)
+    return path
+
+
+def _as_columns(columns: Sequence[Column | str]) -> list[Column]:
+    if not columns:
+        raise VidreasonError("a table needs at least one column")
+    return [Column(column) if isinstance(column, str) else column for column in columns]
+
+
+def _format_rows(rows: Sequence[Mapping[str, Any]], columns: list[Column]) -> list[list[str]]:
+    return [list(cells) for cells in zip(*(_format_column(rows, column) for column in columns), strict=True)]
+
+
+def _format_column(rows: Sequence[Mapping[str, Any]], column: Column) -> list[str]:
+    if rows and not any(column.key in row for row in rows):
+        # a key that no row has is a slip of the pen, not a run that was not made
+        raise VidreasonError(f"no row has a value for column {column.key!r}; the first row has {sorted(rows[0])}")
+    values = [row.get(column.key) for row in rows]
+    whole = all(isinstance(value, numbers.Integral) for value in values if value is not None)
+    decimals = 0 if whole else column.decimals
+    return [_format_cell(value, column, decimals, row) for row, value in enumerate(values)]
+
+
+def _format_cell(value: Any, column: Column, decimals: int, row: int) -> str:
+    if isinstance(value, str | bool):
+        return str(value)
+    numbers_shown = [entry for entry in (value if isinstance(value, tuple) else (value,)) if entry is not None]
+    for number in numbers_shown:
+        if not _is_number(number) or not math.isfinite(number):
+            raise VidreasonError(f"table row {row}, column {column.key!r}: {number!r} is not a finite number")
+    return " ± ".join(f"{number * column.scale:.{decimals}f}" for number in numbers_shown) or NOT_RUN
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_numeric(rows: Sequence[Mapping[str, Any]], column: Column) -> bool:
+    """Whether a column holds nothing but numbers, pairs of them and gaps."""
+    values = [row[column.key] for row in rows if row.get(column.key) is not None]
+    return bool(values) and all(_is_number(value) or isinstance(value, tuple) for value in values)
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,24 @@
+"""Reading, sampling, writing and drawing on videos, with PyAV and without torch.
+
+Manifests of video folders are in `vidreason.video.manifest`, which imports `datasets`; this package does not.
+"""
+
+from .decode import DecodedFrames, decode_frames
+from .overlay import overlay_grid, overlay_heatmap, side_by_side
+from .probe import VideoInfo, probe_video
+from .sampling import fps_timestamps, jittered_indices, uniform_indices
+from .writer import write_video
+
+__all__ = [
+    "DecodedFrames",
+    "VideoInfo",
+    "decode_frames",
+    "fps_timestamps",
+    "jittered_indices",
+    "overlay_grid",
+    "overlay_heatmap",
+    "probe_video",
+    "side_by_side",
+    "uniform_indices",
+    "write_video",
+]

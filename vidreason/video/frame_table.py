@@ -1,0 +1,234 @@
+"""Which frames a file holds and when each is shown: the one place that decides what `frame_index` means.
+
+Files lie about this. Headers state wrong frame counts; AVI stores no presentation times, so that FFmpeg makes them up
+from the order of decoding, which is wrong where frames are reordered; raw streams have no times at all. So:
+
+- The packets are listed without decoding them (milliseconds for a clip). Where each has a presentation time of its
+  own, and nothing speaks against these, they are the clock: frame `i` is the packet with the i-th smallest time.
+- In any doubt the whole file is decoded once. If the decoder's frames come out with rising times, these are the clock.
+- Otherwise time is counted: frame `i` is at `i / average rate`, and the table says so (`clock == "counted"`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from ..errors import VideoError
+from .stream import OpenVideo, open_video
+
+logger = logging.getLogger(__name__)
+
+_ASSUMED_FPS = 25.0  # for files that state no rate at all; FFmpeg assumes it for raw streams too
+
+# Containers with an index of keyframes. Others (MPEG-PS and TS) are sought by bytes, and may land inside a group of
+# pictures, whose frames then decode to other pixels.
+_SEEKABLE_FORMATS = ("mov", "matroska", "avi")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTable:
+    """The frames of a video in order of presentation.
+
+    Attributes:
+        times_s: float64 (frames,), presentation times; the first frame is at 0.0.
+        pts: int64 (frames,), times in the stream's own unit, or None where the clock is counted.
+        keyframes: int64 (keyframes,), indices that can be sought to, so that decoding from there gives the same pixels
+            as from the start; empty where that does not hold.
+        fps: frames per second on average.
+        duration_s: from the first frame's start to the last frame's end.
+        clock: "stream" where the file's own times are used, "counted" where they are missing or wrong.
+        decoded: every frame was decoded to make the table; otherwise packets were counted.
+        damaged: the file ends early or holds packets that its container calls damaged. The table has what decodes.
+    """
+
+    times_s: np.ndarray
+    pts: np.ndarray | None
+    keyframes: np.ndarray
+    fps: float
+    duration_s: float
+    clock: str
+    decoded: bool
+    damaged: bool = False
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    def index_of(self, pts: int | None) -> int | None:
+        """The index of the frame with this time, None where there is none. For the clock "stream"."""
+        if pts is None:
+            return None
+        index = int(np.searchsorted(self.pts, pts))
+        return index if index < len(self.pts) and self.pts[index] == pts else None
+
+    def nearest(self, timestamp_s: float) -> int:
+        """The index of the frame whose presentation time is nearest; of two as near, the earlier one."""
+        after = int(np.searchsorted(self.times_s, timestamp_s))
+        if after == 0 or after == len(self):
+            return min(after, len(self) - 1)
+        before = after - 1
+        return before if timestamp_s - self.times_s[before] <= self.times_s[after] - timestamp_s else after
+
+
+def read_frame_table(path: str | os.PathLike, max_pixels: int | None = None) -> FrameTable:
+    """The frame table of a file. The last tables are remembered, by path, size and time of change.
+
+    Args:
+        path: a local file.
+        max_pixels: as in `open_video`.
+
+    Raises:
+        VideoError: as `open_video`, and no_frames.
+    """
+    try:
+        state = Path(path).stat()
+    except OSError:
+        state = None  # `open_video` has the words for it
+    key = (state.st_size, state.st_mtime_ns) if state else None
+    return _read_frame_table(os.fspath(path), key, max_pixels)
+
+
+def count_readable(path: str | os.PathLike, table: FrameTable) -> int:
+    """How many frames of a file's table really decode. Decodes the whole file, unless the table was made so."""
+    if table.decoded:
+        return len(table)
+    with open_video(path) as video:
+        return len({table.index_of(frame.pts) for frame in video.frames()} - {None})
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_frame_table(path: str, _key: tuple | None, max_pixels: int | None) -> FrameTable:
+    with open_video(path, max_pixels) as video:
+        listing = _list_packets(video)
+    if not listing.packets:
+        raise VideoError(path, "no_frames")
+    doubt = _find_doubt(listing)
+    if not doubt:
+        return _table(path, sorted(packet.pts for packet in listing.packets), listing, decoded=False)
+    logger.debug("%s: every frame is decoded to count them (%s)", path, doubt)
+    with open_video(path, max_pixels) as video:
+        pts = [frame.pts for frame in video.frames()]
+    if not pts:
+        raise VideoError(path, "decode_failed", f"none of {len(listing.packets)} packets decodes")
+    rising = None not in pts and all(earlier < later for earlier, later in itertools.pairwise(pts))
+    table = _table(path, pts, listing, decoded=True) if rising else _counted_table(path, len(pts), listing)
+    if listing.complete:
+        return table
+    stated = listing.stated_frames or "none"
+    logger.warning("%s: %s; %d frames are readable, its header states %s", path, doubt, len(pts), stated)
+    return dataclasses.replace(table, damaged=True)
+
+
+@dataclass(frozen=True)
+class _Packet:
+    pts: int | None
+    duration: int
+    is_keyframe: bool
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The packets that hold shown frames, in the file's order, and what the file states about them."""
+
+    packets: list[_Packet]
+    complete: bool  # the file could be read to its end, and no packet is marked as damaged
+    time_base: float  # seconds
+    stated_frames: int  # 0 where nothing is stated
+    stated_fps: float | None
+    reorders: bool  # the codec may decode frames in another order than it shows them
+    can_seek: bool
+
+
+def _list_packets(video: OpenVideo) -> _Listing:
+    stream = video.stream
+    packets, complete = [], True
+    try:
+        for packet in video.container.demux(stream):
+            complete = complete and not packet.is_corrupt
+            if packet.size and not packet.is_discard:
+                packets.append(_Packet(packet.pts, packet.duration or 0, packet.is_keyframe))
+    except av.error.FFmpegError:
+        complete = False
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    return _Listing(
+        packets=_from_first_keyframe(packets),
+        complete=complete,
+        time_base=float(stream.time_base),
+        stated_frames=stream.frames,
+        stated_fps=float(rate) if rate else None,
+        reorders=bool(stream.codec_context.has_b_frames),
+        can_seek=video.container.format.name.split(",")[0] in _SEEKABLE_FORMATS,
+    )
+
+
+def _from_first_keyframe(packets: list[_Packet]) -> list[_Packet]:
+    """Leave out what decoders drop: packets before the first keyframe, and frames that are shown before it."""
+    first = next((position for position, packet in enumerate(packets) if packet.is_keyframe), 0)
+    packets = packets[first:]
+    if not packets or packets[0].pts is None:
+        return packets
+    return [packet for packet in packets if packet.pts is None or packet.pts >= packets[0].pts]
+
+
+def _find_doubt(listing: _Listing) -> str | None:
+    """Why the packets' times cannot be taken at their word, or None."""
+    pts = [packet.pts for packet in listing.packets]
+    if not listing.complete:
+        return "the file ends early or holds damaged packets"
+    if None in pts or len(set(pts)) < len(pts):
+        return "missing or repeated times"
+    if not listing.packets[0].is_keyframe:
+        return "no keyframe"
+    if listing.reorders and pts == sorted(pts):
+        # nothing says how the frames are reordered: AVI, and files remuxed from it
+        return "times in the order of decoding"
+    if listing.stated_frames and listing.stated_frames != len(pts):
+        return f"the header states {listing.stated_frames} frames, there are {len(pts)} packets"
+    return None
+
+
+def _table(path: str, pts: list[int], listing: _Listing, decoded: bool) -> FrameTable:
+    """A table with the clock "stream" from rising pts."""
+    packets = {packet.pts: packet for packet in listing.packets}
+    can_start = [listing.can_seek and value in packets and packets[value].is_keyframe for value in pts]
+    times_s = (np.array(pts, dtype=np.int64) - pts[0]) * listing.time_base
+    # a header's rate may be wrong, the times are what there is; a single frame has no rate but the header's
+    fps = (len(pts) - 1) / float(times_s[-1]) if len(pts) > 1 else _stated_or_assumed_fps(path, listing)
+    last_duration = packets[pts[-1]].duration if pts[-1] in packets else 0
+    return FrameTable(
+        times_s=times_s,
+        pts=np.array(pts, dtype=np.int64),
+        keyframes=np.flatnonzero(can_start),
+        fps=fps,
+        duration_s=float(times_s[-1]) + (last_duration * listing.time_base or 1 / fps),
+        clock="stream",
+        decoded=decoded,
+    )
+
+
+def _counted_table(path: str, num_frames: int, listing: _Listing) -> FrameTable:
+    fps = _stated_or_assumed_fps(path, listing)
+    logger.info("%s: missing or wrong timestamps; time is counted at %g fps", path, fps)
+    return FrameTable(
+        times_s=np.arange(num_frames) / fps,
+        pts=None,
+        keyframes=np.zeros(0, dtype=np.int64),
+        fps=fps,
+        duration_s=num_frames / fps,
+        clock="counted",
+        decoded=True,
+    )
+
+
+def _stated_or_assumed_fps(path: str, listing: _Listing) -> float:
+    if listing.stated_fps is None:
+        logger.warning("%s: states no frame rate; %g fps is assumed", path, _ASSUMED_FPS)
+    return listing.stated_fps or _ASSUMED_FPS

@@ -1,0 +1,216 @@
+"""Drawing grids, heat maps and panels on frames. All pictures are uint8 RGB; row 0 is the top, column 0 the left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
+_TITLE_BACKGROUND, _TITLE_COLOR = (255, 255, 255), (20, 20, 20)
+_GAP_PX = 8
+
+
+def overlay_grid(
+    frame: np.ndarray,
+    weights: Sequence[float] | np.ndarray,
+    grid: tuple[int, int],
+    rectangle: tuple[float, float, float, float] = FULL_FRAME,
+    color: tuple[int, int, int] = (255, 64, 64),
+    lines: bool = True,
+) -> np.ndarray:
+    """Tint the cells of a grid in proportion to their weight, as the paper's figure 4 marks its 4 x 4 grid.
+
+    The heaviest cell gets half colour, half picture. Cells of weight zero stay as they are.
+
+    Args:
+        frame: uint8 (height, width, 3).
+        weights: rows * cols non-negative numbers, row-major from the top left, or (rows, cols).
+        grid: (rows, cols).
+        rectangle: (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
+        color: RGB.
+        lines: draw the cells' borders.
+
+    Returns:
+        uint8 (height, width, 3), a new array.
+
+    Raises:
+        ValueError: weights that do not fit the grid or are negative or not finite, or a rectangle outside the frame.
+    """
+    _check_frame(frame)
+    cells = _checked_weights(weights, grid)
+    peak = cells.max()
+    row_edges, col_edges = cell_edges(frame.shape[:2], grid, rectangle)
+    strength = _per_pixel(0.5 * cells / peak if peak > 0 else cells, row_edges, col_edges)
+    result = frame.copy()
+    region = result[row_edges[0] : row_edges[-1], col_edges[0] : col_edges[-1]]
+    region[:] = _blend(region, np.array(color, dtype=np.float32), strength)
+    if lines:
+        _draw_lines(result, row_edges, col_edges)
+    return result
+
+
+def overlay_heatmap(
+    frame: np.ndarray,
+    weights: Sequence[float] | np.ndarray,
+    grid: tuple[int, int],
+    alpha: float = 0.5,
+    rectangle: tuple[float, float, float, float] = FULL_FRAME,
+    colormap: str = "magma",
+    interpolate: bool = False,
+) -> np.ndarray:
+    """Lay a colour map of a grid of weights over a frame. The colours run from zero to the heaviest cell.
+
+    Args:
+        frame: uint8 (height, width, 3).
+        weights: rows * cols non-negative numbers, row-major from the top left, or (rows, cols).
+        grid: (rows, cols).
+        alpha: the share of the colours, 0 to 1.
+        rectangle: (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
+        colormap: one of matplotlib's.
+        interpolate: smooth between the centres of cells; otherwise each cell has one colour.
+
+    Returns:
+        uint8 (height, width, 3), a new array.
+
+    Raises:
+        ValueError: as `overlay_grid`, or alpha outside [0, 1].
+    """
+    _check_frame(frame)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be within [0, 1], got {alpha}")
+    cells = _checked_weights(weights, grid)
+    peak = cells.max()
+    cells = cells / peak if peak > 0 else cells
+    row_edges, col_edges = cell_edges(frame.shape[:2], grid, rectangle)
+    size = (int(col_edges[-1] - col_edges[0]), int(row_edges[-1] - row_edges[0]))
+    if interpolate and min(size) > 0:
+        values = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR))
+    else:
+        values = _per_pixel(cells, row_edges, col_edges)
+    colors = matplotlib.colormaps[colormap](values)[..., :3] * 255
+    result = frame.copy()
+    region = result[row_edges[0] : row_edges[-1], col_edges[0] : col_edges[-1]]
+    region[:] = _blend(region, colors, np.full(values.shape, alpha, dtype=np.float32))
+    return result
+
+
+def side_by_side(panels: Sequence[tuple[str, np.ndarray]], height_px: int) -> np.ndarray:
+    """Put titled pictures in a row, scaled to one height, on an even size that H.264 can hold.
+
+    Args:
+        panels: (title, uint8 (height, width, 3)) from left to right.
+        height_px: the height of the pictures, below their titles.
+
+    Returns:
+        uint8 (height, width, 3), both even.
+
+    Raises:
+        ValueError: no panels, a height below 2, or a picture that is not uint8 (height, width, 3).
+    """
+    if not panels:
+        raise ValueError("no panels to put side by side")
+    if height_px < 2:
+        raise ValueError(f"height_px must be at least 2, got {height_px}")
+    for _, frame in panels:
+        _check_frame(frame)
+    font = ImageFont.load_default(size=max(10, height_px // 16))
+    strip_px = int(font.size * 1.6)
+    pictures = [_scaled_to_height(frame, height_px) for _, frame in panels]
+    width = sum(picture.width for picture in pictures) + _GAP_PX * (len(pictures) - 1)
+    height = strip_px + height_px
+    canvas = Image.new("RGB", (width + width % 2, height + height % 2), _TITLE_BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    left = 0
+    for (title, _), picture in zip(panels, pictures, strict=True):
+        text = _shortened(title, draw, font, picture.width)
+        draw.text((left + picture.width // 2, strip_px // 2), text, fill=_TITLE_COLOR, font=font, anchor="mm")
+        canvas.paste(picture, (left, strip_px))
+        left += picture.width + _GAP_PX
+    return np.asarray(canvas)
+
+
+def cell_edges(
+    frame_size: tuple[int, int], grid: tuple[int, int], rectangle: tuple[float, float, float, float] = FULL_FRAME
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the cells of a grid begin and end, in whole pixels.
+
+    Args:
+        frame_size: (height, width) in pixels.
+        grid: (rows, cols).
+        rectangle: (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
+
+    Returns:
+        int (rows + 1,) from the top and int (cols + 1,) from the left. A pixel belongs to the cell that holds its
+        centre, so that the cells tile the rectangle without a gap where sizes do not divide.
+
+    Raises:
+        ValueError: a rectangle that is empty or leaves the frame.
+    """
+    x0, y0, x1, y1 = rectangle
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise ValueError(f"rectangle must be x0 < x1, y0 < y1 within [0, 1], got {tuple(rectangle)}")
+    height, width = frame_size
+    return _pixel_edges(y0 * height, y1 * height, grid[0]), _pixel_edges(x0 * width, x1 * width, grid[1])
+
+
+def _pixel_edges(start: float, stop: float, cells: int) -> np.ndarray:
+    """int (cells + 1,): the first pixel of each cell, and the end."""
+    # the last term puts a centre that lies on an edge into the later cell, whatever the rounding of floats
+    return np.ceil(np.linspace(start, stop, cells + 1) - 0.5 - 1e-9).astype(int)
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(f"expected a uint8 (height, width, 3) frame, got {frame.dtype} {frame.shape}")
+
+
+def _checked_weights(weights: Sequence[float] | np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Weights as float32 (rows, cols)."""
+    cells = np.asarray(weights, dtype=np.float32)
+    if min(grid) < 1 or cells.shape not in ((grid[0] * grid[1],), tuple(grid)):
+        raise ValueError(f"weights of shape {cells.shape} do not fit a grid of {grid[0]} x {grid[1]}")
+    if not np.isfinite(cells).all() or (cells < 0).any():
+        raise ValueError("weights must be finite and non-negative")
+    return cells.reshape(grid)
+
+
+def _per_pixel(cells: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray) -> np.ndarray:
+    """(rows, cols) to (height, width) of the rectangle, each pixel with its cell's value."""
+    return cells.repeat(np.diff(row_edges), axis=0).repeat(np.diff(col_edges), axis=1)
+
+
+def _blend(picture: np.ndarray, colors: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """uint8 (height, width, 3) with `colors` at `strength` (height, width)."""
+    share = strength[..., None]
+    return np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+
+
+def _draw_lines(picture: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray) -> None:
+    """Draw one pixel wide borders into (height, width, 3), brightened so that they show on dark and light."""
+    height, width = picture.shape[:2]
+    rows = slice(row_edges[0], row_edges[-1])
+    cols = slice(col_edges[0], col_edges[-1])
+    mask = np.zeros((height, width), dtype=bool)
+    mask[np.minimum(row_edges, height - 1), cols] = True
+    mask[rows, np.minimum(col_edges, width - 1)] = True
+    picture[mask] = picture[mask] // 2 + 127
+
+
+def _scaled_to_height(frame: np.ndarray, height_px: int) -> Image.Image:
+    """uint8 (height, width, 3) to a picture of this height, aspect ratio kept."""
+    height, width = frame.shape[:2]
+    size = (max(1, round(width * height_px / height)), height_px)
+    # small frames are enlarged pixel by pixel, so that what the model saw is what is shown
+    method = Image.Resampling.NEAREST if height_px >= 2 * height else Image.Resampling.BILINEAR
+    return Image.fromarray(frame).resize(size, method)
+
+
+def _shortened(title: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, width_px: int) -> str:
+    if draw.textlength(title, font=font) <= width_px:
+        return title
+    while title and draw.textlength(title + "…", font=font) > width_px:
+        title = title[:-1]
+    return title + "…" if title else ""

@@ -1,0 +1,210 @@
+"""Assigning videos to splits: from files, by fractions, or by groups that stay whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ManifestError
+from .manifest import video_id_of
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLES = 5
+_SUFFIX = re.compile(r"\.(?=\w*[A-Za-z])\w{2,4}$")  # with a letter: `v1.5` is a name
+
+
+@dataclass(frozen=True)
+class SplitAssignment:
+    """Which video goes into which split.
+
+    Attributes:
+        split_of: video path -> split, for the videos that are in one.
+        unlisted: paths of videos that no split names.
+        unknown: split -> names in its file that no video of the tree has.
+    """
+
+    split_of: dict[str, str]
+    unlisted: list[str] = field(default_factory=list)
+    unknown: dict[str, list[str]] = field(default_factory=dict)
+
+
+def groups_from_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
+    """The group of each video path: what the pattern's first group matches.
+
+    Args:
+        paths: POSIX paths relative to the video root.
+        pattern: a regular expression that is searched in the path, such as `_g(\\d+)_` for UCF101.
+
+    Raises:
+        ManifestError: no valid pattern with a group, or paths that do not match, with examples.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ManifestError(f"group pattern {pattern!r} is not a regular expression: {error}") from error
+    if expression.groups < 1:
+        raise ManifestError(f"group pattern {pattern!r} has no group; put the name's part in parentheses")
+    matches = {path: expression.search(path) for path in paths}
+    groups = {path: match.group(1) for path, match in matches.items() if match and match.group(1)}
+    if len(groups) < len(matches):
+        others = [path for path in matches if path not in groups]
+        raise ManifestError(f"{len(others)} videos do not match {pattern!r}, such as {_examples(others)}")
+    return groups
+
+
+def split_by_files(paths: Sequence[str], files: Mapping[str, str | os.PathLike]) -> SplitAssignment:
+    """Splits as published: one text file per split that lists its videos.
+
+    A line is `<class>/<video>` with or without the suffix, and whatever follows after white space, such as the label
+    ids of UCF101's lists. Any line ends will do.
+
+    Args:
+        paths: POSIX paths relative to the video root.
+        files: split -> file.
+
+    Raises:
+        ManifestError: a file that is not there or names no video of the tree, or a video in two splits.
+    """
+    path_of = {video_id_of(path): path for path in paths} | {path: path for path in paths}
+    split_of: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
+    for split, file in files.items():
+        found = 0
+        for line in _read_lines(split, file):
+            path = _match_line(line, path_of)
+            if path is None:
+                unknown.setdefault(split, []).append(line)
+                continue
+            if split_of.setdefault(path, split) != split:
+                raise ManifestError(f"{file}: {path} is in split {split_of[path]!r} and in {split!r}")
+            found += 1
+        if not found:
+            raise ManifestError(f"{file}: names no video of the tree, such as {_examples(unknown.get(split, []))}")
+    for split, names in unknown.items():
+        logger.warning("%s: %d names are not in the tree, such as %s", files[split], len(names), _examples(names))
+    return SplitAssignment(split_of, [path for path in paths if path not in split_of], unknown)
+
+
+def split_by_fractions(
+    class_of: Mapping[str, str],
+    fractions: Mapping[str, float],
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+) -> SplitAssignment:
+    """Random splits of given sizes, the same for the same seed.
+
+    Without groups each class is divided on its own, so that a class with at least as many videos as there are splits
+    is in all of them, and another class that comes or goes changes nothing. With groups, whole groups are dealt out,
+    large ones first, to the split that lacks most videos; classes are then divided only as evenly as the groups allow.
+
+    Args:
+        class_of: video path -> class name.
+        fractions: split -> its share; they sum to 1.
+        seed: of the shuffle.
+        groups: video path -> group, for groups that stay whole.
+
+    Raises:
+        ManifestError: fractions that are not above zero or do not sum to 1, or fewer groups than splits.
+    """
+    if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise ManifestError(f"fractions must be above zero and sum to 1, got {dict(fractions)}")
+    if groups is not None:
+        return SplitAssignment(_deal_groups(sorted(class_of), fractions, seed, groups))
+    split_of: dict[str, str] = {}
+    members_of: dict[str, list[str]] = {}
+    for path in sorted(class_of):
+        members_of.setdefault(class_of[path], []).append(path)
+    for name, members in members_of.items():
+        order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(members))
+        start = 0
+        for split, count in _share_out(len(members), fractions).items():
+            split_of.update((members[position], split) for position in order[start : start + count])
+            start += count
+    return SplitAssignment(split_of)
+
+
+def split_by_groups(groups: Mapping[str, str], held_out: Mapping[str, Sequence[str]]) -> SplitAssignment:
+    """Named groups are held out, such as the test persons; all others are in `train`.
+
+    Args:
+        groups: video path -> group.
+        held_out: split -> the groups that it gets.
+
+    Raises:
+        ManifestError: a group that no video has, or one that is named for two splits.
+    """
+    known = set(groups.values())
+    split_of_group: dict[str, str] = {}
+    for split, names in held_out.items():
+        for name in names:
+            if name not in known:
+                raise ManifestError(f"no video is of group {name!r} ({split}); groups are {sorted(known)}")
+            if split_of_group.setdefault(name, split) != split:
+                raise ManifestError(f"group {name!r} is named for {split_of_group[name]!r} and for {split!r}")
+    return SplitAssignment({path: split_of_group.get(group, "train") for path, group in groups.items()})
+
+
+def _read_lines(split: str, file: str | os.PathLike) -> list[str]:
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{file}: the list of split {split!r} cannot be read ({error})") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _match_line(line: str, path_of: Mapping[str, str]) -> str | None:
+    """The path that a line names. Names may hold spaces, so words are taken from the line's end until one fits."""
+    name = line.replace("\\", "/").removeprefix("./")
+    while name:
+        if name in path_of:
+            return path_of[name]
+        # lists made before a conversion name files by their old suffix
+        if _SUFFIX.search(name) and video_id_of(name) in path_of:
+            return path_of[video_id_of(name)]
+        name = name.rsplit(None, 1)[0] if len(name.split(None, 1)) > 1 else ""
+    return None
+
+
+def _share_out(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers that sum to `count`, by largest remainder; at least one for each split where there are enough."""
+    least = 1 if count >= len(fractions) else 0
+    shares = {split: max(least, int(count * fraction)) for split, fraction in fractions.items()}
+    while sum(shares.values()) != count:
+        lacking = {split: count * fraction - shares[split] for split, fraction in fractions.items()}
+        if sum(shares.values()) < count:
+            shares[max(lacking, key=lacking.get)] += 1
+        else:
+            shares[min((split for split in shares if shares[split] > least), key=lacking.get)] -= 1
+    return shares
+
+
+def _deal_groups(
+    paths: Sequence[str], fractions: Mapping[str, float], seed: int, groups: Mapping[str, str]
+) -> dict[str, str]:
+    sizes = Counter(groups[path] for path in paths)
+    if len(sizes) < len(fractions):
+        raise ManifestError(f"{len(sizes)} groups ({sorted(sizes)}) cannot fill {len(fractions)} splits")
+    shuffled = np.random.default_rng(seed).permutation(sorted(sizes)).tolist()
+    held = dict.fromkeys(fractions, 0)
+    split_of_group: dict[str, str] = {}
+    waiting = sorted(shuffled, key=lambda group: -sizes[group])  # stable, so the shuffle orders groups of one size
+    for position, group in enumerate(waiting):
+        unfilled = [split for split in fractions if not held[split]]
+        open_splits = unfilled if len(unfilled) == len(waiting) - position else list(fractions)
+        split = max(open_splits, key=lambda split: fractions[split] * len(paths) - held[split])
+        split_of_group[group] = split
+        held[split] += sizes[group]
+    return {path: split_of_group[groups[path]] for path in paths}
+
+
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_EXAMPLES])) + (", ..." if len(names) > _EXAMPLES else "") or "(none)"
