@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +128,8 @@ class GuidedClips(Dataset):
             found = self.guidance.lookup(row["video_id"], decoded.timestamps_s)
             maps, statuses = found.maps, found.statuses
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(clip_seed.generate_state(1, np.uint64)[0] >> 1))
+            # not torch.manual_seed, which would queue a call for every accelerator at every clip
+            torch.default_generator.manual_seed(int(clip_seed.generate_state(1, np.uint64)[0] >> 1))
             clip = self.transform(decoded.frames, maps)
         label = row["label"]
         return {
@@ -175,12 +178,22 @@ class GuidedClips(Dataset):
         Args:
             progress: wraps the iterable, as `tqdm.tqdm` does.
         """
-        indices = range(len(self)) if progress is None else progress(range(len(self)), desc=f"decode {self.split}")
-        for index in indices:
+
+        def decode(index: int) -> VideoError | None:
             try:
                 self.frames(index)
             except VideoError as error:
-                self._report_unreadable(self.rows[index], error)
+                return error
+            return None
+
+        # threads, since decoding spends its time outside Python's lock
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            errors = pool.map(decode, range(len(self)))
+            if progress is not None:
+                errors = progress(errors, desc=f"decode {self.split}", total=len(self))
+            for row, error in zip(self.rows, errors, strict=True):
+                if error is not None:
+                    self._report_unreadable(row, error)
 
     def _unreadable_clip(self, row: dict[str, Any], error: VideoError) -> dict[str, Any]:
         self._report_unreadable(row, error)

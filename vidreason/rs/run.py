@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ class RunResult:
 def build_processor(model_args: ModelArguments, config: TSViTConfig) -> TSViTVideoProcessor:
     """The video processor of a checkpoint, or one that fits a new model's input."""
     if model_args.model_name_or_path:
-        return AutoVideoProcessor.from_pretrained(model_args.model_name_or_path)
+        try:
+            return AutoVideoProcessor.from_pretrained(model_args.model_name_or_path)
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{model_args.model_name_or_path} has no video processor: {error}") from error
     height, width = config.image_size if isinstance(config.image_size, (tuple, list)) else (config.image_size,) * 2
     return TSViTVideoProcessor(size={"height": height, "width": width}, num_frames=config.num_frames)
 
@@ -78,7 +82,8 @@ def build_model(model_args: ModelArguments, class_names: list[str], args: RSConf
             return TSViTForVideoClassification(TSViTConfig(**overrides))
         return _load_checkpoint(model_args.model_name_or_path, overrides)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"cannot build the model: {error}") from error
+        origin = f" from {model_args.model_name_or_path}" if model_args.model_name_or_path else ""
+        raise ConfigError(f"cannot build the model{origin}: {error}") from error
 
 
 def _load_checkpoint(name: str, overrides: dict[str, Any]) -> TSViTForVideoClassification:
@@ -140,7 +145,7 @@ def build_data(data_args: DataArguments, args: RSConfig, model, processor) -> Ru
     data = RunData(manifest, train, validation, {split: evaluation_set(split) for split in data_args.test_splits})
     for dataset in (data.train, data.validation, *data.tests.values()):
         if data_args.cache_videos and dataset is not None:
-            dataset.fill_cache(lambda videos, desc: tqdm(videos, desc=desc, disable=args.disable_tqdm))
+            dataset.fill_cache(partial(tqdm, disable=args.disable_tqdm))
     return data
 
 

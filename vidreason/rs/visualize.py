@@ -58,7 +58,7 @@ def comparison_frame(
     attention: Mapping[str, GridMap],
     guidance: GridMap | None,
     height_px: int = PANEL_HEIGHT_PX,
-    strongest: float = 1.0,
+    peak: float = 0.5,
 ) -> np.ndarray:
     """One frame with the attention of several models and the guidance, side by side.
 
@@ -67,13 +67,13 @@ def comparison_frame(
         attention: panel title -> map.
         guidance: what the frame's guidance says; None draws the bare frame.
         height_px: of the picture's panels.
-        strongest: the weight that is drawn in the strongest colour, so that panels can be compared.
+        peak: the share of the attention that a cell is drawn in the strongest colour for; one scale for all panels.
 
     Returns:
         Shape (height, width, 3), uint8.
     """
     panels = [
-        (title, overlay_heatmap(frame, np.clip(m.weights / strongest, 0, 1), m.grid, rectangle=m.rectangle))
+        (title, overlay_heatmap(frame, m.weights, m.grid, rectangle=m.rectangle, peak=peak))
         for title, m in attention.items()
     ]
     if guidance is None:

@@ -19,9 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser
-from transformers.utils import logging as transformers_logging
-
 from ..errors import ConfigError, VidreasonError
 from ..guidance import load_guidance, write_guidance
 from ..video.manifest import Manifest, load_manifest, write_manifest
@@ -60,6 +57,10 @@ class Fold:
 
 def main() -> int:
     """Run; a mistake ends with one line that names it."""
+    # imported here, so that rebuilding a table from JSON in another program needs no torch
+    from transformers import HfArgumentParser
+    from transformers.utils import logging as transformers_logging
+
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     transformers_logging.set_verbosity_error()
     (args,) = HfArgumentParser(LeaveOneGroupOutArguments).parse_args_into_dataclasses()

@@ -60,8 +60,9 @@ def overlay_heatmap(
     rectangle: tuple[float, float, float, float] = FULL_FRAME,
     colormap: str = "magma",
     interpolate: bool = False,
+    peak: float | None = None,
 ) -> np.ndarray:
-    """Lay a colour map of a grid of weights over a frame. The colours run from zero to the heaviest cell.
+    """Lay a colour map of a grid of weights over a frame. Colours run from zero to the heaviest cell, or to `peak`.
 
     Args:
         frame: uint8 (height, width, 3).

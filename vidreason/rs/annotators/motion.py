@@ -18,20 +18,25 @@ from ...guidance import guidance_row
 from ...video import DecodedFrames, decode_frames, probe_video
 from ...video.manifest import Manifest
 
+_MAX_CAMERA_SHIFT = 0.06
+"""The farthest that a camera is taken to move between compared frames, as a share of the longer side."""
+
 
 @dataclass
 class MotionAnnotator:
     """Marks the cells in which something moves against the rest of the frame.
 
     Frames are decoded small, as grey values. For a frame, the movement is the mean of the absolute differences to the
-    frames `lag_s` before and after it, each first shifted by the camera's own movement (phase correlation), smoothed
-    over a few pixels. Cells get the movement above the frame's median, and those under `min_share` of the strongest
-    cell get nothing.
+    frames `lag_s` before and after it, each first shifted by the camera's own movement (found by matching, to a part
+    of a pixel) and less what a shift that is wrong by `slack_px` would explain. Cells get the movement above the
+    frame's median, and those under `min_share` of the strongest cell get nothing.
 
     Args:
         grid: (rows, columns) of the guidance.
         lag_s: seconds between the frames that are compared.
         max_side_px: longer side of the small frames.
+        slack_px: error of the camera's shift that is forgiven, in small pixels. Without it, every sharp edge of a
+            background that moves with the camera looks like movement.
         min_share: cells under this share of the strongest cell's movement are dropped.
         min_level: a frame whose strongest cell moves less than this (mean absolute difference of grey values of 0 to
             255) is `empty`.
@@ -40,22 +45,29 @@ class MotionAnnotator:
     grid: tuple[int, int] = (4, 4)
     lag_s: float = 0.12
     max_side_px: int = 96
+    slack_px: float = 0.5
     min_share: float = 0.35
-    min_level: float = 0.75
+    min_level: float = 0.5
     failures: dict[str, str] = field(default_factory=dict)  # video_id -> why no frame of it has guidance
 
     def __post_init__(self):
         if min(self.grid) < 1:
             raise ConfigError(f"grid is {self.grid}, expected rows and columns >= 1")
-        if self.lag_s <= 0 or self.max_side_px < 8:
-            raise ConfigError(f"lag_s is {self.lag_s} (> 0 s) and max_side_px is {self.max_side_px} (>= 8 pixels)")
+        if self.lag_s <= 0 or self.max_side_px < 8 or self.slack_px < 0:
+            raise ConfigError(
+                f"expected lag_s > 0, max_side_px >= 8 and slack_px >= 0, got {self.lag_s}, {self.max_side_px} and "
+                f"{self.slack_px}"
+            )
         if not 0 <= self.min_share <= 1:
             raise ConfigError(f"min_share is {self.min_share}, expected a share in [0, 1]")
 
     @property
     def description(self) -> str:
         """For provenance."""
-        return f"frame-difference,lag_s={self.lag_s:g},min_share={self.min_share:g},min_level={self.min_level:g}"
+        return (
+            f"frame-difference,lag_s={self.lag_s:g},slack_px={self.slack_px:g},min_share={self.min_share:g},"
+            f"min_level={self.min_level:g}"
+        )
 
     def annotate(self, manifest: Manifest, split: str, frames_per_second: float | None = None) -> Iterator[dict]:
         """Rows for the frames of all videos of a split.
@@ -119,13 +131,14 @@ class MotionAnnotator:
         return np.where(cells >= self.min_share * cells.max(), cells, 0.0)
 
     def movement(self, decoded: DecodedFrames, position: int) -> np.ndarray:
-        """Mean absolute difference to the neighbours in time: (height, width), float32, in grey values."""
+        """Difference to the neighbours in time that the camera does not explain: (height, width), in grey values."""
         here = _grey(decoded.frames[position])
         neighbours = self._neighbours(decoded.timestamps_s, position)
         if not neighbours:
             return np.zeros_like(here)
         differences = [np.abs(here - _follow_camera(_grey(decoded.frames[i]), here)) for i in neighbours]
-        return ndimage.gaussian_filter(np.mean(differences, axis=0), sigma=1.0)
+        explained = self.slack_px * np.hypot(*np.gradient(here))
+        return np.mean([np.clip(difference - explained, 0.0, None) for difference in differences], axis=0)
 
     def _neighbours(self, timestamps_s: Sequence[float], position: int) -> list[int]:
         """The frames nearest to one lag before and one lag after, where there are any."""
@@ -156,7 +169,10 @@ def _grey(frame: np.ndarray) -> np.ndarray:
 
 
 def _follow_camera(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Shift an image so that its background lies on the reference's, by phase correlation.
+    """Shift an image so that its background lies on the reference's.
+
+    The shift is the one with the smallest sum of absolute differences, which, unlike a correlation, is not drawn away
+    by a person who moves otherwise or by borders that do not move. It is refined to a part of a pixel.
 
     Args:
         image: (height, width).
@@ -165,19 +181,25 @@ def _follow_camera(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     Returns:
         Shape (height, width).
     """
-    window = np.outer(np.hanning(image.shape[0]), np.hanning(image.shape[1]))
-    spectrum = np.fft.rfft2((reference - reference.mean()) * window)
-    spectrum *= np.conj(np.fft.rfft2((image - image.mean()) * window))
-    magnitude = np.abs(spectrum)
-    if not magnitude.any():
+    reach = max(1, round(_MAX_CAMERA_SHIFT * max(image.shape)))
+    if min(image.shape) <= 2 * reach + 2:
         return image
-    peak = np.fft.irfft2(spectrum / np.maximum(magnitude, 1e-6), s=image.shape)
-    down, right = np.unravel_index(peak.argmax(), peak.shape)
-    shift = [int(s) - size if s > size // 2 else int(s) for s, size in zip((down, right), image.shape, strict=True)]
-    # a large jump is a cut or noise, not a camera that moves
-    if max(abs(shift[0]) / image.shape[0], abs(shift[1]) / image.shape[1]) > 0.1:
-        return image
-    return ndimage.shift(image, shift, order=0, mode="nearest")
+    inner = reference[reach:-reach, reach:-reach]
+    # every window of the inner size: [down, right] is the image shifted by (reach - down, reach - right)
+    windows = np.lib.stride_tricks.sliding_window_view(image, inner.shape)
+    costs = np.asarray([[np.abs(window - inner).mean() for window in row] for row in windows])
+    down, right = np.unravel_index(costs.argmin(), costs.shape)
+    shift = (reach - _valley(costs[:, right], int(down)), reach - _valley(costs[down], int(right)))
+    return ndimage.shift(image, shift, order=1, mode="nearest")
+
+
+def _valley(costs: np.ndarray, lowest: int) -> float:
+    """Where costs are lowest, to a part of a step, by a parabola through three points; `lowest` is their index."""
+    if not 0 < lowest < len(costs) - 1:
+        return float(lowest)
+    before, here, after = costs[lowest - 1 : lowest + 2]
+    curvature = before - 2 * here + after
+    return lowest + (0.5 * (before - after) / curvature if curvature > 0 else 0.0)
 
 
 def _cell_means(image: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

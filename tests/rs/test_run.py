@@ -1,0 +1,227 @@
+"""Whole runs: recipes and flags, one process and two, what is saved, and what a mistake looks like."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+
+from vidreason.errors import ConfigError, VidreasonError
+from vidreason.guidance import guidance_row, load_guidance, write_guidance
+from vidreason.rs.arguments import parse_arguments
+from vidreason.rs.run import run_training
+
+MODEL = {
+    "image_size": 32,
+    "num_frames": 4,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_spatial_layers": 2,
+    "num_temporal_layers": 1,
+}
+
+
+@pytest.fixture
+def recipe(tiny_world, tmp_path):
+    """Writes a recipe for the tiny world and returns its path."""
+
+    def write(**changes) -> str:
+        settings = {
+            "manifest": str(tiny_world.manifest_folder),
+            "guidance": str(tiny_world.guidance_folder),
+            "test_splits": ["test"],
+            "model_config": MODEL,
+            "mirror_probability": 0.0,
+            "output_dir": str(tmp_path / "model"),
+            "num_train_epochs": 2,
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1.0e-3,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "seed": 3,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({**settings, **changes}))
+        return str(path)
+
+    return write
+
+
+def run(*arguments: str):
+    return run_training(*parse_arguments(list(arguments)))
+
+
+def launch(repository: Path, *arguments: str, processes: int | None = None) -> subprocess.CompletedProcess:
+    """Start train.py in a process of its own, through `accelerate launch` where a number of processes is given."""
+    command = [sys.executable]
+    if processes:
+        command += ["-m", "accelerate.commands.launch", "--num_processes", str(processes)]
+        command += ["--multi_gpu"] if processes > 1 else ["--cpu"]  # torchrun; the recipe says that devices are CPUs
+        command += [
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+            "--main_process_port",
+            "0",
+        ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [*command, str(repository / "train.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+
+
+def test_a_recipe_gives_a_model_that_loads_and_a_card_with_its_results(recipe, tmp_path, tiny_world):
+    result = run(recipe())
+    folder = tmp_path / "model"
+    assert set(result.metrics["test"]) == {"top1", "top5", "loss", "attention_in_region", "pointing_accuracy"}
+    model = AutoModelForVideoClassification.from_pretrained(folder)
+    assert model.config.id2label == {0: "left_to_right", 1: "right_to_left"}
+    assert AutoVideoProcessor.from_pretrained(folder).num_frames == 4
+    card = ModelCard.load(folder / "README.md")
+    results = {r.metric_name: r.metric_value for r in card.data.eval_results}
+    assert results["top1"] == pytest.approx(result.metrics["test"]["top1"])
+    assert "Guidance" in card.content
+    labels = pipeline("video-classification", model=str(folder))(str(tiny_world.manifest_folder / "videos/test/0.mp4"))
+    assert {label["label"] for label in labels} == set(model.config.id2label.values())
+
+
+def test_flags_win_over_the_recipe(recipe):
+    model_args, data_args, args = parse_arguments(
+        [recipe(), "--seed", "11", "--spatial_weight", "4", "--brightness", "0"]
+    )
+    assert (args.seed, args.spatial_weight, data_args.brightness) == (11, 4.0, 0.0)
+    assert args.learning_rate == 1e-3
+    assert model_args.model_config["hidden_size"] == 32
+
+
+def test_mappings_can_be_given_as_json(recipe):
+    arguments = [recipe(), "--mirrored_labels", '{"left_to_right": "right_to_left"}']
+    assert parse_arguments(arguments)[1].mirrored_labels == {"left_to_right": "right_to_left"}
+
+
+def test_training_can_start_from_a_checkpoint_with_other_labels(recipe, tmp_path, caplog):
+    run(recipe())
+    checkpoint = AutoModelForVideoClassification.from_pretrained(tmp_path / "model")
+    checkpoint.config.id2label = {0: "a", 1: "b", 2: "c"}
+    checkpoint.classifier.out_proj = torch.nn.Linear(checkpoint.classifier.out_proj.in_features, 3)
+    checkpoint.save_pretrained(tmp_path / "other")
+    for file in (tmp_path / "model").glob("*processor_config.json"):
+        shutil.copy(file, tmp_path / "other")
+    result = run(recipe(), "--model_name_or_path", str(tmp_path / "other"), "--output_dir", str(tmp_path / "tuned"))
+    assert 0 <= result.metrics["test"]["top1"] <= 1
+    assert "did not fill 2 weights, which start random" in caplog.text  # weight and bias of the last layer
+
+
+def test_training_on_the_command_line(recipe, repository, tmp_path):
+    finished = launch(repository, recipe(), "--report_to", "tensorboard")
+    assert finished.returncode == 0, finished.stderr
+    assert "test: top1" in finished.stdout
+    assert (tmp_path / "model" / "model.safetensors").exists()
+    assert list((tmp_path / "model").rglob("events.out.tfevents*"))
+
+
+def test_two_processes_take_the_steps_of_one(recipe, repository, tmp_path):
+    """The same global batch, with guided frames spread unevenly over the processes."""
+    settings = {"optim": "sgd", "learning_rate": 0.05, "spatial_weight": 2.0, "crop_scale_min": 1.0, "brightness": 0.0}
+    histories, weights = [], []
+    for name, processes, batch_size in (("one", 1, 8), ("two", 2, 4)):
+        output = tmp_path / name
+        path = recipe(**settings, sampling="uniform", per_device_train_batch_size=batch_size, output_dir=str(output))
+        finished = launch(repository, path, processes=processes)
+        assert finished.returncode == 0, finished.stderr
+        histories.append(json.loads((output / "trainer_state.json").read_text())["log_history"])
+        weights.append(AutoModelForVideoClassification.from_pretrained(output).state_dict())
+    for one, two in zip(*histories, strict=True):
+        for key in {"loss", "loss_classification", "loss_spatial", "loss_temporal", "test_loss_spatial"} & one.keys():
+            assert one[key] == pytest.approx(two[key], rel=1e-3), key
+    assert histories[0][0]["step"] == 1
+    assert histories[0][0]["loss_spatial"] > 0
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-5)
+
+
+def rename_video(rows, split):
+    return [{**row, "video_id": f"elsewhere/{row['video_id']}"} for row in rows[split]]
+
+
+def test_guidance_for_unknown_videos_is_named(recipe, tiny_world, tmp_path, caplog):
+    rows = load_guidance(tiny_world.guidance_folder)
+    write_guidance(tmp_path / "strange", {"train": rename_video(rows, "train")})
+    with pytest.raises(ConfigError, match="fits none of the manifest's videos"):
+        run(recipe(guidance=str(tmp_path / "strange")))
+    stranger = rename_video(rows, "train")[:8]
+    write_guidance(tmp_path / "mixed", {"train": [*rows["train"], *stranger]})
+    run(recipe(guidance=str(tmp_path / "mixed")))
+    assert "1 guided videos are not in the manifest, such as elsewhere/videos/train/0" in caplog.text
+
+
+def test_guidance_of_another_grid_is_resampled(recipe, tiny_world, tmp_path):
+    rows = load_guidance(tiny_world.guidance_folder)
+    coarse = [
+        guidance_row(row, [1, 0, 0, 0, 0, 0], (2, 3), "tests") if row["status"] == "ok" else row
+        for row in rows["train"]
+    ]
+    write_guidance(tmp_path / "coarse", {"train": coarse})
+    result = run(recipe(guidance=str(tmp_path / "coarse")))
+    assert any("loss_spatial" in entry for entry in result.log_history)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"manifest": "nowhere"}, "nowhere"),
+        ({"manifest": ""}, "manifest is not set"),
+        ({"guidance": "nowhere/at-all"}, "nowhere/at-all"),
+        ({"guidance": None}, "no guidance is given"),
+        ({"train_split": "training"}, "training"),
+        ({"test_splits": ["validation"]}, "validation"),
+        ({"model_config": {"hidden_size": 33}}, "hidden_size"),
+        ({"model_config": {"hidden": 33}}, r"TSViTConfig has no \['hidden'\]"),
+        ({"model_config": "{not json"}, "model_config is not valid JSON"),
+        ({"model_name_or_path": "nowhere/model"}, "nowhere/model"),
+        ({"supervised_layers": "7"}, "7"),
+        ({"resume_from_checkpoint": "true", "output_dir": "empty_folder"}, "holds no checkpoint"),
+        ({"mirrored_labels": {"jump": "fall"}}, "jump"),
+        ({"crop_scale_min": 2}, "crop_scale_min"),
+        ({"learning_rte": 1}, r"unknown settings \['learning_rte'\]"),
+    ],
+)
+def test_a_mistake_is_named(recipe, changes, message):
+    with pytest.raises(VidreasonError, match=message):
+        run(recipe(**changes))
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        parse_arguments([str(tmp_path / "none.yaml")])
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    with pytest.raises(ConfigError, match="holds list"):
+        parse_arguments([str(tmp_path / "list.yaml")])
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        parse_arguments([str(tmp_path / "broken.yaml")])
+
+
+def test_a_mistake_on_the_command_line_is_one_line_and_no_stack_trace(recipe, repository):
+    finished = launch(repository, recipe(manifest="nowhere"))
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    assert finished.stderr.strip().splitlines()[-1].startswith("ManifestError: nowhere")

@@ -1,0 +1,48 @@
+"""A procedural world of hands and things: labelled clips with full ground truth, deterministic from a seed.
+
+Twelve actions, four pairs of which are told apart by the order of their frames alone; and two nuisances, a background
+and a co-occurring object, that are tied to the label with a stated strength per split.
+"""
+
+from .backgrounds import BACKGROUNDS
+from .build import TRUTH_FOLDER, build_synthetic_actions, truth_features
+from .config import (
+    ACTIONS,
+    BACKGROUND_STRENGTHS,
+    COOCCURRING_STRENGTHS,
+    DEFAULT_SPLIT_SIZES,
+    MIRRORED_PAIRS,
+    REVERSED_PAIRS,
+    SOURCE,
+    SPLITS,
+    WorldConfig,
+)
+from .render import Clip, ClipTruth, FrameTruth, Segment, render_clip, render_masks
+from .scene import Nuisance, clip_seed, draw_nuisance
+from .stickers import COOCCURRING_OBJECTS
+
+__all__ = [
+    "ACTIONS",
+    "BACKGROUNDS",
+    "BACKGROUND_STRENGTHS",
+    "COOCCURRING_OBJECTS",
+    "COOCCURRING_STRENGTHS",
+    "DEFAULT_SPLIT_SIZES",
+    "MIRRORED_PAIRS",
+    "REVERSED_PAIRS",
+    "SOURCE",
+    "SPLITS",
+    "TRUTH_FOLDER",
+    "Clip",
+    "ClipTruth",
+    "FrameTruth",
+    "Nuisance",
+    "Segment",
+    "WorldConfig",
+    "build_synthetic_actions",
+    "clip_seed",
+    "draw_nuisance",
+    "render_clip",
+    "render_masks",
+    "truth_features",
+]
