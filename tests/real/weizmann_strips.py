@@ -2,8 +2,8 @@
 
     python tests/real/weizmann_strips.py ../shared/data/weizmann4 outputs/weizmann/videos
 
-A strip `<class>/<id>.png` holds frames of 64x64 side by side. `id // 8` is the person, even ids are originals, and odd ids
-the mirror image of the id before. The video is named `<class>/person<p>_<id>_{original,mirror}.mp4`.
+A strip `<class>/<id>.png` holds frames of 64x64 side by side. `id // 8` is the person, even ids are originals, and odd
+ids the mirror image of the id before. The video is named `<class>/person<p>_<id>_{original,mirror}.mp4`.
 """
 
 import sys

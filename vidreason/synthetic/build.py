@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,17 +101,24 @@ def build_synthetic_actions(
         return load_manifest(folder)
     _clear(folder, settings)
     jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
-    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in split_sizes}
-    bar = tqdm(total=len(jobs), unit="clip", disable=not progress)
-    with bar, _mapped(_render_job, jobs, num_proc) as results:
-        for split, size in split_sizes.items():
-            truth = _truth_rows(results, size, rows[split], bar)
-            write_split(folder / TRUTH_FOLDER, split, truth, truth_features())
+    rows = _render_all(jobs, folder / TRUTH_FOLDER, split_sizes, num_proc, progress)
     write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic actions, ground truth")
     description = manifest_description(config, seed)
     manifest = write_manifest(folder, rows, ACTIONS, SOURCE, folder / VIDEO_FOLDER, description=description)
     os.replace(folder / UNFINISHED_FILE, folder / SETTINGS_FILE)
     return manifest
+
+
+def _render_all(
+    jobs: list[_Job], truth_folder: Path, split_sizes: Mapping[str, int], num_proc: int, progress: bool
+) -> dict[str, list[dict[str, Any]]]:
+    """Write all videos, and their ground truth as it comes in. Returns the manifest's rows by split."""
+    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in split_sizes}
+    bar = tqdm(total=len(jobs), unit="clip", disable=not progress)
+    with bar, _mapped(_render_job, jobs, num_proc) as results:
+        for split, size in split_sizes.items():
+            write_split(truth_folder, split, _truth_rows(results, size, rows[split], bar), truth_features())
+    return rows
 
 
 @dataclass(frozen=True)
@@ -184,8 +192,10 @@ def _mapped(function, jobs: list[_Job], num_proc: int) -> Iterator[Iterator]:
         yield map(function, jobs)
         return
     # spawned and not forked: the caller may hold threads of torch or of a progress bar, which a fork does not survive
-    with multiprocessing.get_context("spawn").Pool(min(num_proc, len(jobs))) as pool:
-        yield pool.imap(function, jobs, chunksize=4)
+    # an executor and not a Pool, which would start a worker that cannot start again and again, without an end
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_proc, len(jobs)), mp_context=context) as pool:
+        yield pool.map(function, jobs, chunksize=4)
 
 
 def _check_request(split_sizes: Mapping[str, int], seed: int, num_proc: int) -> None:

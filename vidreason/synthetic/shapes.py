@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 Color = tuple[int, ...]
 
-SUPERSAMPLING = 3
+SUPERSAMPLING = 2
 """Canvas pixels per frame pixel, for smooth edges."""
 
 _HALF_CIRCLE = np.stack([np.cos(np.linspace(-1, 1, 6) * math.pi / 2), np.sin(np.linspace(-1, 1, 6) * math.pi / 2)], 1)
@@ -101,7 +101,7 @@ def move(shapes: Iterable[Shape], x: float, y: float, angle: float = 0.0, scale:
 def extent(parts: Iterable[Part]) -> np.ndarray:
     """The box (4,) around the shapes of parts.
 
-    The half of the outline that lies outside of a polygon is not in it; it is a third of a pixel.
+    The outline, a pixel of the canvas wide, adds up to half a pixel of the frame, which is not in it.
     """
     points = np.concatenate([shape.points for part in parts for shape in part.shapes])
     return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -54,7 +54,9 @@ def write_video(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = _add_stream(container, first, fps, {"crf": str(crf), "preset": preset, "threads": "1"})
+            # one thread and no macroblock tree: with either, the same frames do not always give the same bytes
+            options = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": "mbtree=0"}
+            stream = _add_stream(container, first, fps, options)
             _encode(container, stream, first, checked)
         os.replace(partial, path)
     except av.error.FFmpegError as error:
