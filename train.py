@@ -27,6 +27,8 @@ def main() -> int:
     for split, metrics in result.metrics.items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
         print(f"{split}: {shown}")
+    for split, videos in result.skipped.items():
+        print(f"{split}: {len(videos)} videos could not be read: {', '.join(videos)}")
     return 0
 
 

@@ -99,6 +99,7 @@ def test_a_recipe_gives_a_model_that_loads_and_a_card_with_its_results(recipe, t
     results = {r.metric_name: r.metric_value for r in card.data.eval_results}
     assert results["top1"] == pytest.approx(result.metrics["test"]["top1"])
     assert "Guidance" in card.content
+    assert {path.name for path in folder.glob("*.py")} >= {"modeling_tsvit.py", "video_processing_tsvit.py"}
     labels = pipeline("video-classification", model=str(folder))(str(tiny_world.manifest_folder / "videos/test/0.mp4"))
     assert {label["label"] for label in labels} == set(model.config.id2label.values())
 
@@ -201,12 +202,19 @@ def test_guidance_of_another_grid_is_resampled(recipe, tiny_world, tmp_path):
         ({"resume_from_checkpoint": "true", "output_dir": "empty_folder"}, "holds no checkpoint"),
         ({"mirrored_labels": {"jump": "fall"}}, "jump"),
         ({"crop_scale_min": 2}, "crop_scale_min"),
+        ({"eval_strategy": "epoch"}, "eval_strategy is 'epoch' but validation_split is not set"),
+        ({"lr_scheduler_type": "sawtooth"}, "sawtooth"),
         ({"learning_rte": 1}, r"unknown settings \['learning_rte'\]"),
     ],
 )
 def test_a_mistake_is_named(recipe, changes, message):
     with pytest.raises(VidreasonError, match=message):
         run(recipe(**changes))
+
+
+def test_a_flag_that_does_not_exist_is_named(recipe):
+    with pytest.raises(ConfigError, match="--learning_rte"):
+        parse_arguments([recipe(), "--learning_rte", "1"])
 
 
 def test_a_recipe_that_cannot_be_read_is_named(tmp_path):

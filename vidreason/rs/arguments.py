@@ -111,7 +111,10 @@ def parse_arguments(arguments: list[str]) -> tuple[ModelArguments, DataArguments
             raise ConfigError(f"{arguments[0]}: unknown settings {unknown}")
         parser.set_defaults(**recipe)
         arguments = arguments[1:]
-    return parser.parse_args_into_dataclasses(arguments)
+    try:
+        return parser.parse_args_into_dataclasses(arguments)
+    except (ValueError, TypeError) as error:  # what transformers' own arguments refuse, and flags that do not exist
+        raise ConfigError(str(error)) from error
 
 
 def read_recipe(path: str) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from datasets import DatasetDict
 from tqdm.auto import tqdm
 from transformers import AutoVideoProcessor, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -107,45 +109,44 @@ class RunData:
     tests: dict[str, GuidedClips]
 
 
-def build_data(data_args: DataArguments, args: RSConfig, model, processor) -> RunData:
-    """Open the manifest and the guidance, and build the data set of every split that the run uses.
+def build_data(data_args: DataArguments, args: RSConfig, manifest: Manifest, model, processor) -> RunData:
+    """Open the guidance and build the data set of every split that the run uses.
 
     Raises:
         ManifestError, GuidanceError, ConfigError: what is asked for is not there or does not fit.
     """
-    manifest = load_manifest(data_args.manifest, data_args.video_root)
+    if args.eval_strategy != "no" and not data_args.validation_split:
+        raise ConfigError(f"eval_strategy is {args.eval_strategy.value!r} but validation_split is not set")
     if args.spatial_weight > 0 and data_args.guidance is None:
         raise ConfigError("spatial_weight is above 0 but no guidance is given: name a table, or set the weight to 0")
     token_grid = model.token_grid(*input_size(processor))
-    train_index = open_guidance(data_args.guidance, data_args.train_split, manifest, data_args)
+    load = functools.cache(load_guidance)  # a table is read once, however many of its splits are used
+    resampling = data_args.guidance_resampling
     augmentation = AugmentationConfig(
         data_args.crop_scale_min, data_args.crop_ratio_max, data_args.mirror_probability, data_args.brightness
     )
-    resampling = data_args.guidance_resampling
-    settings = _clip_settings(data_args, model.config.num_frames, data_args.sampling)
+    num_frames = model.config.num_frames
     train = GuidedClips(
         manifest,
         data_args.train_split,
         training_transform(processor, token_grid, augmentation, resampling),
-        settings,
-        train_index,
+        _clip_settings(data_args, num_frames, data_args.sampling),
+        open_guidance(data_args.guidance, data_args.train_split, manifest, data_args, load),
         data_args.mirrored_labels,
         seed=args.seed,
     )
 
     def evaluation_set(split: str) -> GuidedClips:
         table = data_args.evaluation_guidance or data_args.guidance
-        index = open_guidance(table, split, manifest, data_args, required=False)
+        index = open_guidance(table, split, manifest, data_args, load, required=False)
         transform = evaluation_transform(processor, token_grid, resampling)
-        return GuidedClips(
-            manifest, split, transform, _clip_settings(data_args, model.config.num_frames, "uniform"), index
-        )
+        return GuidedClips(manifest, split, transform, _clip_settings(data_args, num_frames, "uniform"), index)
 
     validation = evaluation_set(data_args.validation_split) if data_args.validation_split else None
     data = RunData(manifest, train, validation, {split: evaluation_set(split) for split in data_args.test_splits})
-    for dataset in (data.train, data.validation, *data.tests.values()):
-        if data_args.cache_videos and dataset is not None:
-            dataset.fill_cache(partial(tqdm, disable=args.disable_tqdm))
+    if data_args.cache_videos:
+        for clips in filter(None, (data.train, data.validation, *data.tests.values())):
+            clips.fill_cache(functools.partial(tqdm, disable=args.disable_tqdm))
     return data
 
 
@@ -154,7 +155,12 @@ def _clip_settings(data_args: DataArguments, num_frames: int, sampling: str) -> 
 
 
 def open_guidance(
-    name: str | None, split: str, manifest: Manifest, data_args: DataArguments, required: bool = True
+    name: str | None,
+    split: str,
+    manifest: Manifest,
+    data_args: DataArguments,
+    load: Callable[[str], DatasetDict] = load_guidance,
+    required: bool = True,
 ) -> GuidanceIndex | None:
     """The guidance of one split, with what of it meets the manifest reported.
 
@@ -163,6 +169,7 @@ def open_guidance(
         split: of the table and the manifest alike.
         manifest: whose videos are to be guided.
         data_args: for the tolerance in time.
+        load: gives a table by its name.
         required: whether a table without this split is an error, or None is given for it.
 
     Raises:
@@ -170,7 +177,7 @@ def open_guidance(
     """
     if name is None:
         return None
-    table = load_guidance(name)
+    table = load(name)
     if split not in table:
         if required:
             raise ConfigError(f"guidance {name} has no split {split!r}; it has {sorted(table)}")
@@ -197,7 +204,7 @@ def run_training(model_args: ModelArguments, data_args: DataArguments, args: RSC
     manifest = load_manifest(data_args.manifest, data_args.video_root)
     model = build_model(model_args, manifest.class_names, args)
     processor = build_processor(model_args, model.config)
-    data = build_data(data_args, args, model, processor)
+    data = build_data(data_args, args, manifest, model, processor)
     trainer = RSTrainer(
         model=model,
         args=args,
