@@ -7,8 +7,6 @@ PYTEST_WORKERS ?= 2
 
 # No network look-ups at run time.
 export HF_HUB_OFFLINE = 1
-# Threads that wait sleep: if they spin, anything else that runs on the machine makes training several times slower.
-export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: help install demo test lint format clean
 

@@ -8,15 +8,23 @@ in the weights of the supervising losses alone, and both start from the same see
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
+import multiprocessing
+import os
+import queue
 import sys
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor, HfArgumentParser
+from tqdm.auto import tqdm
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, HfArgumentParser, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from .errors import VidreasonError
@@ -26,7 +34,7 @@ from .rs.annotators import NoiseModel, truth_guidance
 from .rs.arguments import parse_arguments
 from .rs.run import RunResult, run_training
 from .rs.visualize import attention_maps, comparison_frame, stack_rows
-from .study.plots import plot_training_curves
+from .study.plots import Panel, plot_training_curves
 from .synthetic import WorldConfig, build_synthetic_actions
 from .video import decode_frames, write_video
 from .video.manifest import Manifest, load_manifest
@@ -37,8 +45,17 @@ GRID = (4, 4)
 TRAINING_NOISE = NoiseModel(missed_frames=0.1, misplaced_cells=0.1, extra_cells=0.02)
 """Guidance for training is made as imperfect as an annotator's; what attention is measured against is not."""
 
+RUNS = ("plain", "rs")
 TEST_SPLITS = ("test", "test_shifted")
 OVERLAY_CLASSES = 4
+
+CURVES = (
+    Panel("Total training loss", "loss (nats)", ("loss",)),
+    Panel("Accuracy (validation)", "top-1 accuracy (fraction)", ("eval_top1",)),
+    Panel("Spatial alignment loss (validation)", "KL divergence (nats)", ("eval_loss_spatial",)),
+    Panel("Temporal consistency loss (validation)", "JS divergence (nats)", ("eval_loss_temporal",)),
+)
+"""The panels of the paper's figure 5; on the validation split, where plain training is measured by the same rule."""
 
 
 @dataclass
@@ -48,7 +65,9 @@ class DemoArguments:
     output_dir: str = field(default="outputs/demo", metadata={"help": "Where everything is written."})
     recipe_folder: str = field(default="recipes", metadata={"help": "Holds demo_plain.yaml and demo_rs.yaml."})
     seed: int = field(default=0, metadata={"help": "Of the world, the guidance's noise and both trainings."})
-    num_proc: int = field(default=2, metadata={"help": "Processes that render videos."})
+    num_proc: int = field(
+        default=2, metadata={"help": "Processes that render videos, and trainings that run side by side."}
+    )
     num_train_epochs: float | None = field(
         default=None, metadata={"help": "Overrides the recipes (shorter trial runs)."}
     )
@@ -84,17 +103,15 @@ def main(arguments: list[str] | None = None) -> int:
 def run_demo(args: DemoArguments) -> dict:
     """Do everything and return the report."""
     folder = Path(args.output_dir)
-    print("1/4  synthetic videos and guidance", flush=True)
+    print("1/3  synthetic videos and guidance", flush=True)
     data = build_data(folder / "data", args)
-    results = {}
-    for number, name in enumerate(("plain", "rs"), start=2):
-        print(f"{number}/4  training {name}", flush=True)
-        results[name] = train(name, data, folder, args)
-    print("4/4  report and pictures", flush=True)
+    print("2/3  training the same model without (plain) and with (rs) supervision", flush=True)
+    results = train_all(data, folder, args)
+    print("3/3  report and pictures", flush=True)
     report = build_report(results, data, args)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     histories = {name: result.log_history for name, result in results.items()}
-    plot_training_curves(histories, folder / "curves.png")
+    plot_training_curves(histories, folder / "curves.png", CURVES)
     draw_overlays(folder, data)
     return report
 
@@ -102,7 +119,9 @@ def run_demo(args: DemoArguments) -> dict:
 def build_data(folder: Path, args: DemoArguments) -> DemoData:
     """Render the world and write guidance for it: noisy for training, true for the tests."""
     sizes = json.loads(args.split_sizes) if args.split_sizes else None
-    manifest = build_synthetic_actions(folder / "world", WorldConfig(), sizes, seed=args.seed, num_proc=args.num_proc)
+    manifest = build_synthetic_actions(
+        folder / "world", WorldConfig(), sizes, seed=args.seed, num_proc=args.num_proc, progress=True
+    )
     truth = read_folder(folder / "world" / "truth")
     noise = NoiseModel(**{**asdict(TRAINING_NOISE), "seed": args.seed})
     data = DemoData(manifest, folder / "world", folder / "guidance_training", folder / "guidance_true")
@@ -121,8 +140,27 @@ def build_data(folder: Path, args: DemoArguments) -> DemoData:
     return data
 
 
-def train(name: str, data: DemoData, folder: Path, args: DemoArguments) -> RunResult:
-    """Train one model by its recipe and save it to `models/<name>`."""
+def train_all(data: DemoData, folder: Path, args: DemoArguments) -> dict[str, RunResult]:
+    """Train every model, side by side where `num_proc` allows: {name: result}.
+
+    A process of its own with one share of the cores for each is faster here than all cores for one after the other,
+    since the model is too small to keep several cores busy.
+    """
+    commands = {name: recipe_command(name, data, folder, args) for name in RUNS}
+    if args.num_proc == 1:
+        return {name: run_training(*parse_arguments(command)) for name, command in commands.items()}
+    num_workers = min(args.num_proc, len(RUNS))
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        progress = manager.Queue()
+        threads = max(1, (os.cpu_count() or 1) // num_workers)
+        futures = {name: pool.submit(_train, name, command, threads, progress) for name, command in commands.items()}
+        _show_progress(futures, progress)
+        return {name: future.result() for name, future in futures.items()}
+
+
+def recipe_command(name: str, data: DemoData, folder: Path, args: DemoArguments) -> list[str]:
+    """The arguments of `train.py` for a run: its recipe, and where the demo's data lie."""
     flags = {
         "manifest": data.manifest_folder,
         "evaluation_guidance": data.true_guidance,
@@ -133,8 +171,38 @@ def train(name: str, data: DemoData, folder: Path, args: DemoArguments) -> RunRe
     if args.num_train_epochs is not None:
         flags["num_train_epochs"] = args.num_train_epochs
     command = [str(Path(args.recipe_folder) / f"demo_{name}.yaml")]
-    command += [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
-    return run_training(*parse_arguments(command))
+    return command + [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
+
+
+def _train(name: str, command: list[str], num_threads: int, progress) -> RunResult:
+    """One run, in a process of its own."""
+    transformers_logging.set_verbosity_error()
+    torch.set_num_threads(num_threads)
+    model_args, data_args, args = parse_arguments([*command, "--disable_tqdm", "true"])
+    with contextlib.redirect_stdout(io.StringIO()):  # the log of every epoch; it is in the report's curves
+        return run_training(model_args, data_args, args, [_ReportProgress(name, progress)])
+
+
+class _ReportProgress(TrainerCallback):
+    """Tells another process how far a training is."""
+
+    def __init__(self, name: str, queue):
+        self.name, self.queue = name, queue
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.queue.put((self.name, state.global_step, state.max_steps))
+
+
+def _show_progress(futures: dict[str, Future], progress) -> None:
+    """A bar for each run until all have ended."""
+    bars = {name: tqdm(desc=f"train {name}", unit=" steps", position=i) for i, name in enumerate(futures)}
+    while not all(future.done() for future in futures.values()) or not progress.empty():
+        with contextlib.suppress(queue.Empty):
+            name, step, total = progress.get(timeout=0.5)
+            bars[name].total = total
+            bars[name].update(step - bars[name].n)
+    for bar in bars.values():
+        bar.close()
 
 
 def build_report(results: dict[str, RunResult], data: DemoData, args: DemoArguments) -> dict:
@@ -142,7 +210,8 @@ def build_report(results: dict[str, RunResult], data: DemoData, args: DemoArgume
     return {
         "seed": args.seed,
         "device": next(iter(results.values())).device,
-        "train_seconds": {name: round(result.train_seconds, 1) for name, result in results.items()},
+        "train_seconds": round(sum(result.train_seconds for result in results.values()), 1),
+        "train_seconds_by_run": {name: round(result.train_seconds, 1) for name, result in results.items()},
         "dataset": {
             "source": data.manifest.source,
             "split_sizes": {split: len(rows) for split, rows in data.manifest.splits.items()},

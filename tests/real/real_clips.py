@@ -54,7 +54,7 @@ def pipeline_answers(data: Path, model: str, top_k: int = 3) -> list[dict]:
     """One row per clip: what `pipeline("video-classification")` says."""
     from transformers import pipeline
 
-    classifier = pipeline("video-classification", model=model)
+    classifier = pipeline("video-classification", model=model, trust_remote_code=True)
     videos = sorted(path for path in data.rglob("*") if path.suffix in (".avi", ".mp4"))
     return [
         {

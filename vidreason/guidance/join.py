@@ -67,10 +67,10 @@ class GuidanceIndex:
         if not tolerance_s >= 0:
             raise GuidanceError(f"tolerance_s is {tolerance_s}, expected a number of seconds >= 0")
         self.tolerance_s = tolerance_s
-        columns = rows.with_format("numpy").select_columns(["timestamp_s", "grid_rows", "grid_cols"])[:]
-        self._times_s = np.asarray(columns["timestamp_s"], dtype=np.float64)
-        self._grids = list(zip(columns["grid_rows"].tolist(), columns["grid_cols"].tolist(), strict=True))
-        arrow = rows.with_format("arrow").select_columns(["weights", "rectangle", "status", "video_id"])[:]
+        names = ["video_id", "timestamp_s", "grid_rows", "grid_cols", "weights", "rectangle", "status"]
+        arrow = rows.with_format("arrow").select_columns(names)[:]
+        self._times_s = np.asarray(arrow["timestamp_s"], dtype=np.float64)
+        self._grids = list(zip(arrow["grid_rows"].to_pylist(), arrow["grid_cols"].to_pylist(), strict=True))
         self._statuses = arrow["status"].to_pylist()
         weights = arrow["weights"].combine_chunks()
         self._weights = np.asarray(weights.flatten(), dtype=np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 import transformers
 from datasets import DatasetDict
 from tqdm.auto import tqdm
-from transformers import AutoVideoProcessor, set_seed
+from transformers import AutoVideoProcessor, TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor
@@ -194,8 +194,16 @@ def open_guidance(
     return index
 
 
-def run_training(model_args: ModelArguments, data_args: DataArguments, args: RSConfig) -> RunResult:
+def run_training(
+    model_args: ModelArguments, data_args: DataArguments, args: RSConfig, callbacks: Sequence[TrainerCallback] = ()
+) -> RunResult:
     """Train, evaluate on the test splits, and save the model, its processor and its card to `output_dir`.
+
+    Args:
+        model_args: which model.
+        data_args: which videos and guidance.
+        args: of the training.
+        callbacks: told of its progress.
 
     Raises:
         VidreasonError: with the reason, for anything that the arguments, data or training get wrong.
@@ -211,6 +219,7 @@ def run_training(model_args: ModelArguments, data_args: DataArguments, args: RSC
         train_dataset=data.train,
         eval_dataset=data.validation,
         processing_class=processor,
+        callbacks=list(callbacks),
     )
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=_checkpoint(args))
