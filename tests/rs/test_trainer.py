@@ -229,5 +229,25 @@ def test_metrics_of_known_outcomes(make_arguments):
     assert metrics["loss"] == pytest.approx(expected + 2.0 * 2.0 + 0.2)
 
 
+def test_a_batch_without_guidance_fields_is_named(make_model, make_arguments):
+    trainer = RSTrainer(model=make_model(), args=make_arguments())
+    with pytest.raises(ConfigError, match=r"no \['frame_mask', 'guidance', 'guidance_mask'\]"):
+        trainer.prediction_step(trainer.model, {"pixel_values": torch.zeros(1, 4, 3, 32, 32), "labels": None}, False)
+
+
+def test_a_model_that_does_not_show_where_it_looks_is_named(make_model, make_clips, make_arguments):
+    class Blind(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = make_model()
+
+        def forward(self, pixel_values, frame_mask):
+            return {"logits": self.model(pixel_values, frame_mask).logits}
+
+    trainer = RSTrainer(model=Blind(), args=make_arguments(), train_dataset=make_clips())
+    with pytest.raises(ConfigError, match="gives no 'frame_attention'"):
+        trainer.train()
+
+
 def test_the_collator_is_the_default(make_model, make_arguments):
     assert isinstance(RSTrainer(model=make_model(), args=make_arguments()).data_collator, GuidedClipCollator)

@@ -18,7 +18,7 @@ from .losses import classification_loss, linear_warmup, spatial_alignment_loss, 
 
 logger = logging.getLogger(__name__)
 
-LOSS_PARTS = ("classification", "spatial", "temporal")
+BATCH_FIELDS = ("pixel_values", "frame_mask", "labels", "guidance", "guidance_mask")
 
 
 class RSTrainer(Trainer):
@@ -81,8 +81,7 @@ class RSTrainer(Trainer):
         num_items_in_batch: torch.Tensor | None = None,
     ):
         """The total loss of a micro-batch, scaled so that the parts of an optimizer step sum up to the step's loss."""
-        model_inputs = {k: v for k, v in inputs.items() if k not in ("labels", "guidance", "guidance_mask")}
-        outputs = model(**model_inputs)
+        outputs = model(**_model_inputs(inputs))
         in_training = model.training and self._step_clips is not None
         clips, frames = (self._step_clips, self._step_frames) if in_training else (None, None)
         parts = self._loss_parts(outputs, inputs, clips, frames)
@@ -103,7 +102,7 @@ class RSTrainer(Trainer):
     ) -> dict[str, torch.Tensor]:
         """Each part that has a weight, unweighted: a scalar, float32."""
         args, labels = self.args, inputs["labels"]
-        parts = {"classification": classification_loss(outputs.logits, labels, clips, args.label_smoothing_factor)}
+        parts = {"classification": classification_loss(outputs["logits"], labels, clips, args.label_smoothing_factor)}
         if args.spatial_weight > 0 and "guidance" in inputs:
             attention = outputs.get("layer_attention")
             attention = _required(outputs, "frame_attention") if attention is None else attention
@@ -162,21 +161,29 @@ class RSTrainer(Trainer):
         No loss is returned batch by batch: a mean of means would weigh a short last batch too much. The exact losses
         come from `ClipMetrics`.
         """
+        missing = [name for name in BATCH_FIELDS if name not in inputs]
+        if missing:
+            raise ConfigError(f"the batch has no {missing}: evaluation takes the batches of GuidedClipCollator")
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            model_inputs = {k: v for k, v in inputs.items() if k not in ("labels", "guidance", "guidance_mask")}
-            outputs = model(**model_inputs)
-        _check_tokens(outputs["frame_attention"], inputs["guidance"])
+            outputs = model(**_model_inputs(inputs))
+        frame_attention = _required(outputs, "frame_attention")
+        _check_tokens(frame_attention, inputs["guidance"])
         outcome = clip_outcome(
             outputs["logits"],
-            outputs["segment_logits"],
-            outputs["frame_attention"],
+            _required(outputs, "segment_logits"),
+            frame_attention,
             inputs["guidance"],
             inputs["guidance_mask"],
             inputs["frame_mask"],
             self.args,
         )
         return None, outcome.as_tuple(), inputs["labels"]
+
+
+def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
+    """What of a batch the model is given; the loss is computed here and not in it."""
+    return {name: value for name, value in inputs.items() if name not in ("labels", "guidance", "guidance_mask")}
 
 
 def _required(outputs: Any, name: str) -> torch.Tensor:
