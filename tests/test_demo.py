@@ -60,6 +60,14 @@ def test_training_guidance_is_noisy_and_that_of_the_tests_is_true(demo):
     assert "missed=0.1" in noisy["train"][0]["model"]
 
 
+def test_the_card_states_the_noise_of_the_guidance(demo):
+    folder, _ = demo
+    card = (folder / "models" / "rs" / "README.md").read_text()
+    assert "misplaced_cells 0.1" in card
+    assert "**Guidance data set:** guidance_training" in card
+    assert "No guidance" in (folder / "models" / "plain" / "README.md").read_text()
+
+
 def test_pictures_are_pictures(demo):
     folder, _ = demo
     for name in ("curves.png", "overlay.png"):

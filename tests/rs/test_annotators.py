@@ -68,6 +68,13 @@ def test_mistakes_do_not_depend_on_the_order_of_frames():
     assert forward != other
 
 
+def test_a_noise_model_is_read_back_from_its_provenance():
+    noise = NoiseModel(0.1, 0.25, 0.02, seed=3)
+    assert NoiseModel.from_description(noise.description) == noise
+    with pytest.raises(ConfigError, match="does not describe"):
+        NoiseModel.from_description("frame-difference,lag_s=0.12")
+
+
 @pytest.mark.parametrize("name", ["missed_frames", "misplaced_cells", "extra_cells"])
 def test_rates_are_probabilities(name):
     with pytest.raises(ConfigError, match=f"{name} is 1.5"):

@@ -129,6 +129,7 @@ def test_training_can_start_from_a_checkpoint_with_other_labels(recipe, tmp_path
     result = run(recipe(), "--model_name_or_path", str(tmp_path / "other"), "--output_dir", str(tmp_path / "tuned"))
     assert 0 <= result.metrics["test"]["top1"] <= 1
     assert "did not fill 2 weights, which start random" in caplog.text  # weight and bias of the last layer
+    assert ModelCard.load(tmp_path / "tuned" / "README.md").data.base_model == str(tmp_path / "other")
 
 
 def test_training_on_the_command_line(recipe, repository, tmp_path):

@@ -26,6 +26,9 @@ class ModelArguments:
     model_config: dict | str | None = field(
         default=None, metadata={"help": "TSViTConfig fields to set, as a mapping (JSON on the command line)."}
     )
+    license: str | None = field(
+        default=None, metadata={"help": "Licence of the trained weights, for the model card, such as apache-2.0."}
+    )
 
 
 @dataclass

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..cards import GuidanceFacts, RecipeFacts, SupervisionFacts, TrainingFacts,
 from ..errors import ConfigError
 from ..guidance import GuidanceIndex, load_guidance
 from ..video.manifest import Manifest, load_manifest
+from .annotators import NoiseModel
 from .arguments import DataArguments, ModelArguments, read_mapping
 from .config import RSConfig
 from .data import ClipSettings, GuidedClips
@@ -237,7 +238,7 @@ def run_training(
     trainer.save_model()
     trainer.save_state()
     if trainer.is_world_process_zero():
-        write_model_card(args.output_dir, training_facts(model, data, data_args, args, result))
+        write_model_card(args.output_dir, training_facts(model, data, model_args, data_args, args, result))
     trainer.accelerator.wait_for_everyone()
     return result
 
@@ -275,7 +276,12 @@ def describe_device(device: torch.device) -> str:
 
 
 def training_facts(
-    model: TSViTForVideoClassification, data: RunData, data_args: DataArguments, args: RSConfig, result: RunResult
+    model: TSViTForVideoClassification,
+    data: RunData,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: RSConfig,
+    result: RunResult,
 ) -> TrainingFacts:
     """What the model card says of a run."""
     config = model.config
@@ -308,7 +314,8 @@ def training_facts(
             library_versions={"torch": torch.__version__, "transformers": transformers.__version__},
         ),
         metrics=result.metrics,
-        base_model=None,
+        base_model=model_args.model_name_or_path,
+        license=model_args.license,
     )
 
 
@@ -320,7 +327,8 @@ def guidance_facts(data_args: DataArguments, data: RunData) -> GuidanceFacts:
     coverage = {f"frames with status {status}": statuses.count(status) for status in sorted(set(statuses))}
     coverage["videos with guidance"] = len(data.train.guidance.video_ids)
     return GuidanceFacts(
-        producer=", ".join(" ".join(filter(None, producer)) for producer in producers),
+        producer=", ".join(f"{name} ({model})" if model else name for name, model in producers),
         source=Path(data_args.guidance).name,
         coverage=coverage,
+        noise=asdict(NoiseModel.from_description(producers[0][1])) if producers[0][0] == "truth" else {},
     )

@@ -42,6 +42,20 @@ class NoiseModel:
             f"seed={self.seed}"
         )
 
+    @classmethod
+    def from_description(cls, description: str) -> NoiseModel:
+        """The noise model whose `description` this is.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        names = {"missed": "missed_frames", "misplaced": "misplaced_cells", "extra": "extra_cells", "seed": "seed"}
+        try:
+            values = {names[key]: value for key, value in (part.split("=") for part in description.split(","))}
+            return cls(**{name: int(v) if name == "seed" else float(v) for name, v in values.items()})
+        except (KeyError, ValueError):
+            raise ConfigError(f"{description!r} does not describe a noise model") from None
+
     def generator(self, video_id: str, frame_index: int) -> np.random.Generator:
         """The random numbers of one frame, the same in whatever order frames are annotated."""
         return np.random.default_rng([self.seed, zlib.crc32(video_id.encode()), frame_index])
