@@ -37,7 +37,7 @@ from .rs.visualize import attention_maps, comparison_frame, stack_rows
 from .study.plots import Panel, plot_training_curves
 from .synthetic import WorldConfig, build_synthetic_actions
 from .video import decode_frames, write_video
-from .video.manifest import Manifest, load_manifest
+from .video.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +235,7 @@ def draw_overlays(folder: Path, data: DemoData) -> None:
             AutoModelForVideoClassification.from_pretrained(path),
             AutoVideoProcessor.from_pretrained(path),
         )
-    manifest = load_manifest(data.manifest_folder)
+    manifest = data.manifest
     index = GuidanceIndex(load_guidance(data.true_guidance)["test_shifted"])
     rows = manifest.split("test_shifted")
     labels = np.asarray(rows["label"])

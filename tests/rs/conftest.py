@@ -86,15 +86,26 @@ def tiny_world(tmp_path_factory) -> TinyWorld:
     return world
 
 
+TINY_MODEL = {
+    "image_size": 32,
+    "num_frames": 4,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_spatial_layers": 2,
+    "num_temporal_layers": 1,
+}
+
+
+@pytest.fixture
+def tiny_model() -> dict[str, int]:
+    """Fields of a TSViTConfig that trains in seconds."""
+    return dict(TINY_MODEL)
+
+
 def tiny_config(**changes) -> TSViTConfig:
     settings = {
-        "image_size": 32,
-        "num_frames": 4,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 2,
-        "num_spatial_layers": 2,
-        "num_temporal_layers": 1,
+        **TINY_MODEL,
         "id2label": dict(enumerate(CLASS_NAMES)),
         "label2id": {name: index for index, name in enumerate(CLASS_NAMES)},
         "hidden_dropout_prob": 0.0,

@@ -18,19 +18,9 @@ from vidreason.guidance import guidance_row, load_guidance, write_guidance
 from vidreason.rs.arguments import parse_arguments
 from vidreason.rs.run import run_training
 
-MODEL = {
-    "image_size": 32,
-    "num_frames": 4,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_attention_heads": 2,
-    "num_spatial_layers": 2,
-    "num_temporal_layers": 1,
-}
-
 
 @pytest.fixture
-def recipe(tiny_world, tmp_path):
+def recipe(tiny_world, tiny_model, tmp_path):
     """Writes a recipe for the tiny world and returns its path."""
 
     def write(**changes) -> str:
@@ -38,7 +28,7 @@ def recipe(tiny_world, tmp_path):
             "manifest": str(tiny_world.manifest_folder),
             "guidance": str(tiny_world.guidance_folder),
             "test_splits": ["test"],
-            "model_config": MODEL,
+            "model_config": tiny_model,
             "mirror_probability": 0.0,
             "output_dir": str(tmp_path / "model"),
             "num_train_epochs": 2,

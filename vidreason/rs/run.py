@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import transformers
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from tqdm.auto import tqdm
 from transformers import AutoVideoProcessor, TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -102,9 +102,10 @@ def _load_checkpoint(name: str, overrides: dict[str, Any]) -> TSViTForVideoClass
 
 @dataclass(frozen=True)
 class RunData:
-    """The data sets of a run: training, validation (or None), and tests by split."""
+    """The data sets of a run: training, validation (or None), and tests by split; and the training guidance's rows."""
 
     manifest: Manifest
+    guidance_rows: Dataset | None
     train: GuidedClips
     validation: GuidedClips | None
     tests: dict[str, GuidedClips]
@@ -144,7 +145,9 @@ def build_data(data_args: DataArguments, args: RSConfig, manifest: Manifest, mod
         return GuidedClips(manifest, split, transform, _clip_settings(data_args, num_frames, "uniform"), index)
 
     validation = evaluation_set(data_args.validation_split) if data_args.validation_split else None
-    data = RunData(manifest, train, validation, {split: evaluation_set(split) for split in data_args.test_splits})
+    tests = {split: evaluation_set(split) for split in data_args.test_splits}
+    rows = None if data_args.guidance is None else load(data_args.guidance)[data_args.train_split]
+    data = RunData(manifest, rows, train, validation, tests)
     if data_args.cache_videos:
         for clips in filter(None, (data.train, data.validation, *data.tests.values())):
             clips.fill_cache(functools.partial(tqdm, disable=args.disable_tqdm))
@@ -321,7 +324,7 @@ def training_facts(
 
 def guidance_facts(data_args: DataArguments, data: RunData) -> GuidanceFacts:
     """Where the guidance of a run came from and how far it reaches."""
-    rows = load_guidance(data_args.guidance)[data_args.train_split]
+    rows = data.guidance_rows
     producers = sorted(set(zip(rows["producer"], rows["model"], strict=True)))
     statuses = list(rows["status"])
     coverage = {f"frames with status {status}": statuses.count(status) for status in sorted(set(statuses))}
