@@ -36,3 +36,16 @@ class ConfigError(VidreasonError):
 
 class TrainingError(VidreasonError):
     """Training cannot go on, for instance because the loss is no longer finite."""
+
+
+class LLMError(VidreasonError):
+    """A run over a language model cannot go on: no key, an unknown model, an account without credit, a server that is
+    gone. What befalls a single request is a status of its answer instead."""
+
+
+class BudgetExceeded(LLMError):
+    """Another request could cost more than the money that is left."""
+
+
+class InvalidAnswer(VidreasonError):
+    """The text of an answer cannot be used. The message says why, and is kept with the answer."""
