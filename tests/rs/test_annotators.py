@@ -1,12 +1,13 @@
 """The two annotators that need no key."""
 
+import av
 import numpy as np
 import pytest
 
 from vidreason.errors import ConfigError
 from vidreason.guidance import check_row
-from vidreason.rs.annotators import MotionAnnotator, NoiseModel, truth_guidance
-from vidreason.video import write_video
+from vidreason.rs.annotators import MotionAnnotator, NoiseModel, motion, truth_guidance
+from vidreason.video import decode_frames, write_video
 from vidreason.video.manifest import Manifest
 
 KEY = {"video_id": "a", "source": "tests@1", "split": "train"}
@@ -128,6 +129,36 @@ def test_any_grid_and_any_rate(tmp_path):
     assert [row["frame_index"] for row in rows] == [0, 3, 6, 9]
     # rows 28 to 41 of 96 lie in the upper half; columns 68 to 93 of 128 in cells 4 and 5 of 8
     assert all(np.argmax(row["weights"]) in (4, 5) for row in rows)
+
+
+def test_a_video_is_read_in_pieces_that_change_nothing(tmp_path, monkeypatch):
+    path = moving_square(tmp_path / "a.mp4", frames=20)
+    whole = list(MotionAnnotator().annotate_video(path, KEY))
+    held = []
+
+    def decode_and_count(*args, **options):
+        decoded = decode_frames(*args, **options)
+        held.append(len(decoded))
+        return decoded
+
+    monkeypatch.setattr(motion, "decode_frames", decode_and_count)
+    monkeypatch.setattr(motion, "_FRAMES_AT_ONCE", 4)
+    assert list(MotionAnnotator().annotate_video(path, KEY)) == whole
+    assert len(held) == 5 and max(held) <= 4 + 2 * 2  # a piece, and the neighbours at its ends
+
+
+def test_a_frame_that_does_not_decode_is_a_failed_row(tmp_path):
+    path = moving_square(tmp_path / "a.mp4", frames=20)
+    with av.open(str(path)) as container:
+        position, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][7]
+    content = bytearray(path.read_bytes())
+    content[position : position + size] = bytes(size)
+    path.write_bytes(content)
+    readable = set(decode_frames(path).frame_indices)
+    rows = list(MotionAnnotator().annotate_video(path, KEY))
+    assert [row["frame_index"] for row in rows] == list(range(20))
+    assert 0 < len(readable) < 20
+    assert {row["frame_index"] for row in rows if row["status"] != "failed"} == readable
 
 
 def test_a_video_that_cannot_be_read_becomes_a_row_and_a_name(tiny_world, tmp_path):

@@ -16,7 +16,10 @@ from scipy import ndimage
 from ...errors import ConfigError, VideoError
 from ...guidance import guidance_row
 from ...video import DecodedFrames, decode_frames, probe_video
+from ...video.frame_table import read_frame_table
 from ...video.manifest import Manifest
+
+_FRAMES_AT_ONCE = 128
 
 _MAX_CAMERA_SHIFT = 0.06
 """The farthest that a camera is taken to move between compared frames, as a share of the longer side."""
@@ -79,7 +82,7 @@ class MotionAnnotator:
 
         Yields:
             Rows of the guidance table with the producer `motion`; a video that cannot be read gives one row with the
-            status `failed` for its first frame, and is named in `failures`.
+            status `failed` for its first frame, and is named in `failures`; so does each frame that does not decode.
         """
         for row in manifest.splits[split]:
             key = {"video_id": row["video_id"], "source": manifest.source, "split": split}
@@ -103,15 +106,24 @@ class MotionAnnotator:
             VideoError: the video cannot be read.
         """
         info = probe_video(path)
-        decoded = decode_frames(path, max_side_px=self.max_side_px)
-        for position in _every(decoded.timestamps_s, frames_per_second):
-            frame_key = key | {
-                "frame_index": decoded.frame_indices[position],
-                "timestamp_s": decoded.timestamps_s[position],
-                "frame_height": info.height,
-                "frame_width": info.width,
-            }
-            yield self._row(frame_key, self.cell_movement(decoded, position))
+        times_s = read_frame_table(path).times_s
+        chosen = _every(times_s, frames_per_second)
+        for start in range(0, len(chosen), _FRAMES_AT_ONCE):  # a few at a time, so that a video of any length fits
+            piece = chosen[start : start + _FRAMES_AT_ONCE]
+            needed = sorted({*piece, *(index for frame in piece for index in self._neighbours(times_s, frame))})
+            decoded = _decode_readable(path, needed, self.max_side_px)
+            position_of = {index: position for position, index in enumerate(decoded.frame_indices if decoded else ())}
+            for index in piece:
+                frame_key = key | {
+                    "frame_index": index,
+                    "timestamp_s": float(times_s[index]),
+                    "frame_height": info.height,
+                    "frame_width": info.width,
+                }
+                if index in position_of:
+                    yield self._row(frame_key, self.cell_movement(decoded, position_of[index]))
+                else:
+                    yield self._row(frame_key, np.zeros(self.grid), status="failed", raw_response="decode_failed")
 
     def cell_movement(self, decoded: DecodedFrames, position: int) -> np.ndarray:
         """Movement in each cell around one frame, before normalisation.
@@ -140,7 +152,7 @@ class MotionAnnotator:
         explained = self.slack_px * np.hypot(*np.gradient(here))
         return np.mean([np.clip(difference - explained, 0.0, None) for difference in differences], axis=0)
 
-    def _neighbours(self, timestamps_s: Sequence[float], position: int) -> list[int]:
+    def _neighbours(self, timestamps_s: Sequence[float] | np.ndarray, position: int) -> list[int]:
         """The frames nearest to one lag before and one lag after, where there are any."""
         times_s, here_s = np.asarray(timestamps_s), timestamps_s[position]
         before = np.abs(times_s[:position] - (here_s - self.lag_s))
@@ -154,7 +166,26 @@ class MotionAnnotator:
         )
 
 
-def _every(timestamps_s: Sequence[float], frames_per_second: float | None) -> list[int]:
+def _decode_readable(path, indices: list[int], max_side_px: int) -> DecodedFrames | None:
+    """The frames among those named that decode, in the same order; None where none does."""
+    try:
+        return decode_frames(path, indices=indices, max_side_px=max_side_px)
+    except VideoError:
+        if len(indices) == 1:
+            return None
+    parts = [_decode_readable(path, [index], max_side_px) for index in indices]
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return None
+    return DecodedFrames(
+        np.concatenate([part.frames for part in parts]),
+        [part.frame_indices[0] for part in parts],
+        [part.timestamps_s[0] for part in parts],
+        parts[0].clock,
+    )
+
+
+def _every(timestamps_s: Sequence[float] | np.ndarray, frames_per_second: float | None) -> list[int]:
     """Positions of the frames to annotate: the first, and each that is due since the last."""
     if frames_per_second is None:
         return list(range(len(timestamps_s)))
