@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tqdm.auto import tqdm
-
-from ..errors import ManifestError, VideoError
+from ..errors import ManifestError
 from .manifest import Manifest, manifest_row, video_id_of, write_manifest
-from .probe import VideoInfo, probe_video
+from .probe import Probed, VideoProbe, probe_videos
 from .splits import SplitAssignment
 
 logger = logging.getLogger(__name__)
@@ -141,22 +137,62 @@ def build_video_folder(
     Raises:
         ManifestError: as `write_manifest`; a split or class of which no video can be read among them.
     """
+    probe = VideoProbe(tree.root, decode_all, max_pixels)
+    chosen = [video.path for video in tree.videos if video.path in assignment.split_of]
+    probed = probe_videos(probe, chosen, num_proc)
+    return write_video_folder(tree, probed, out, assignment, source, groups, description)
+
+
+def write_video_folder(
+    tree: VideoTree,
+    probed: Mapping[str, Probed],
+    out: str | os.PathLike,
+    assignment: SplitAssignment,
+    source: str,
+    groups: Mapping[str, str] | None = None,
+    description: str = "",
+    class_names: Sequence[str] | None = None,
+    allow_absent_classes: bool = False,
+) -> FolderReport:
+    """Write the videos of a tree that could be read as a manifest. Several manifests may share one probing.
+
+    Args:
+        tree: what was found.
+        probed: what `probe_videos` gave for every video that the assignment has in a split.
+        out: the manifest's folder.
+        assignment: which video is in which split; others are left out and listed.
+        source: data set and revision.
+        groups: video path -> group, written into the rows.
+        description: a paragraph for the card.
+        class_names: in the order of the label ids; by default the names of the videos in a split, sorted.
+        allow_absent_classes: as in `write_manifest`.
+
+    Raises:
+        ManifestError: as `write_manifest`; a split or class of which no video can be read among them.
+    """
     groups = groups or {}
     chosen = [video for video in tree.videos if video.path in assignment.split_of]
-    probe = functools.partial(_probe_one, tree.root, decode_all, max_pixels)
-    rows: dict[str, list[dict]] = {split: [] for split in dict.fromkeys(assignment.split_of.values())}
-    skipped, damaged = [*tree.skipped, *_not_assigned(assignment)], []
-    for video, result in zip(chosen, _probe_all(probe, [video.path for video in chosen], num_proc), strict=True):
+    class_names = class_names or sorted({video.class_name for video in chosen})
+    usable: dict[str, list[TreeVideo]] = {split: [] for split in dict.fromkeys(assignment.split_of.values())}
+    failed, damaged = [], []
+    for video in chosen:
+        result = probed[video.path]
         if isinstance(result, dict):
-            skipped.append(result)
+            failed.append(result)
             continue
-        row = manifest_row(video.path, video.class_name, result, groups.get(video.path, ""))
-        rows[assignment.split_of[video.path]].append(row)
+        usable[assignment.split_of[video.path]].append(video)
         if result.damaged:
             damaged.append(video.path)
-    class_names = sorted({video.class_name for video in chosen})
+    _check_something_is_usable(out, usable, failed)
+    rows = {
+        split: (manifest_row(v.path, v.class_name, probed[v.path], groups.get(v.path, "")) for v in videos)
+        for split, videos in usable.items()
+    }
+    skipped = [*tree.skipped, *_not_assigned(assignment), *failed]
     description = "\n\n".join(part for part in (description, _damage_sentence(damaged)) if part)
-    manifest = write_manifest(out, rows, class_names, source, tree.root, skipped, description)
+    manifest = write_manifest(
+        out, rows, class_names, source, tree.root, skipped, description, allow_absent_classes=allow_absent_classes
+    )
     return FolderReport(manifest, skipped, damaged)
 
 
@@ -166,8 +202,8 @@ def summary_table(report: FolderReport) -> str:
     for split, rows in report.manifest.splits.items():
         lines.append(f"{split:<16}{len(set(rows['label'])):>9}{rows.num_rows:>9}")
     lines.append(f"left out: {len(report.skipped)}")
-    reasons = [entry["reason"] for entry in report.skipped]
-    lines += [f"  {reason:<14}{reasons.count(reason):>18}" for reason in sorted(set(reasons))]
+    reasons = Counter(entry["reason"] for entry in report.skipped)
+    lines += [f"  {reason:<14}{count:>18}" for reason, count in sorted(reasons.items())]
     if report.damaged:
         lines.append(f"used though damaged: {len(report.damaged)}")
     return "\n".join(lines)
@@ -189,24 +225,14 @@ def _walk(root: Path, depth: int) -> tuple[list[str], set[str]]:
     return sorted(paths), folders
 
 
-def _probe_one(root: Path, decode_all: bool, max_pixels: int | None, path: str) -> VideoInfo | dict[str, str]:
-    """What a video is, or the entry for the list of those that were left out."""
-    try:
-        return probe_video(root / path, decode_all, max_pixels)
-    except VideoError as error:
-        return {"path": path, "reason": error.reason, "detail": error.detail}
-    except OSError as error:
-        return {"path": path, "reason": "missing", "detail": str(error)}
-
-
-def _probe_all(probe, paths: Sequence[str], num_proc: int) -> Iterator[VideoInfo | dict[str, str]]:
-    progress = functools.partial(tqdm, total=len(paths), desc="reading videos", unit="video")
-    if num_proc <= 1 or len(paths) < 2:
-        yield from progress(map(probe, paths))
-        return
-    # not forked: the parent may hold threads of pyarrow's
-    with ProcessPoolExecutor(num_proc, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from progress(pool.map(probe, paths, chunksize=max(1, min(32, len(paths) // (4 * num_proc)))))
+def _check_something_is_usable(out, usable: Mapping[str, list], failed: Sequence[Mapping[str, str]]) -> None:
+    """An empty split would be named by `write_manifest` too, which does not know what became of its videos."""
+    empty = [split for split, videos in usable.items() if not videos]
+    if empty and failed:
+        counts = Counter(entry["reason"] for entry in failed)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        first = f"{failed[0]['path']}: {failed[0]['detail'] or failed[0]['reason']}"
+        raise ManifestError(f"{out}: no videos in split {empty[0]!r}; left out: {reasons}, such as {first}")
 
 
 def _not_assigned(assignment: SplitAssignment) -> Iterable[dict[str, str]]:

@@ -117,6 +117,7 @@ def write_manifest(
     video_root: str | os.PathLike,
     skipped: Iterable[Mapping[str, str]] = (),
     description: str = "",
+    allow_absent_classes: bool = False,
 ) -> Manifest:
     """Write a manifest folder. Everything is checked before the first file is written.
 
@@ -129,6 +130,8 @@ def write_manifest(
         video_root: the folder that the rows' paths start from. Written relative to `folder` where it lies inside.
         skipped: videos that were left out, as mappings of path, reason and detail.
         description: a paragraph for the dataset card.
+        allow_absent_classes: a class without any video is a warning, stated on the card, in place of an error: for a
+            part of a data set whose label ids must stay those of the whole.
 
     Returns:
         The manifest, as `load_manifest` gives it.
@@ -144,7 +147,7 @@ def write_manifest(
         split: [_complete_row(row, features, source, f"{folder}, split {split!r}") for row in rows]
         for split, rows in rows_by_split.items()
     }
-    _check_splits(folder, splits, class_names)
+    _check_splits(folder, splits, class_names, allow_absent_classes)
     skipped = [{name: str(entry.get(name, "")) for name in _SKIPPED_FIELDS} for entry in skipped]
     folder.mkdir(parents=True, exist_ok=True)
     _remove_older_splits(folder, splits)
@@ -214,7 +217,9 @@ def _complete_row(row: Mapping[str, Any], features: Features, source: str, where
     return {**row, "label": label.str2int(row["label"]) if isinstance(row["label"], str) else int(row["label"])}
 
 
-def _check_splits(folder: Path, splits: Mapping[str, list[dict]], class_names: Sequence[str]) -> None:
+def _check_splits(
+    folder: Path, splits: Mapping[str, list[dict]], class_names: Sequence[str], allow_absent_classes: bool
+) -> None:
     empty = [split for split, rows in splits.items() if not rows]
     if not splits or empty:
         raise ManifestError(f"{folder}: no videos in {f'split {empty[0]!r}' if empty else 'any split'}")
@@ -226,10 +231,21 @@ def _check_splits(folder: Path, splits: Mapping[str, list[dict]], class_names: S
                 both = f"{seen[row['video_id']]} and {here}"
                 raise ManifestError(f"{folder}: video id {row['video_id']!r} stands for both {both}")
             seen[row["video_id"]] = here
-    for name, split_names in _missing_classes(splits, class_names).items():
-        if len(split_names) == len(splits):
-            raise ManifestError(f"{folder}: class {name!r} has no video in any split")
-        logger.warning("%s: class %r has no video in %s", folder, name, ", ".join(split_names))
+    _check_classes(folder, splits, class_names, allow_absent_classes)
+
+
+def _check_classes(
+    folder: Path, splits: Mapping[str, list[dict]], class_names: Sequence[str], allow_absent_classes: bool
+) -> None:
+    missing = _missing_classes(splits, class_names)
+    absent = [name for name, split_names in missing.items() if len(split_names) == len(splits)]
+    if absent and not allow_absent_classes:
+        raise ManifestError(f"{folder}: class {absent[0]!r} has no video in any split")
+    if absent:  # one line, as there may be hundreds
+        logger.warning("%s: %d of %d classes have no video in any split", folder, len(absent), len(class_names))
+    for name, split_names in missing.items():
+        if name not in absent:
+            logger.warning("%s: class %r has no video in %s", folder, name, ", ".join(split_names))
 
 
 def _missing_classes(splits: Mapping[str, list[dict]], class_names: Sequence[str]) -> dict[str, list[str]]:

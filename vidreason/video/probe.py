@@ -1,9 +1,16 @@
-"""Facts about a video file."""
+"""Facts about video files."""
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from ..errors import VideoError
 from .frame_table import count_readable, read_frame_table
@@ -82,3 +89,56 @@ def probe_video(path: str | os.PathLike, decode_all: bool = False, max_pixels: i
         frames_decoded=table.decoded or decode_all,
         damaged=table.damaged,
     )
+
+
+Probed = VideoInfo | dict[str, str]
+"""Facts, or why there are none: path, reason and detail, as manifests list the videos that are left out."""
+
+
+@dataclass(frozen=True)
+class VideoProbe:
+    """Reads the facts about a video under a root; where that fails, says why in place of raising.
+
+    Args:
+        root: the folder that paths start from.
+        decode_all: as in `probe_video`.
+        max_pixels: as in `probe_video`.
+    """
+
+    root: Path
+    decode_all: bool = False
+    max_pixels: int | None = None
+
+    def __call__(self, path: str) -> Probed:
+        """What a video is, or the entry for the list of those that were left out."""
+        try:
+            return probe_video(self.root / path, self.decode_all, self.max_pixels)
+        except VideoError as error:
+            return {"path": path, "reason": error.reason, "detail": error.detail}
+        except OSError as error:
+            return {"path": path, "reason": "missing", "detail": str(error)}
+
+
+def probe_videos(probe: Callable[[str], Probed], paths: Sequence[str], num_proc: int = 1) -> dict[str, Probed]:
+    """Read facts about videos, in several processes if asked, with a progress bar.
+
+    Args:
+        probe: from a path to its facts, or to its entry in the list of videos that are left out, such as a
+            `VideoProbe`. It must pickle.
+        paths: as the probe takes them.
+        num_proc: processes.
+
+    Returns:
+        Path -> what the probe said, in the order of the paths.
+    """
+    return dict(zip(paths, _probe_all(probe, paths, num_proc), strict=True))
+
+
+def _probe_all(probe, paths: Sequence[str], num_proc: int) -> Iterator[Probed]:
+    progress = functools.partial(tqdm, total=len(paths), desc="reading videos", unit="video")
+    if num_proc <= 1 or len(paths) < 2:
+        yield from progress(map(probe, paths))
+        return
+    # not forked: the parent may hold threads of pyarrow's
+    with ProcessPoolExecutor(num_proc, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from progress(pool.map(probe, paths, chunksize=max(1, min(32, len(paths) // (4 * num_proc)))))

@@ -57,7 +57,7 @@ def groups_from_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
     groups = {path: match.group(1) for path, match in matches.items() if match and match.group(1)}
     if len(groups) < len(matches):
         others = [path for path in matches if path not in groups]
-        raise ManifestError(f"{len(others)} videos do not match {pattern!r}, such as {_examples(others)}")
+        raise ManifestError(f"{len(others)} videos do not match {pattern!r}, such as {name_examples(others)}")
     return groups
 
 
@@ -79,7 +79,7 @@ def split_by_files(paths: Sequence[str], files: Mapping[str, str | os.PathLike])
     unknown: dict[str, list[str]] = {}
     for split, file in files.items():
         found = 0
-        for line in _read_lines(split, file):
+        for line in read_list(file, f"the list of split {split!r}"):
             path = _match_line(line, path_of)
             if path is None:
                 unknown.setdefault(split, []).append(line)
@@ -88,9 +88,9 @@ def split_by_files(paths: Sequence[str], files: Mapping[str, str | os.PathLike])
                 raise ManifestError(f"{file}: {path} is in split {split_of[path]!r} and in {split!r}")
             found += 1
         if not found:
-            raise ManifestError(f"{file}: names no video of the tree, such as {_examples(unknown.get(split, []))}")
+            raise ManifestError(f"{file}: names no video of the tree, such as {name_examples(unknown.get(split, []))}")
     for split, names in unknown.items():
-        logger.warning("%s: %d names are not in the tree, such as %s", files[split], len(names), _examples(names))
+        logger.warning("%s: %d names are not in the tree, such as %s", files[split], len(names), name_examples(names))
     return SplitAssignment(split_of, [path for path in paths if path not in split_of], unknown)
 
 
@@ -153,12 +153,26 @@ def split_by_groups(groups: Mapping[str, str], held_out: Mapping[str, Sequence[s
     return SplitAssignment({path: split_of_group.get(group, "train") for path, group in groups.items()})
 
 
-def _read_lines(split: str, file: str | os.PathLike) -> list[str]:
+def read_list(file: str | os.PathLike, what: str) -> list[str]:
+    """The lines of a text file that are not empty, without white space around them. Any line ends will do.
+
+    Args:
+        file: UTF-8, with or without a byte order mark.
+        what: the file's part in the data set, for the message.
+
+    Raises:
+        ManifestError: the file cannot be read.
+    """
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{file}: the list of split {split!r} cannot be read ({error})") from error
+        raise ManifestError(f"{file}: {what} cannot be read ({error})") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def name_examples(names: Sequence[str]) -> str:
+    """The first few of many names, for a message."""
+    return ", ".join(map(repr, names[:_EXAMPLES])) + (", ..." if len(names) > _EXAMPLES else "") or "(none)"
 
 
 def _match_line(line: str, path_of: Mapping[str, str]) -> str | None:
@@ -204,7 +218,3 @@ def _deal_groups(
         split_of_group[group] = split
         held[split] += sizes[group]
     return {path: split_of_group[groups[path]] for path in paths}
-
-
-def _examples(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:_EXAMPLES])) + (", ..." if len(names) > _EXAMPLES else "") or "(none)"
