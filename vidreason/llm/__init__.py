@@ -1,1 +1,34 @@
-"""Asking language models: requests, answers, a cache, a ledger and a budget. It knows nothing of videos or guidance."""
+"""Asking language models. This room knows nothing of videos, guidance or systems.
+
+`chat` says what a request, an answer and an answerer are. `online` answers one request at a time and `batch` by batch
+jobs, both over `client` (any OpenAI-compatible server), `store` (cache, ledger and jobs in one file), `pricing`,
+`tokens` and `budget`. `json_text` reads the JSON in what a model says.
+"""
+
+from .budget import Budget
+from .chat import DEFAULT_MODEL, Answerer, ChatAnswer, ChatRequest, Question, Usage, image_part
+from .client import ChatClient, OpenAIChatClient
+from .online import OnlineAnswerer
+from .pricing import FREE, ModelPrice, cost_usd, price_of
+from .store import RequestStore
+from .tokens import estimate_tokens
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "FREE",
+    "Answerer",
+    "Budget",
+    "ChatAnswer",
+    "ChatClient",
+    "ChatRequest",
+    "ModelPrice",
+    "OnlineAnswerer",
+    "OpenAIChatClient",
+    "Question",
+    "RequestStore",
+    "Usage",
+    "cost_usd",
+    "estimate_tokens",
+    "image_part",
+    "price_of",
+]

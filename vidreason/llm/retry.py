@@ -1,0 +1,165 @@
+"""What an attempt that brought no answer means: ask again, give this request up, or end the run."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import VidreasonError
+from .redact import redact
+
+RETRY, FAIL, STOP = "retry", "fail", "stop"
+"""Verdicts. `retry`: it may go well next time. `fail`: this request never will. `stop`: no request will."""
+
+MAX_RETRY_AFTER_S = 600.0
+"""A server that wants to be left alone for longer than this ends the run, which can be taken up again later."""
+
+MAX_MESSAGE_CHARACTERS = 500
+
+_RETRIED_STATUSES = {408, 409, 425, 429}  # and all from 500
+_STOPPING_STATUSES = {401, 402, 403, 404}
+_STOPPING_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated"}
+_STATUSES_OF_GATEWAYS_THAT_GAVE_UP = {408, 502, 504, 524}
+
+# errors of httpx and aiohttp that are raised before a byte of the request has left
+_NEVER_SENT = {"ConnectError", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "ClientConnectorError", "gaierror"}
+
+
+class AttemptFailed(VidreasonError):
+    """One attempt at one request brought no answer. It passes between a client and an answerer and goes no further.
+
+    Args:
+        message: what happened, without any key.
+        verdict: `RETRY`, `FAIL` or `STOP`.
+        retry_after_s: how long the server asks to be left alone, or None.
+        rate_limited: the server wants fewer requests from everybody of this account.
+        reached_server: False where nothing was sent, for instance because the connection was refused.
+        maybe_billed: the request was sent and what became of it is not known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        verdict: str = RETRY,
+        retry_after_s: float | None = None,
+        rate_limited: bool = False,
+        reached_server: bool = True,
+        maybe_billed: bool = False,
+    ):
+        super().__init__(message)
+        self.verdict = verdict
+        self.retry_after_s = retry_after_s
+        self.rate_limited = rate_limited
+        self.reached_server = reached_server
+        self.maybe_billed = maybe_billed
+
+
+def failure_of_status(
+    status_code: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+) -> AttemptFailed:
+    """What an HTTP status means.
+
+    Args:
+        status_code: 400 or above.
+        message: of the server; keys are taken out here.
+        code: the word in `error.code` or `error.type`, which tells an empty account from a busy one.
+        headers: of the response, with names in lower case or in a mapping that does not care.
+    """
+    text = shorten(f"HTTP {status_code}: {redact(message)}")
+    wait_s = retry_after_s(headers or {})
+    if status_code in _STOPPING_STATUSES or code in _STOPPING_CODES:
+        return AttemptFailed(text, STOP)
+    if wait_s is not None and wait_s > MAX_RETRY_AFTER_S:
+        return AttemptFailed(f"the server asks to be left alone for {wait_s:.0f} s ({text})", STOP)
+    if status_code in _RETRIED_STATUSES or status_code >= 500:
+        return AttemptFailed(
+            text,
+            RETRY,
+            retry_after_s=wait_s,
+            rate_limited=status_code == 429,
+            maybe_billed=status_code in _STATUSES_OF_GATEWAYS_THAT_GAVE_UP,
+        )
+    return AttemptFailed(text, FAIL)
+
+
+def failure_of(error: BaseException) -> AttemptFailed:
+    """What an exception of the openai package, or of what it stands on, means.
+
+    It goes by the attributes that the versions 2 and 3 share, since their HTTP libraries differ.
+    """
+    status_code = getattr(error, "status_code", None)
+    if isinstance(status_code, int) and status_code >= 400:
+        code = getattr(error, "code", None) or getattr(error, "type", None)
+        headers = getattr(getattr(error, "response", None), "headers", None)
+        return failure_of_status(status_code, words_of(error), code, headers)
+    causes = list(_causes(error))
+    names = [type(cause).__name__ for cause in causes]
+    text = shorten(redact(f"{names[-1]}: {causes[-1] or error}"))
+    if _never_sent(causes):
+        return AttemptFailed(f"no connection ({text})", reached_server=False)
+    if isinstance(causes[-1], ValueError):
+        return AttemptFailed(f"the answer is not JSON ({text})", maybe_billed=True)
+    what = "no answer in time" if any("Timeout" in name for name in names) else "the connection broke"
+    return AttemptFailed(f"{what} ({text})", maybe_billed=True)
+
+
+def words_of(error: BaseException) -> str:
+    """What a server said with an error, without the number of its status."""
+    body = getattr(error, "body", None)
+    if isinstance(body, Mapping):
+        body = body.get("message") or body.get("detail") or body
+    return str(body or getattr(error, "message", "") or error)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _never_sent(causes: list[BaseException]) -> bool:
+    names = {type(cause).__name__ for cause in causes}
+    if "ConnectTimeout" in names:  # what aiohttp's disconnections are called too, after the request was sent
+        return not any(type(cause).__module__.startswith("aiohttp") for cause in causes) or bool(names & _NEVER_SENT)
+    return bool(names & _NEVER_SENT) or any(isinstance(cause, ConnectionRefusedError) for cause in causes)
+
+
+def retry_after_s(headers: Mapping[str, Any]) -> float | None:
+    """Seconds that a response asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date.
+
+    A date in the past is 0; what cannot be read is None.
+    """
+    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) / divisor
+        except ValueError:
+            continue
+        if not math.isnan(seconds):
+            return max(0.0, seconds)
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except (TypeError, ValueError):
+        return None
+    if date.tzinfo is None:  # "-0000", which HTTP does not use
+        date = date.replace(tzinfo=datetime.timezone.utc)
+    return max(0.0, date.timestamp() - time.time())
+
+
+def backoff_s(failures: int, base_s: float = 0.5, max_s: float = 30.0) -> float:
+    """Seconds to wait after a number of failures in a row: exponential with full jitter, so that many clients that
+    failed together do not come back together.
+
+    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    return random.uniform(0.0, min(max_s, base_s * 2.0 ** min(failures - 1, 30)))
+
+
+def shorten(text: str, max_characters: int = MAX_MESSAGE_CHARACTERS) -> str:
+    """A text on one line, cut where it is long: servers like to send the whole request back."""
+    text = " ".join(text.split())
+    return text if len(text) <= max_characters else text[: max_characters - 3] + "..."
