@@ -1,4 +1,4 @@
-"""A folder that `datasets.load_dataset(folder)` opens: one Parquet file per split, and a dataset card that names them.
+"""A folder that `datasets.load_dataset(folder)` opens: Parquet files for each split, and a dataset card naming them.
 
 datasets 4 and later run no loading scripts, so this is the form in which manifests, ground truth and guidance are kept
 and published. Rows are written in bounded batches; column types travel in the Parquet schema.
@@ -7,7 +7,9 @@ and published. Rows are written in bounded batches; column types travel in the P
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +19,138 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from .errors import VidreasonError
 
-ROWS_PER_BATCH = 4096
+ROWS_PER_BATCH = 1024
 
 
-def split_path(folder: str | os.PathLike, split: str) -> Path:
-    """The Parquet file of a split, in the Hub's naming."""
-    return Path(folder) / "data" / f"{split}-00000-of-00001.parquet"
+@dataclass(frozen=True)
+class FileLimits:
+    """When the next Parquet file of a split is begun; one file holds all where nothing is set.
+
+    Args:
+        max_rows: of a file.
+        max_bytes: of a file; exceeded only where a single batch of rows is larger.
+    """
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+
+    def __post_init__(self):
+        for name in ("max_rows", "max_bytes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise VidreasonError(f"{name} of a Parquet file is {getattr(self, name)}, expected at least 1")
 
 
-def write_split(folder: str | os.PathLike, split: str, rows: Iterable[Mapping[str, Any]], features: Features) -> int:
+def split_path(folder: str | os.PathLike, split: str, number: int = 0, count: int = 1) -> Path:
+    """A Parquet file of a split, in the Hub's naming."""
+    return Path(folder) / "data" / f"{split}-{number:05d}-of-{count:05d}.parquet"
+
+
+def write_split(
+    folder: str | os.PathLike,
+    split: str,
+    rows: Iterable[Mapping[str, Any]],
+    features: Features,
+    limits: FileLimits | None = None,
+) -> int:
     """Write the rows of one split and return how many there were.
 
-    The file appears under its name only when it is whole, so that a run that is killed leaves no half table behind.
+    Files appear under their names only when all rows are written, so that a run that is killed leaves no half table
+    behind. Files that an earlier table had for this split, in whatever number, are removed then.
     """
-    path = split_path(folder, split)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    count, batch = 0, []
-    with pq.ParquetWriter(partial, features.arrow_schema) as writer:
+    with _writing(folder, split, features, limits or FileLimits()) as shards:
+        batch = []
         for row in rows:
             batch.append({name: row[name] for name in features})
-            if len(batch) == ROWS_PER_BATCH:
-                count += _write_batch(writer, batch, features)
+            if len(batch) == shards.batch_size:
+                shards.write(batch)
                 batch = []
-        count += _write_batch(writer, batch, features)
-    os.replace(partial, path)
-    return count
+        shards.write(batch)
+    return shards.num_rows
 
 
-def _write_batch(writer: pq.ParquetWriter, batch: list[dict[str, Any]], features: Features) -> int:
-    if batch:
-        writer.write_table(Dataset.from_list(batch, features=features).data.table)
-    return len(batch)
+@contextmanager
+def _writing(folder: str | os.PathLike, split: str, features: Features, limits: FileLimits) -> Iterator[_ShardWriter]:
+    """A writer whose files are put in place at the end, or removed where there is an error on the way."""
+    shards = _ShardWriter(Path(folder), split, features, limits)
+    try:
+        yield shards
+    except BaseException:
+        shards.discard()
+        raise
+    shards.finish()
+
+
+class _ShardWriter:
+    """Writes batches of rows to one file after another."""
+
+    def __init__(self, folder: Path, split: str, features: Features, limits: FileLimits):
+        self.folder, self.split, self.features, self.limits = folder, split, features, limits
+        self.num_rows = 0
+        self._partials: list[Path] = []
+        split_path(folder, split).parent.mkdir(parents=True, exist_ok=True)
+        self._open()
+
+    @property
+    def batch_size(self) -> int:
+        """How many rows the next batch may have."""
+        if self.limits.max_rows is None:
+            return ROWS_PER_BATCH
+        left = self.limits.max_rows - self._rows_in_file
+        return min(ROWS_PER_BATCH, left or self.limits.max_rows)
+
+    def write(self, batch: list[dict[str, Any]]) -> None:
+        if not batch:
+            return
+        table = Dataset.from_list(batch, features=self.features).data.table
+        if self._rows_in_file and self._is_full(len(batch), table.nbytes):
+            self._close()
+            self._open()
+        self._writer.write_table(table)
+        self._rows_in_file += len(batch)
+        self.num_rows += len(batch)
+
+    def finish(self) -> None:
+        self._close()
+        count = len(self._partials)
+        names = [split_path(self.folder, self.split, number, count) for number in range(count)]
+        for partial, name in zip(self._partials, names, strict=True):
+            os.replace(partial, name)
+        for path in names[0].parent.glob(f"{self.split}-*-of-*.parquet"):
+            if path not in names:
+                path.unlink()
+
+    def discard(self) -> None:
+        self._close()
+        for partial in self._partials:
+            partial.unlink(missing_ok=True)
+
+    def _is_full(self, num_rows: int, num_bytes: int) -> bool:
+        if self.limits.max_rows is not None and self._rows_in_file + num_rows > self.limits.max_rows:
+            return True
+        # compressed rows take less than they do in memory, so that the file stays under the limit
+        return self.limits.max_bytes is not None and self._file.tell() + num_bytes > self.limits.max_bytes
+
+    def _open(self) -> None:
+        partial = self.folder / "data" / f"{self.split}-{len(self._partials):05d}.partial"
+        self._partials.append(partial)
+        self._file = partial.open("wb")
+        self._writer = pq.ParquetWriter(self._file, self.features.arrow_schema)
+        self._rows_in_file = 0
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._file.close()
+
+
+def folder_card_data(splits: Iterable[str], **metadata: Any) -> DatasetCardData:
+    """The YAML of a card, with the mapping from splits to files. Other keys go in `metadata`."""
+    data_files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
+    return DatasetCardData(configs=[{"config_name": "default", "data_files": data_files}], **metadata)
 
 
 def write_card(folder: str | os.PathLike, splits: Iterable[str], body: str, **metadata: Any) -> Path:
     """Write `README.md` with the YAML that maps splits to files. Other keys of the card's YAML go in `metadata`."""
-    data_files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
-    data = DatasetCardData(configs=[{"config_name": "default", "data_files": data_files}], **metadata)
+    data = folder_card_data(splits, **metadata)
     path = Path(folder) / "README.md"
     DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n").save(path)
     return path

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import numpy as np
 
 from ..errors import GuidanceError
 from ..parquet_folder import read_folder, write_card, write_split
-from .schema import FEATURES, SCHEMA_VERSION, STATUSES, check_row
+from .schema import FEATURES, SCHEMA_VERSION, check_row
+from .summary import TableSummary, merge_summaries, status_table
 
 CARD_BODY = """
 # {title}
@@ -21,9 +21,7 @@ CARD_BODY = """
 Grid guidance for video: a row says where in one frame of one video the evidence for its action is, as a distribution
 over the cells of a grid (row-major, rows from the top, columns from the left). {description}
 
-| split | rows | videos | {status_header} |
-|---|---|---|{status_rule}|
-{split_rows}
+{statuses}
 
 Produced by: {producers}. Grids (rows x columns): {grids}. Schema version {schema_version}.
 
@@ -38,6 +36,7 @@ def write_guidance(
     rows_by_split: Mapping[str, Iterable[Mapping[str, Any]]],
     title: str = "Grid guidance",
     description: str = "",
+    allow_empty: bool = False,
     **card_metadata: Any,
 ) -> Path:
     """Write a guidance table with its card. Rows are checked one by one and streamed, so any number fits.
@@ -47,64 +46,62 @@ def write_guidance(
         rows_by_split: split name -> rows, as from `guidance_row`.
         title: heading of the card.
         description: what the card says about the producer and its settings.
+        allow_empty: write a table without rows too, as a part of a run may be.
         card_metadata: further keys of the card's YAML, such as `license`.
 
     Raises:
-        GuidanceError: a row breaks the contract, is given twice, or names another split than it stands in.
+        GuidanceError: there are no rows, or a row breaks the contract, is given twice, or names another split than it
+            stands in.
     """
-    counters = {}
+    checker = RowChecker()
     for split, rows in rows_by_split.items():
-        counters[split] = _Counter(split)
-        write_split(folder, split, counters[split].watch(rows), FEATURES)
-    if not any(counter.rows for counter in counters.values()):
+        write_split(folder, split, checker.watch(split, rows), FEATURES)
+    if not allow_empty and not any(summary.rows for summary in checker.summaries.values()):
         raise GuidanceError(f"{folder}: there are no guidance rows to write")
     card_metadata = {"pretty_name": title, "tags": ["video", "grid-guidance", "vidreason"], **card_metadata}
-    write_card(folder, counters, _card_body(counters.values(), title, description), **card_metadata)
+    write_card(folder, rows_by_split, _card_body(checker.summaries, title, description), **card_metadata)
     return Path(folder)
 
 
-class _Counter:
-    """Checks the rows of a split as they pass and keeps what the card says of them."""
+class RowChecker:
+    """Checks rows as they pass to a table, and counts them by split."""
 
-    def __init__(self, split: str):
-        self.split = split
-        self.rows = 0
-        self.statuses: collections.Counter = collections.Counter()
-        self.producers: set[str] = set()
-        self.grids: set[tuple[int, int]] = set()
-        self.frames: dict[str, set[int]] = {}
+    def __init__(self):
+        self.summaries: dict[str, TableSummary] = {}
+        self._frames: dict[tuple[str, str], set[int]] = {}
 
-    def watch(self, rows: Iterable[Mapping[str, Any]]):
+    def watch(self, split: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The rows of a split, each of them checked.
+
+        Raises:
+            GuidanceError: a row breaks the contract, was given before, or names another split.
+        """
+        self.summaries.setdefault(split, TableSummary())
         for row in rows:
-            check_row(row)
-            where = f"{row['video_id']} frame {row['frame_index']}"
-            if row["split"] != self.split:
-                raise GuidanceError(f"{where}: its split is {row['split']!r} but it was given for {self.split!r}")
-            frames = self.frames.setdefault(row["video_id"], set())
-            if row["frame_index"] in frames:
-                raise GuidanceError(f"{where}: given twice")
-            frames.add(row["frame_index"])
-            self.rows += 1
-            self.statuses[row["status"]] += 1
-            self.producers.add(" ".join(filter(None, (row["producer"], row["model"]))))
-            self.grids.add((row["grid_rows"], row["grid_cols"]))
+            self.check(split, row)
             yield row
 
+    def check(self, split: str, row: Mapping[str, Any]) -> None:
+        """Check and count one row of a split; it raises as `watch` does."""
+        check_row(row)
+        where = f"{row['video_id']} frame {row['frame_index']}"
+        if row["split"] != split:
+            raise GuidanceError(f"{where}: its split is {row['split']!r} but it was given for {split!r}")
+        frames = self._frames.setdefault((split, row["video_id"]), set())
+        if row["frame_index"] in frames:
+            raise GuidanceError(f"{where}: given twice")
+        frames.add(row["frame_index"])
+        self.summaries.setdefault(split, TableSummary()).add(row)
 
-def _card_body(counters: Iterable[_Counter], title: str, description: str) -> str:
-    counters = list(counters)
-    split_rows = [
-        " | ".join(["", c.split, str(c.rows), str(len(c.frames)), *(str(c.statuses[s]) for s in STATUSES), ""]).strip()
-        for c in counters
-    ]
+
+def _card_body(summaries: Mapping[str, TableSummary], title: str, description: str) -> str:
+    whole = merge_summaries(summaries.values())
     return CARD_BODY.format(
         title=title,
         description=description,
-        status_header=" | ".join(STATUSES),
-        status_rule="|".join(["---"] * len(STATUSES)),
-        split_rows="\n".join(split_rows),
-        producers=", ".join(sorted(set().union(*(c.producers for c in counters)))),
-        grids=", ".join(f"{rows} x {cols}" for rows, cols in sorted(set().union(*(c.grids for c in counters)))),
+        statuses=status_table(summaries),
+        producers=whole.producer_text,
+        grids=whole.grid_text,
         schema_version=SCHEMA_VERSION,
     )
 

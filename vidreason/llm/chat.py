@@ -1,7 +1,7 @@
 """What is asked of a language model and what comes back, whichever way it travels.
 
-A `ChatRequest` is one chat completion, a `ChatAnswer` its outcome, and an `Answerer` turns a stream of `Question`s into
-a stream of answers: one request at a time (`vidreason.llm.online`) or as batch jobs (`vidreason.llm.batch`).
+A `ChatRequest` is one chat completion, a `ChatAnswer` its outcome, and an `Answerer` turns a stream of `Question`s
+into a stream of answers: one request at a time (`vidreason.llm.online`) or as batch jobs (`vidreason.llm.batch`).
 """
 
 from __future__ import annotations
