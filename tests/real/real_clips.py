@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vidreason.guidance import boxes_to_cells
-from vidreason.guidance.audit import centre_prior, compare_with_cells, uniform_prior
+from vidreason.guidance.audit.measures import centre_prior, compare_with_cells, uniform_prior
 from vidreason.rs.annotators import MotionAnnotator
 from vidreason.study.tables import Column, markdown_table
 
