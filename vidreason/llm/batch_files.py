@@ -1,0 +1,228 @@
+"""The files of batch jobs on this machine: requests that go out, and answers that come back, as lines of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import LLMError
+from .client import RawCompletion, read_completion
+from .redact import hide, secret_values
+from .retry import AttemptFailed, failure_of_status, shorten
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+logger = logging.getLogger(__name__)
+
+ENDPOINT = "/v1/chat/completions"
+
+_PREFIX, _SUFFIX, _PARTIAL = "requests-", ".jsonl", ".partial"
+_OUTPUTS = (".output", ".errors")
+_LOCK = "lock"
+
+Outcome = RawCompletion | AttemptFailed
+"""What a line of a job brought: an answer, or why there is none."""
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Errors of the disk, such as one that is full, end the run with a message that names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise LLMError(f"{path}: cannot be used for batch files: {error}") from error
+
+
+class RequestFile:
+    """Requests, one to a line, in the form that batch services take. It has its name when it is whole.
+
+    Args:
+        folder: where to write.
+        max_requests: in a file.
+        max_bytes: of a file.
+    """
+
+    def __init__(self, folder: Path, max_requests: int, max_bytes: int):
+        self.path = folder / f"{_PREFIX}{uuid.uuid4().hex[:16]}{_SUFFIX}"
+        self.max_requests, self.max_bytes = max_requests, max_bytes
+        self.offsets: dict[str, int] = {}
+        self._size = 0
+        with disk_errors(folder):
+            self._file = open(self._partial_path, "xb")  # noqa: SIM115 - it stays open over many calls
+
+    @property
+    def _partial_path(self) -> Path:
+        return self.path.with_suffix(_PARTIAL)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def has_room(self, line: bytes) -> bool:
+        """Whether a line fits."""
+        return len(self) < self.max_requests and self._size + len(line) <= self.max_bytes
+
+    def add(self, request_hash: str, line: bytes) -> None:
+        """Write a line, as `line_of` makes it."""
+        self.offsets[request_hash] = self._size
+        with disk_errors(self.path):
+            self._file.write(line)
+        self._size += len(line)
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        with disk_errors(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._partial_path, self.path)
+
+    def discard(self) -> None:
+        """Take the file away, whole or not."""
+        with contextlib.suppress(OSError):  # what could not be written is of no use here
+            self._file.close()
+        self._partial_path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder of batch files, so that no two of them send the same job.
+
+    The lock goes away with the process. Systems without such locks (Windows) have none.
+
+    Raises:
+        LLMError: another run is at work there, or the folder cannot be made.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / _LOCK, "wb")  # noqa: SIM115 - it stays open as long as the lock is held
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise LLMError(f"{folder}: another run is at work on the batch jobs of this folder") from error
+        yield
+
+
+def line_of(request_hash: str, body: Mapping[str, Any]) -> bytes:
+    """A request as a line of a batch file. Its hash says which it is when its answer comes back."""
+    line = {"custom_id": request_hash, "method": "POST", "url": ENDPOINT, "body": body}
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def read_body(path: Path, offset: int) -> dict[str, Any]:
+    """The body of the request at an offset of a file."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return json.loads(file.readline())["body"]
+
+
+def find_offsets(path: Path) -> dict[str, int]:
+    """Where the line of each request begins.
+
+    Raises:
+        LLMError: the file cannot be read.
+    """
+    offsets, offset = {}, 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                offsets[json.loads(line)["custom_id"]] = offset
+                offset += len(line)
+    except (OSError, ValueError, KeyError) as error:
+        raise LLMError(f"{path}: the requests of a batch job cannot be read: {error}") from error
+    return offsets
+
+
+def output_path(path: Path) -> Path:
+    """Where the answers to a file of requests are kept until they are in the store."""
+    return path.with_suffix(_OUTPUTS[0])
+
+
+def errors_path(path: Path) -> Path:
+    """Where the errors of a file of requests are kept until they are in the store."""
+    return path.with_suffix(_OUTPUTS[1])
+
+
+def remove_files(path: Path) -> None:
+    """Take away a file of requests, and its answers."""
+    for file in (path, output_path(path), errors_path(path)):
+        file.unlink(missing_ok=True)
+
+
+def remove_strays(folder: Path, names: Iterable[str]) -> None:
+    """Take away what runs that were killed left behind, apart from the files of the jobs of these names."""
+    stems = {Path(name).stem for name in names}
+    for path in folder.glob(f"{_PREFIX}*"):
+        if path.stem not in stems and path.suffix in (_SUFFIX, _PARTIAL, *_OUTPUTS):
+            path.unlink(missing_ok=True)
+
+
+# answers
+
+
+def read_outcomes(path: Path) -> dict[str, Outcome]:
+    """What came back for a file of requests, by request hash.
+
+    Of several lines for one request the first answer counts, or the first error if there is no answer. Lines that
+    cannot be read are left out, with a warning.
+    """
+    outcomes: dict[str, Outcome] = {}
+    secrets = secret_values()
+    for file in (output_path(path), errors_path(path)):
+        for request_hash, outcome in _read_lines(file):
+            if isinstance(outcome, RawCompletion) and not isinstance(outcomes.get(request_hash), RawCompletion):
+                outcomes[request_hash] = _without_secrets(outcome, secrets)
+            else:
+                outcomes.setdefault(request_hash, outcome)
+    return outcomes
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, Outcome]]:
+    if not path.is_file():
+        return
+    unreadable = 0
+    with path.open("rb") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+                yield str(line["custom_id"]), _outcome_of(line)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                unreadable += bool(text.strip())
+    if unreadable:
+        logger.warning("%s: %d lines are not what a batch service answers with", path, unreadable)
+
+
+def _outcome_of(line: Mapping[str, Any]) -> Outcome:
+    response = line.get("response")
+    if not response:
+        error = line.get("error") or {}
+        message = shorten(f"{error.get('code') or 'batch error'}: {error.get('message') or 'no answer'}")
+        return AttemptFailed(message)
+    status_code, body = int(response.get("status_code") or 200), response.get("body")
+    if status_code >= 400:
+        error = (body.get("error") if isinstance(body, Mapping) else None) or {}
+        error = error if isinstance(error, Mapping) else {"message": str(error)}
+        return failure_of_status(
+            status_code, str(error.get("message") or body), error.get("code") or error.get("type")
+        )
+    try:
+        return read_completion(body)
+    except AttemptFailed as error:
+        return error
+
+
+def _without_secrets(completion: RawCompletion, secrets: list[str]) -> RawCompletion:
+    """What a server sends is stored and published, and some echo what they were sent."""
+    texts = {name: hide(getattr(completion, name), secrets) for name in ("text", "refusal", "model")}
+    return dataclasses.replace(completion, **texts)
