@@ -1,94 +1,101 @@
-"""Make guidance for videos without a key: from movement, or from ground truth through a noise model.
+"""Make guidance for videos: by asking a vision-language model, from movement, or from ground truth.
 
     python datasets_scripts/annotate.py --manifest data/manifest --annotator motion --out data/guidance_motion
+    python datasets_scripts/annotate.py --manifest data/ucf101 --annotator llm --prompt ucf --policy ucf \
+        --dataset_name UCF101 --out data/guidance_llm --max_cost_usd 5 --dry_run
     python datasets_scripts/annotate.py --manifest data/world --annotator truth --truth data/world/truth \
         --misplaced_cells 0.1 --out data/guidance_noisy
+
+The key of `llm` is read from the environment variable OPENAI_API_KEY. A run may be stopped at any moment; the same
+command goes on with it. With `--tasks` it runs in parts, on this machine, Slurm or Ray.
 """
 
 import logging
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
-from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
-from vidreason.errors import ConfigError, VidreasonError
-from vidreason.guidance import write_guidance
-from vidreason.parquet_folder import read_folder
-from vidreason.rs.annotators import MotionAnnotator, NoiseModel, truth_guidance
-from vidreason.video.manifest import load_manifest
+from vidreason.errors import BudgetExceeded, ConfigError, LLMError, VidreasonError
+from vidreason.guidance.annotation_run import read_run
+from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob, TruthArguments
+from vidreason.rs.annotators.llm import Shard
+from vidreason.rs.annotators.llm_plan import make_plan, plan_table
+from vidreason.rs.annotators.llm_run import LLMArguments
+from vidreason.rs.annotators.scale_arguments import ScaleArguments
 
 
-@dataclass
-class AnnotateArguments:
-    """What to annotate, how, and where to."""
-
-    out: str = field(metadata={"help": "Folder of the guidance table."})
-    manifest: str = field(metadata={"help": "Folder of the manifest of videos."})
-    annotator: str = field(default="motion", metadata={"help": "Who annotates.", "choices": ["motion", "truth"]})
-    splits: list[str] = field(default_factory=lambda: ["train"], metadata={"help": "Splits to annotate."})
-    grid: list[int] = field(default_factory=lambda: [4, 4], metadata={"help": "Rows and columns of the grid."})
-    video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not where it says."})
-    frames_per_second: float | None = field(
-        default=None, metadata={"help": "motion: frames of each video that get a row; every frame by default."}
-    )
-    truth: str | None = field(default=None, metadata={"help": "truth: folder of the ground truth."})
-    missed_frames: float = field(default=0.0, metadata={"help": "truth: probability that a frame gets no answer."})
-    misplaced_cells: float = field(default=0.0, metadata={"help": "truth: that a marked cell moves to a neighbour."})
-    extra_cells: float = field(default=0.0, metadata={"help": "truth: that another cell is marked as well."})
-    seed: int = field(default=0, metadata={"help": "truth: of the mistakes."})
-
-
-def annotate(args: AnnotateArguments) -> None:
-    """Annotate and write the table.
+def annotate(args: AnnotationArguments, llm: LLMArguments, truth: TruthArguments, scale: ScaleArguments) -> None:
+    """Annotate, or only say what it would cost.
 
     Raises:
-        VidreasonError: the manifest, the truth or a setting is not usable.
+        VidreasonError: the manifest, the truth or a setting is not usable, or the run cannot go on.
     """
-    if len(args.grid) != 2:
-        raise ConfigError(f"grid is {args.grid}, expected rows and columns")
-    grid = (args.grid[0], args.grid[1])
-    rows = motion_rows(args, grid) if args.annotator == "motion" else truth_rows(args, grid)
-    write_guidance(args.out, rows, title=f"Grid guidance ({args.annotator})")
+    job = AnnotationJob(args, llm, truth)
+    if args.annotator == "llm":
+        print_plan(job)
+        if llm.dry_run:
+            print("dry run: nothing was sent")
+            return
+    elif llm.dry_run:
+        raise ConfigError("--dry_run is for --annotator llm; the others cost nothing")
+    if scale.tasks > 1:
+        run_in_parts(job, scale)
+    else:
+        job.run()
+    run = read_run(args.out)
+    if args.annotator == "llm" and run is not None:
+        print_totals(run.totals)
     print(f"guidance for {', '.join(args.splits)} is in {args.out}")
 
 
-def motion_rows(args: AnnotateArguments, grid: tuple[int, int]) -> dict[str, Iterator[dict]]:
-    """Split -> rows from movement."""
-    manifest = load_manifest(args.manifest, args.video_root)
-    annotator = MotionAnnotator(grid=grid)
-    return {
-        split: with_progress(annotator.annotate(manifest, split, args.frames_per_second), split)
-        for split in args.splits
-    }
+def print_plan(job: AnnotationJob) -> None:
+    """What the run asks for, what it may cost, and what an earlier run has paid for."""
+    with job.open_llm(job.args.out, Shard()) as run:
+        print(plan_table(make_plan(run.annotator, run.price, job.llm.batch)))
+        earlier = run.store.totals()
+        if earlier.attempts:
+            print(f"earlier runs into {job.args.out}: {earlier.requests:,} requests, {earlier.spent_usd:.4f} USD")
 
 
-def truth_rows(args: AnnotateArguments, grid: tuple[int, int]) -> dict[str, Iterator[dict]]:
-    """Split -> rows from ground truth."""
-    if args.truth is None:
-        raise ConfigError("--truth is not set: name the folder of the ground truth")
-    truth = read_folder(args.truth)
-    missing = [split for split in args.splits if split not in truth]
-    if missing:
-        raise ConfigError(f"{args.truth} has no splits {missing}; it has {sorted(truth)}")
-    noise = NoiseModel(args.missed_frames, args.misplaced_cells, args.extra_cells, args.seed)
-    return {split: with_progress(truth_guidance(truth[split], grid, noise), split) for split in args.splits}
+def run_in_parts(job: AnnotationJob, scale: ScaleArguments) -> None:
+    """Run on datatrove's executors."""
+    try:
+        from vidreason.rs.annotators.scale import annotate_in_parts
+    except ImportError as error:
+        raise ConfigError(f'--tasks wants datatrove: pip install "vidreason[scale]" ({error})') from error
+    annotate_in_parts(job, scale)
 
 
-def with_progress(rows: Iterator[dict], split: str) -> Iterator[dict]:
-    """The rows, counted on a progress bar."""
-    yield from tqdm(rows, desc=split, unit=" frames")
+def print_totals(totals: Mapping[str, float]) -> None:
+    """What a run over a model was billed, beside what was estimated."""
+    print(
+        f"{totals['requests']:,} requests in {totals['attempts']:,} attempts; {totals['prompt_tokens']:,} prompt "
+        f"tokens (estimated {totals['estimated_prompt_tokens']:,}), {totals['completion_tokens']:,} answer tokens; "
+        f"{totals['cost_usd']:.4f} USD"
+    )
+    if totals["unsettled_usd"]:
+        print(f"up to {totals['unsettled_usd']:.4f} USD more for requests whose answer never arrived")
+    for name, count in totals.items():
+        if name.startswith("note: "):
+            print(f"overlooked in answers: {name.removeprefix('note: ')} ({count:,} times)")
 
 
 def main() -> int:
     """Run; a mistake ends with one line that names it."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(AnnotateArguments).parse_args_into_dataclasses()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    parser = HfArgumentParser((AnnotationArguments, LLMArguments, TruthArguments, ScaleArguments))
+    arguments = parser.parse_args_into_dataclasses()
     try:
-        annotate(args)
+        annotate(*arguments)
+    except KeyboardInterrupt:
+        print("\nstopped; what was answered is kept, and the same command goes on", file=sys.stderr)
+        return 130
+    except (BudgetExceeded, LLMError) as error:
+        print(f"error: {error}\nwhat was answered is kept, and the same command goes on", file=sys.stderr)
+        return 1
     except VidreasonError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -75,7 +75,7 @@ def sound_only(path: Path, codec: str = "aac", cover_picture: bool = False) -> P
         if cover_picture:
             cover = container.add_stream("mjpeg", rate=1)
             cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
-            cover.disposition = av.stream.Disposition.attached_pic
+            cover.disposition = av.stream.Disposition.attached_pic.value
             picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), dtype=np.uint8), format="rgb24")
             container.mux(cover.encode(picture.reformat(format="yuvj420p")))
             container.mux(cover.encode(None))

@@ -1,0 +1,95 @@
+"""A run may be killed at any moment: started again, it ends with the table of a run that was left alone."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+
+from vidreason.llm.store import RequestStore
+from vidreason.synthetic.chat_faults import Faults
+
+IN_FLIGHT = 6
+
+# plain modules alone, so that a start takes a second and not the time of importing torch
+PROGRAM = textwrap.dedent(
+    """
+    import json, sys
+    from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob
+    from vidreason.rs.annotators.llm_run import LLMArguments
+    settings = json.loads(sys.argv[1])
+    job = AnnotationJob(AnnotationArguments(**settings["args"]), LLMArguments(**settings["llm"]))
+    print("ready", flush=True)
+    job.run(progress=False)
+    """
+)
+
+# what befalls a request hangs on the request alone, so that all runs meet the same fate
+FAULTS = {"malformed": 0.1, "truncated": 0.1, "refused": 0.05, "by_attempt": False}
+
+
+def start(job) -> subprocess.Popen:
+    settings = json.dumps({"args": asdict(job.args), "llm": asdict(job.llm)})
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, settings], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill_after(process: subprocess.Popen, seconds: float) -> bool:
+    """Kill a process unless it ends before; whether it was killed."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    process.stdout.close()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_runs_end_with_the_table_of_one_that_was_left_alone(serve, make_job, run_job, seed):
+    settings = {"max_in_flight": IN_FLIGHT, "frames_per_video": 6}
+    expected = run_job(make_job(serve(faults=Faults(**FAULTS)), out="left_alone", llm=settings))
+    server = serve(faults=Faults(**FAULTS), latency_s=0.1)
+    job = make_job(server, out="killed", llm=settings)
+    moments, kills = random.Random(seed), 0
+    for _ in range(6):
+        if not kill_after(start(job), moments.uniform(0.0, 1.0)):
+            break
+        kills += 1
+    assert kills >= 2
+    rows = run_job(job)
+    assert rows == expected
+    # nothing was asked more often than its fate demands, but for what was in flight at a kill
+    asked = Counter(entry.payload_hash for entry in server.log)
+    fate = {row["request_hash"]: 2 if row["status"] == "invalid" else 1 for row in rows}
+    assert sum(asked.values()) - sum(fate.values()) <= kills * IN_FLIGHT
+    # and the ledger has every attempt: what the server was asked, no less, and what may have been billed
+    with RequestStore(f"{job.args.out}/work/requests.sqlite") as store:
+        totals = store.totals()
+    assert totals.attempts >= len(server.log)
+    assert totals.outcomes.get("", 0) <= kills * IN_FLIGHT
+    assert totals.spent_usd >= sum(row["cost_usd"] for row in rows)
+
+
+def test_an_interrupted_run_keeps_what_was_answered(serve, make_job, run_job):
+    server = serve(latency_s=0.1)
+    job = make_job(server, llm={"max_in_flight": 4, "frames_per_video": 6})
+    process = start(job)
+    while len(server.log) < 12:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    process.stdout.close()
+    asked = len(server.log)
+    assert 12 <= asked < 72
+    rows = run_job(job)
+    assert len(rows) == 72 and len(server.log) <= 72 + 4
