@@ -19,10 +19,10 @@ from transformers import HfArgumentParser
 from vidreason.errors import BudgetExceeded, ConfigError, LLMError, VidreasonError
 from vidreason.guidance.annotation_run import read_run
 from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob, TruthArguments
-from vidreason.rs.annotators.llm import Shard
 from vidreason.rs.annotators.llm_plan import make_plan, plan_table
 from vidreason.rs.annotators.llm_run import LLMArguments
 from vidreason.rs.annotators.scale_arguments import ScaleArguments
+from vidreason.rs.annotators.shard import Shard
 
 
 def annotate(args: AnnotationArguments, llm: LLMArguments, truth: TruthArguments, scale: ScaleArguments) -> None:

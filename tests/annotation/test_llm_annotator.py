@@ -16,8 +16,8 @@ from vidreason.errors import BudgetExceeded, ConfigError, LLMError
 from vidreason.guidance import points_to_cells
 from vidreason.parquet_folder import read_folder
 from vidreason.rs.annotators import truth_guidance
-from vidreason.rs.annotators.llm import encode_jpeg
 from vidreason.rs.annotators.llm_plan import Plan, make_plan, plan_table
+from vidreason.rs.annotators.llm_requests import encode_jpeg
 from vidreason.rs.annotators.llm_run import LLMArguments
 from vidreason.synthetic.chat_faults import Faults
 from vidreason.video import decode_frames, write_video
@@ -247,6 +247,9 @@ def test_a_partial_table_names_what_was_not_asked(serve, make_job, run_job):
     rows = run_job(job)
     unasked = [row for row in rows if row["raw_response"] == "not asked"]
     assert len([row for row in rows if row["status"] == "ok"]) > 5 and unasked
+    assert [(row["video_id"], row["frame_index"]) for row in rows] == [
+        (row["video_id"], row["frame_index"]) for row in run_job(make_job(serve(), out="whole"))
+    ]
     assert {row["status"] for row in unasked} == {"failed"}
     assert len({row["video_id"] for row in rows}) == 12
     assert "stopped before its end" in read_card(job)

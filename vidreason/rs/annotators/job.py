@@ -21,9 +21,9 @@ from ...video.captions import CAPTIONS_FILE, read_captions
 from ...video.manifest import Manifest, load_manifest
 from ...video.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
 from .labels import CaptionLabels, ClassLabels, LabelSource, SegmentLabels
-from .llm import Shard
 from .llm_run import LLMArguments, LLMRun, open_llm_run
 from .motion import MotionAnnotator
+from .shard import Shard
 from .truth import NoiseModel, truth_guidance
 
 logger = logging.getLogger(__name__)

@@ -8,21 +8,19 @@ they are answered, rows; the way in between is an `Answerer`'s (`vidreason.llm`)
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...errors import ConfigError, InvalidAnswer, VideoError
 from ...guidance import guidance_row
 from ...guidance.merge import merge_rows
-from ...llm.chat import DEFAULT_MODEL, FAILED, OK, ChatAnswer, ChatRequest, Question, Usage, image_part
+from ...llm.chat import FAILED, OK, ChatAnswer, ChatRequest, Question, Usage
 from ...llm.store import RequestStore
 from ...video import decode_frames
 from ...video.frame_table import read_frame_table
@@ -32,6 +30,8 @@ from ..frame_selection import FramePolicy
 from ..prompting import Prompt
 from .frame_journal import FirstUses, FrameJournal, JournalFrame
 from .labels import ClassLabels, LabelSource
+from .llm_requests import LLMSettings, encode_jpeg, make_requests
+from .shard import Shard
 
 logger = logging.getLogger(__name__)
 
@@ -39,63 +39,6 @@ _FRAMES_AT_ONCE = 16
 """Frames of a video that are decoded together; more would only cost memory."""
 
 NOT_ASKED = "not asked"
-
-
-@dataclass(frozen=True)
-class LLMSettings:
-    """What is asked of the model about each frame. A change of any of it makes other requests.
-
-    Args:
-        model: its name at the server.
-        grid: (rows, columns) of the guidance.
-        dataset_name: of the data set, as the prompt names it.
-        label_in_prompt: tell the model the action, as the paper does; guidance made so is for training only.
-        max_side_px: longer side of the picture that is sent; None sends frames as they are.
-        jpeg_quality: of the picture, 1 to 95.
-        image_detail: of the OpenAI API: "auto", "low" or "high".
-        max_completion_tokens: at which an answer is cut, and counts as `truncated`.
-        temperature: None leaves it to the server.
-        samples_per_frame: answers that are asked for and merged into one map.
-        structured: ask for an answer by JSON schema. Servers that cannot are asked without.
-    """
-
-    model: str = DEFAULT_MODEL
-    grid: tuple[int, int] = (4, 4)
-    dataset_name: str = ""
-    label_in_prompt: bool = True
-    max_side_px: int | None = None
-    jpeg_quality: int = 90
-    image_detail: str = "auto"
-    max_completion_tokens: int = 300
-    temperature: float | None = 0.0
-    samples_per_frame: int = 1
-    structured: bool = True
-
-    def __post_init__(self):
-        if min(self.grid) < 1:
-            raise ConfigError(f"grid is {self.grid}, expected rows and columns >= 1")
-        if self.image_detail not in ("auto", "low", "high"):
-            raise ConfigError(f"image_detail is {self.image_detail!r}, expected auto, low or high")
-        if not 1 <= self.jpeg_quality <= 95:
-            raise ConfigError(f"jpeg_quality is {self.jpeg_quality}, expected 1 to 95")
-        if self.max_side_px is not None and self.max_side_px < 16:
-            raise ConfigError(f"max_side_px is {self.max_side_px}, expected at least 16")
-        if self.samples_per_frame < 1 or self.max_completion_tokens < 1:
-            raise ConfigError("samples_per_frame and max_completion_tokens must be at least 1")
-        if self.samples_per_frame > 1 and self.temperature == 0:
-            raise ConfigError("samples_per_frame > 1 wants a temperature above 0: else all samples are the same")
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Every `count`-th of the chosen videos, from the `index`-th on: the part of one of several machines."""
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self):
-        if not 0 <= self.index < self.count:
-            raise ConfigError(f"shard {self.index} of {self.count}: the index must be from 0 to {self.count - 1}")
 
 
 class LLMAnnotator:
@@ -288,7 +231,18 @@ class LLMAnnotator:
         frames = self.journal.frames(split, row["video_id"], self._fingerprint(row))
         if frames is None and not partial:
             raise ConfigError(f"{row['video_id']} ({split}) has not been annotated in full; run again to go on")
-        return frames or [JournalFrame(0, 0.0, row["height"], row["width"], error=NOT_ASKED)]
+        return self._unasked_frames(row) if frames is None else frames
+
+    def _unasked_frames(self, row: Mapping[str, Any]) -> list[JournalFrame]:
+        """The frames that would have been asked about, had the money not ended before the video was read."""
+        try:
+            times_s = read_frame_table(self.manifest.video_path(row)).times_s
+        except VideoError as error:
+            return [self._unreadable(row, 0, 0.0, error)]
+        return [
+            JournalFrame(index, float(times_s[index]), row["height"], row["width"], error=NOT_ASKED)
+            for index in self.policy.frame_indices(times_s)
+        ]
 
     def _row(self, split: str, video: Mapping[str, Any], frame: JournalFrame, partial: bool, uses: FirstUses):
         key = {
@@ -323,9 +277,7 @@ class LLMAnnotator:
         if answer.status == OK:
             try:
                 read = read_answer(answer.text, self.settings.grid, frame.sent_height, frame.sent_width)
-            except (
-                InvalidAnswer
-            ) as error:  # answers of a store are checked when they arrive, by the reader of that day
+            except InvalidAnswer as error:  # the store's answers were checked by the reader of the day they came
                 logger.warning("%s frame %d: %s", key["video_id"], key["frame_index"], error)
                 status = "invalid"
             else:
@@ -347,55 +299,3 @@ class LLMAnnotator:
             completion_tokens=answer.usage.completion_tokens,
             cost_usd=answer.cost_usd,
         )
-
-
-def make_requests(
-    prompt: Prompt, settings: LLMSettings, label: str | None, jpeg: bytes, size: tuple[int, int]
-) -> list[ChatRequest]:
-    """The requests about one picture, one for each sample.
-
-    Args:
-        prompt: what the model is told.
-        settings: what is asked.
-        label: the action's name, or None to leave it out.
-        jpeg: the picture.
-        size: (height, width) of the picture in pixels.
-    """
-    system, user = prompt.render(
-        grid=settings.grid,
-        label=label,
-        frame_height=size[0],
-        frame_width=size[1],
-        dataset_name=settings.dataset_name,
-    )
-    content = [{"type": "text", "text": user}, image_part(jpeg, settings.image_detail)]
-    first = ChatRequest(
-        model=settings.model,
-        messages=[{"role": "system", "content": system}, {"role": "user", "content": content}],
-        max_completion_tokens=settings.max_completion_tokens,
-        temperature=settings.temperature,
-        schema=prompt.schema(settings.grid) if settings.structured else None,
-        image_sizes=(size,),
-    )
-    if settings.samples_per_frame == 1:
-        return [first]
-    return [replace(first, seed=sample) for sample in range(settings.samples_per_frame)]
-
-
-def encode_jpeg(picture: np.ndarray, max_side_px: int | None, quality: int) -> tuple[bytes, tuple[int, int]]:
-    """A JPEG of a frame, scaled down where it is larger.
-
-    Args:
-        picture: uint8 (height, width, 3), RGB.
-        max_side_px: longer side at most; None leaves the size.
-        quality: 1 to 95.
-
-    Returns:
-        The file's bytes, and the (height, width) of the picture in it.
-    """
-    image = Image.fromarray(picture)
-    if max_side_px is not None:
-        image.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue(), (image.height, image.width)

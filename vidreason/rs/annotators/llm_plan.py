@@ -9,7 +9,8 @@ from typing import Any
 from ...llm.chat import ChatRequest, Usage
 from ...llm.pricing import ModelPrice, cost_usd
 from ...llm.tokens import estimate_tokens, text_tokens
-from .llm import LLMAnnotator, make_requests
+from .llm import LLMAnnotator
+from .llm_requests import make_requests
 
 TYPICAL_CELLS = 4
 """Cells, or objects, that an answer is expected to name. Only the expected cost hangs on it, never the cap."""

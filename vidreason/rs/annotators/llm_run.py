@@ -25,7 +25,9 @@ from ..frame_selection import FramePolicy, find_policy
 from ..prompting import load_prompt
 from .frame_journal import FrameJournal
 from .labels import LabelSource
-from .llm import LLMAnnotator, LLMSettings, Shard
+from .llm import LLMAnnotator
+from .llm_requests import LLMSettings
+from .shard import Shard
 
 logger = logging.getLogger(__name__)
 

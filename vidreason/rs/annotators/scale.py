@@ -27,8 +27,8 @@ from ...errors import ConfigError, GuidanceError
 from ...guidance.annotation_run import WORK_FOLDER, AnnotationRun, read_run
 from ...parquet_folder import split_path
 from .job import AnnotationJob, write_table
-from .llm import Shard
 from .scale_arguments import ScaleArguments
+from .shard import Shard
 
 _OPERATION = ("max_in_flight", "timeout_s", "max_attempts", "max_cost_usd", "batch", "batch_poll_s", "dry_run")
 """Settings that change how a run goes and not what its table says."""
