@@ -44,7 +44,7 @@ class AnnotationBenchmarkArguments:
 
     output_dir: str = field(default="outputs/benchmarks/annotation", metadata={"help": "Where to work and report."})
     num_frames: list[int] = field(
-        default_factory=lambda: [1000, 10000], metadata={"help": "Frames of the runs, the smallest first."}
+        default_factory=lambda: [1000, 5000, 10000], metadata={"help": "Frames of the runs, the smallest first."}
     )
     frames_per_video: int = field(default=100, metadata={"help": "Of the videos that are made."})
     height: int = field(default=240, metadata={"help": "Pixels."})
