@@ -11,13 +11,10 @@ Writes audit.json, audit.csv, audit.md, contact_sheet.png and audit.html.
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import VidreasonError
+from vidreason.command_line import run_command
 from vidreason.guidance import DEFAULT_TOLERANCE_S
 from vidreason.guidance.audit.folder import AuditSettings, audit_folder
 
@@ -51,18 +48,20 @@ class AuditArguments:
     sheet_frames: int = field(default=4, metadata={"help": "Frames of each group on the contact sheet."})
 
 
-def main() -> int:
-    """Run; a mistake ends with one line that names it."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(AuditArguments).parse_args_into_dataclasses()
-    try:
-        written = audit_folder(AuditSettings(**vars(args)))
-    except VidreasonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def audit(args: AuditArguments) -> None:
+    """Audit, and print the report and where it is.
+
+    Raises:
+        VidreasonError: the tables, the boxes or the manifest are not usable.
+    """
+    written = audit_folder(AuditSettings(**vars(args)))
     print((written[0].parent / "audit.md").read_text(encoding="utf-8"))
     print("\n".join(map(str, written)))
-    return 0
+
+
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(audit, AuditArguments)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ The first divides whole days of recording at random, the second takes `splits/tr
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import ManifestError, VidreasonError
+from vidreason.command_line import run_command
+from vidreason.errors import ManifestError
 from vidreason.video.layouts import (
     LayoutArguments,
     build_desktop_assembly,
@@ -54,24 +52,29 @@ def parse_fractions(pairs: list[str]) -> dict[str, float]:
     return fractions
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(BuildDesktopAssemblyArguments).parse_args_into_dataclasses()
-    try:
-        data = read_desktop_assembly(
-            args.root,
-            args.videos,
-            args.split,
-            parse_fractions(args.fractions),
-            args.seed,
-            args.group_pattern,
-            args.label_fps,
-            args.allow_incomplete,
-        )
-        print(describe_reports(data.layout, build_desktop_assembly(data, args)))
-    except VidreasonError as error:
-        sys.exit(f"error: {error}")
+def build(args: BuildDesktopAssemblyArguments) -> None:
+    """Read the layout, build the manifest, and print what came of it.
+
+    Raises:
+        VidreasonError: the layout or a setting is not usable.
+    """
+    data = read_desktop_assembly(
+        args.root,
+        args.videos,
+        args.split,
+        parse_fractions(args.fractions),
+        args.seed,
+        args.group_pattern,
+        args.label_fps,
+        args.allow_incomplete,
+    )
+    print(describe_reports(data.layout, build_desktop_assembly(data, args)))
+
+
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(build, BuildDesktopAssemblyArguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

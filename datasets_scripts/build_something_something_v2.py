@@ -6,13 +6,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import VidreasonError
+from vidreason.command_line import run_command
 from vidreason.video.layouts import (
     LayoutArguments,
     build_something_something_v2,
@@ -38,15 +35,20 @@ class BuildSomethingSomethingArguments(LayoutArguments):
     )
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(BuildSomethingSomethingArguments).parse_args_into_dataclasses()
-    try:
-        data = read_something_something_v2(args.root, args.labels, args.splits, args.allow_incomplete)
-        print(describe_reports(data.layout, build_something_something_v2(data, args)))
-    except VidreasonError as error:
-        sys.exit(f"error: {error}")
+def build(args: BuildSomethingSomethingArguments) -> None:
+    """Read the layout, build the manifest, and print what came of it.
+
+    Raises:
+        VidreasonError: the layout or a setting is not usable.
+    """
+    data = read_something_something_v2(args.root, args.labels, args.splits, args.allow_incomplete)
+    print(describe_reports(data.layout, build_something_something_v2(data, args)))
+
+
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(build, BuildSomethingSomethingArguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,13 +9,10 @@ in it.
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import VidreasonError
+from vidreason.command_line import run_command
 from vidreason.video.layouts import LayoutArguments, build_layout, describe_reports, read_ucf101
 
 
@@ -30,15 +27,20 @@ class BuildUCF101Arguments(LayoutArguments):
     fold: list[int] = field(default_factory=lambda: [1], metadata={"help": "Official split: 1, 2 or 3; or several."})
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(BuildUCF101Arguments).parse_args_into_dataclasses()
-    try:
-        layout = read_ucf101(args.root, args.splits, args.fold, args.allow_incomplete)
-        print(describe_reports(layout, build_layout(layout, args)))
-    except VidreasonError as error:
-        sys.exit(f"error: {error}")
+def build(args: BuildUCF101Arguments) -> None:
+    """Read the layout, build the manifest, and print what came of it.
+
+    Raises:
+        VidreasonError: the layout or a setting is not usable.
+    """
+    layout = read_ucf101(args.root, args.splits, args.fold, args.allow_incomplete)
+    print(describe_reports(layout, build_layout(layout, args)))
+
+
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(build, BuildUCF101Arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,13 +9,11 @@ The first reads the videos once and writes the 25 manifests `fold_01` to `fold_2
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import ManifestError, VidreasonError
+from vidreason.command_line import run_command
+from vidreason.errors import ManifestError
 from vidreason.video.layouts import LayoutArguments, build_layout, describe_reports, read_ucf50
 from vidreason.video.layouts.ucf50 import protocol_folds
 
@@ -49,15 +47,20 @@ def choose_folds(args: BuildUCF50Arguments) -> dict[str, list[int]]:
     return {f"test groups {', '.join(map(str, args.test_groups))}": args.test_groups}
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(BuildUCF50Arguments).parse_args_into_dataclasses()
-    try:
-        layout = read_ucf50(args.root, choose_folds(args), args.validation_groups, args.allow_incomplete)
-        print(describe_reports(layout, build_layout(layout, args)))
-    except VidreasonError as error:
-        sys.exit(f"error: {error}")
+def build(args: BuildUCF50Arguments) -> None:
+    """Read the layout, build the manifest, and print what came of it.
+
+    Raises:
+        VidreasonError: the layout or a setting is not usable.
+    """
+    layout = read_ucf50(args.root, choose_folds(args), args.validation_groups, args.allow_incomplete)
+    print(describe_reports(layout, build_layout(layout, args)))
+
+
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(build, BuildUCF50Arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

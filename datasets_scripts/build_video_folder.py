@@ -9,14 +9,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import ManifestError, VidreasonError
+from vidreason.command_line import run_command
+from vidreason.errors import ManifestError
 from vidreason.video.folder import (
     VIDEO_SUFFIXES,
     VideoTree,
@@ -130,14 +128,10 @@ def build(args: BuildVideoFolderArguments) -> None:
     print(f"written to {args.out}")
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(BuildVideoFolderArguments).parse_args_into_dataclasses()
-    try:
-        build(args)
-    except VidreasonError as error:
-        sys.exit(f"error: {error}")
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(build, BuildVideoFolderArguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

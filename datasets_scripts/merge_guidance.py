@@ -14,9 +14,9 @@ from itertools import groupby
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import HfArgumentParser
 
-from vidreason.errors import ConfigError, VideoError, VidreasonError
+from vidreason.command_line import run_command
+from vidreason.errors import ConfigError, VideoError
 from vidreason.guidance import load_guidance, write_guidance
 from vidreason.guidance.annotation_run import read_run, write_run
 from vidreason.guidance.interpolate import interpolate_rows
@@ -137,15 +137,8 @@ def filled_in(args: MergeArguments) -> list[str]:
 
 
 def main() -> int:
-    """Run; a mistake ends with one line that names it."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(MergeArguments).parse_args_into_dataclasses()
-    try:
-        merge_guidance(args)
-    except VidreasonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(merge_guidance, MergeArguments, log_level=logging.INFO)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,12 @@ Without --push nothing leaves this machine: the files that would go are listed.
 from __future__ import annotations
 
 import importlib.resources
-import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import ConfigError, VidreasonError
+from vidreason.command_line import run_command
+from vidreason.errors import ConfigError
 from vidreason.guidance.publishing.card import read_prompt_texts
 from vidreason.guidance.publishing.folder import (
     DEFAULT_LIMITS,
@@ -104,15 +102,8 @@ def print_files(published: PublishedFolder) -> None:
 
 
 def main() -> int:
-    """Run; a mistake ends with one line that names it."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    (args,) = HfArgumentParser(PublishArguments).parse_args_into_dataclasses()
-    try:
-        publish(args)
-    except VidreasonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(publish, PublishArguments)
 
 
 if __name__ == "__main__":

@@ -24,17 +24,13 @@ def run(script, *arguments):
 
 
 def call(monkeypatch, script, *arguments):
-    """Run a script in this process; returns what it would print on its way out, None where all is well."""
+    """Run a script in this process; returns its exit status."""
     spec = importlib.util.spec_from_file_location(script, SCRIPTS / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, script, module)
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-    try:
-        module.main()
-    except SystemExit as stop:
-        return stop.code
-    return None
+    return module.main()
 
 
 def test_ucf101_from_the_shell(tmp_path):
@@ -57,7 +53,7 @@ def test_ucf101_from_the_shell(tmp_path):
 
 def test_all_folds_of_ucf101(tmp_path, monkeypatch, capsys):
     root = ucf101(tmp_path, groups=(1, 8, 15))
-    assert call(monkeypatch, "build_ucf101", "--root", root, "--fold", 1, 2, 3, "--out", tmp_path / "out") is None
+    assert call(monkeypatch, "build_ucf101", "--root", root, "--fold", 1, 2, 3, "--out", tmp_path / "out") == 0
     groups = [
         {name[-3:] for name in load_manifest(tmp_path / "out" / f"fold_{n}").split("test")["group"]} for n in (1, 2, 3)
     ]
@@ -69,7 +65,7 @@ def test_ucf50(tmp_path, monkeypatch):
     root = ucf50(tmp_path, ("PullUps", "YoYo"), (1, 2, 6), clip_bytes(".avi"))
     common = ("--root", root, "--allow_incomplete")
     held_out = ("--test_groups", 6, "--validation_groups", 2)
-    assert call(monkeypatch, "build_ucf50", *common, *held_out, "--out", tmp_path / "one") is None
+    assert call(monkeypatch, "build_ucf50", *common, *held_out, "--out", tmp_path / "one") == 0
     splits = load_manifest(tmp_path / "one").splits
     assert {split: set(rows["group"]) for split, rows in splits.items()} == {
         "train": {"g01"},
@@ -78,7 +74,7 @@ def test_ucf50(tmp_path, monkeypatch):
     }
     assert "split by its 25 groups (test groups 6)" in (tmp_path / "one" / "README.md").read_text()
     folds = ("--protocol", "leave_one_group_out", "--fold", 1, 2, 6)
-    assert call(monkeypatch, "build_ucf50", *common, *folds, "--out", tmp_path / "many") is None
+    assert call(monkeypatch, "build_ucf50", *common, *folds, "--out", tmp_path / "many") == 0
     tested = {path.name: set(load_manifest(path).split("test")["group"]) for path in (tmp_path / "many").iterdir()}
     assert tested == {"fold_01": {"g01"}, "fold_02": {"g02"}, "fold_06": {"g06"}}
 
@@ -87,7 +83,7 @@ def test_something_something(tmp_path, monkeypatch):
     root = something_something(tmp_path, answers=True)
     out = tmp_path / "out"
     flags = ("--root", root, "--labels", tmp_path / "labels", "--out", out)
-    assert call(monkeypatch, "build_something_something_v2", *flags) is None
+    assert call(monkeypatch, "build_something_something_v2", *flags) == 0
     assert {split: rows.num_rows for split, rows in load_manifest(out).splits.items()} == {
         "train": 174,
         "validation": 3,
@@ -101,7 +97,7 @@ def test_desktop_assembly(tmp_path, monkeypatch):
     (root / "videos").rename(tmp_path / "recordings")
     flags = ("--root", root, "--videos", tmp_path / "recordings", "--out", tmp_path / "out", "--label_fps", 10)
     fractions = ("--fractions", "train=0.6", "test=0.4", "--group_pattern", r"^(\d+-\d+-\d+)")
-    assert call(monkeypatch, "build_desktop_assembly", *flags, *fractions) is None
+    assert call(monkeypatch, "build_desktop_assembly", *flags, *fractions) == 0
     manifest = load_manifest(tmp_path / "out")
     assert set(manifest.split("train")["group"]) == {"2020-04-19"}
     index = SegmentIndex(load_segments(tmp_path / "out"))
@@ -147,9 +143,10 @@ BAD_FLAGS = {
 
 
 @pytest.mark.parametrize("script, flags, message", BAD_FLAGS.values(), ids=BAD_FLAGS.keys())
-def test_bad_flags_end_with_a_sentence(tmp_path, monkeypatch, script, flags, message):
+def test_bad_flags_end_with_a_sentence(tmp_path, monkeypatch, capsys, script, flags, message):
     put(tmp_path / "notes.txt")
     monkeypatch.chdir(tmp_path)
-    end = call(monkeypatch, script, *flags, "--out", "out")
-    assert end.startswith("error: ") and message in end and "\n" not in end
+    assert call(monkeypatch, script, *flags, "--out", "out") == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ") and message in error
     assert not (tmp_path / "out").exists()

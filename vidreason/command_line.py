@@ -1,0 +1,39 @@
+"""What the scripts have in common: flags to dataclasses, and a mistake that ends with one line in place of a trace."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .errors import VidreasonError
+
+INTERRUPTED = 130
+"""What shells report of a command that was ended by Ctrl-C."""
+
+
+def run_command(run: Callable[..., None], *argument_types: type[Any], log_level: int = logging.WARNING) -> int:
+    """Parse the command line, run, and say in one line what was wrong where something was.
+
+    Args:
+        run: is given one object of each type.
+        argument_types: dataclasses whose fields are the flags, with their help in `metadata`.
+        log_level: of what is shown of the log.
+
+    Returns:
+        What the process should exit with.
+    """
+    from transformers import HfArgumentParser  # late: workers import a script's file too, and take no flags
+
+    logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
+    arguments = HfArgumentParser(argument_types).parse_args_into_dataclasses()
+    try:
+        run(*arguments)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except VidreasonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
