@@ -241,6 +241,19 @@ def test_the_cap_is_never_exceeded_and_the_run_goes_on_with_more_money(serve, ma
     assert len(server.log) == len(rows) == 48
 
 
+def test_a_model_that_cannot_do_it_is_found_out_early(serve, make_job, run_job):
+    server = serve(answer=lambda payload: "It is a nice picture.")
+    job = make_job(server, llm={"max_useless": 10, "max_in_flight": 2})
+    with pytest.raises(LLMError, match=r"none of the first 10 answers can be used \(10 invalid\)"):
+        job.run(progress=False)
+    assert 20 <= len(server.log) < 40  # two attempts each
+    better = serve()
+    rows = run_job(make_job(better, llm={"retry": ["invalid"]}))
+    assert {row["status"] for row in rows} <= {"ok", "empty"} and len(better.log) == 48
+    rows = run_job(make_job(server, out="regardless", llm={"max_useless": 0}))
+    assert {row["status"] for row in rows} == {"invalid"} and len(rows) == 48
+
+
 def test_a_partial_table_names_what_was_not_asked(serve, make_job, run_job):
     server = serve()
     job = make_job(server, llm={"max_cost_usd": 0.003, "write_partial": True})

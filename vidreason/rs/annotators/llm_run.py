@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ...errors import ConfigError
+from ...errors import ConfigError, LLMError
 from ...llm.batch import BatchAnswerer
 from ...llm.budget import Budget
-from ...llm.chat import ANSWER_STATUSES, DEFAULT_MODEL, Answerer
+from ...llm.chat import ANSWER_STATUSES, DEFAULT_MODEL, OK, Answerer, ChatAnswer
 from ...llm.client import OpenAIChatClient
 from ...llm.online import OnlineAnswerer
 from ...llm.pricing import ModelPrice, price_of
@@ -68,6 +68,9 @@ class LLMArguments:
     )
     price_usd: list[float] = field(
         default_factory=list, metadata={"help": "Dollars per million prompt and completion tokens, if not the list's."}
+    )
+    max_useless: int = field(
+        default=50, metadata={"help": "Stop when so many answers came and none could be used; 0 never stops for that."}
     )
     batch: bool = field(default=False, metadata={"help": "Ask by batch jobs: half the price, within a day."})
     batch_poll_s: float = field(default=60.0, metadata={"help": "Between two looks at batch jobs."})
@@ -139,12 +142,23 @@ class LLMRun:
         bar = _Bar(self.annotator.num_requests, budget, show_progress)
         with contextlib.closing(bar):
             client = OpenAIChatClient(self.args.base_url, timeout_s=self.args.timeout_s)
-            async with client:
-                questions = self.annotator.questions(bar.found_answered)
-                async for _, answer in self._answerer(client, budget).answer_all(questions):
+            questions = self.annotator.questions(bar.found_answered)
+            async with client, contextlib.aclosing(self._answerer(client, budget).answer_all(questions)) as answers:
+                async for _, answer in answers:
                     statuses[answer.status] += 1
                     bar.answered(answer.cost_usd)
+                    self._check_use(statuses, answer)
         return statuses
+
+    def _check_use(self, statuses: Counter, answer: ChatAnswer) -> None:
+        """A model that cannot do the task should be found out before it was paid for thousands of frames."""
+        if statuses[OK] or not self.args.max_useless or statuses.total() < self.args.max_useless:
+            return
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+        raise LLMError(
+            f"none of the first {statuses.total()} answers can be used ({counts}); of the last one: "
+            f"{(answer.detail or answer.text)[:200]!r}; --retry asks these again, --max_useless 0 goes on regardless"
+        )
 
     def _answerer(self, client: OpenAIChatClient, budget: Budget) -> Answerer:
         if self.args.batch:

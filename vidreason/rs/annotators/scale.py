@@ -30,7 +30,10 @@ from .job import AnnotationJob, write_table
 from .scale_arguments import ScaleArguments
 from .shard import Shard
 
-_OPERATION = ("max_in_flight", "timeout_s", "max_attempts", "max_cost_usd", "batch", "batch_poll_s", "dry_run")
+_OPERATION = (
+    *("max_in_flight", "timeout_s", "max_attempts", "max_cost_usd", "max_useless"),
+    *("batch", "batch_poll_s", "dry_run"),
+)
 """Settings that change how a run goes and not what its table says."""
 
 
