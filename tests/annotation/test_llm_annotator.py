@@ -339,9 +339,14 @@ def test_settings_that_cannot_be_used_are_named(make_job, llm, message):
         make_job(None, llm=llm).run(progress=False)
 
 
-def test_own_prices_are_used():
+def test_own_prices_are_used(monkeypatch):
     price = LLMArguments(price_usd=[1.0, 2.0]).price()
     assert (price.input_usd, price.output_usd) == (1.0, 2.0)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(LLMError, match="my-model"):
+        LLMArguments(model="my-model").price()
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
+    assert LLMArguments(model="my-model").price().output_usd == 0
 
 
 def test_a_frame_keeps_its_shape_as_a_jpeg():

@@ -330,3 +330,14 @@ def test_questions_that_cannot_be_drawn_end_the_run(run):
 def test_limits_must_allow_something(store, tmp_path, setting):
     with pytest.raises(ValueError, match="at least 1"):
         BatchAnswerer(OpenAIChatClient("http://127.0.0.1:9/v1"), store, PRICE, None, tmp_path, **{setting: 0})
+
+
+@pytest.mark.parametrize("field", ["temperature", "seed", "max_completion_tokens", "response_format"])
+def test_lines_that_are_rejected_for_a_field_are_sent_again_without_it(run, store, field):
+    changes = {"temperature": 0.0, "seed": 1, "schema": {"type": "object"}}
+    with ChatServer(good, unsupported={field}) as server:
+        answers = run(server, questions_of(25, **changes))
+    assert {answer.status for answer in answers.values()} == {OK}
+    assert server.outcomes[OK] == 25 and server.outcomes["400"] <= 25
+    assert (store.totals().prompt_tokens, store.totals().completion_tokens) == server.billed_tokens
+    assert store.totals().unsettled_usd == 0

@@ -224,7 +224,8 @@ class _Run:
     async def _ask_again(self) -> None:
         while self._again:
             request_hash, job = self._again.popleft()
-            await self._write(request_hash, job.body(request_hash), self._pending[request_hash].estimate)
+            body = self.settings.client.adapt(job.body(request_hash))
+            await self._write(request_hash, body, self._pending[request_hash].estimate)
             job.num_again -= 1
             self._keeper.close(job)
 
@@ -341,7 +342,8 @@ class _Run:
         self._keeper.settle(job, request_hash, ABORTED if outcome.verdict == STOP else TRANSPORT, Usage(), cost)
         if request_hash not in self._pending or outcome.verdict == STOP:
             return None
-        if outcome.verdict != FAIL and not self._is_last(request_hash):
+        can_succeed = outcome.verdict != FAIL or self.settings.client.learn(job.body(request_hash), 400, str(outcome))
+        if can_succeed and not self._is_last(request_hash):
             return None
         return self.store.conclude(request_hash, FAILED, str(outcome), model=self._pending[request_hash].model)
 

@@ -205,7 +205,7 @@ class OpenAIChatClient:
                 if getattr(error, "code", None) in _REFUSING_CODES:
                     return RawCompletion("", "content_filter", refusal=shorten(redact(words_of(error))), usage=Usage())
                 failure = failure_of(error)
-                if not self._learn(body, error):
+                if not self.learn(body, getattr(error, "status_code", None), _objection(error)):
                     break
             else:
                 return self._without_key(read_completion(answer))
@@ -228,15 +228,24 @@ class OpenAIChatClient:
         left_out = self._left_out.get(payload["model"], ())
         body = {name: value for name, value in payload.items() if name not in left_out}
         for name, other in _RENAMED.items():
-            if name in left_out:
+            if name in left_out and name in payload:
                 body[other] = payload[name]
         return body
 
-    def _learn(self, body: Mapping[str, Any], error: Exception) -> bool:
-        """Find the fields that a server objects to. Returns whether the request is worth sending without them."""
-        if getattr(error, "status_code", None) not in (400, 422):
+    def learn(self, body: Mapping[str, Any], status_code: int | None, objection: str) -> bool:
+        """Find the fields of a rejected request that the server objects to, and leave them out from now on.
+
+        Args:
+            body: as it was sent.
+            status_code: of the rejection.
+            objection: what the server says of the request.
+
+        Returns:
+            Whether the request is worth sending without them.
+        """
+        if status_code not in (400, 422):
             return False
-        text = _objection(error)
+        text = objection.lower()
         found = {
             name
             for name in (*_OPTIONAL, *_RENAMED)
@@ -250,7 +259,7 @@ class OpenAIChatClient:
                     self.base_url or "OpenAI",
                     ", ".join(sorted(found)),
                     body["model"],
-                    shorten(redact(words_of(error)), 200),
+                    shorten(redact(objection), 200),
                 ),
             )
         known |= found
@@ -258,12 +267,12 @@ class OpenAIChatClient:
 
 
 def _objection(error: Exception) -> str:
-    """What a server says of the form of a request, in lower case, without the request that it may quote."""
+    """What a server says of the form of a request, without the request that it may quote."""
     body = getattr(error, "body", None)
     detail = body.get("detail") if isinstance(body, Mapping) else None
     if isinstance(detail, list):  # FastAPI: places and messages, with the whole input beside them
-        return " ".join(f"{item.get('loc')} {item.get('msg')}" for item in detail if isinstance(item, Mapping)).lower()
-    return f"{getattr(error, 'param', None) or ''} {words_of(error)[:1000]}".lower()
+        return " ".join(f"{item.get('loc')} {item.get('msg')}" for item in detail if isinstance(item, Mapping))
+    return f"{getattr(error, 'param', None) or ''} {words_of(error)[:1000]}".strip()
 
 
 def is_openai(base_url: str | None) -> bool:

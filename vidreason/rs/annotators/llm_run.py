@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,7 @@ class LLMArguments:
     def price(self) -> ModelPrice:
         """Of the model's tokens."""
         if not self.price_usd:
-            return price_of(self.model, self.base_url)
+            return price_of(self.model, self.base_url or os.environ.get("OPENAI_BASE_URL"))
         if len(self.price_usd) != 2 or min(self.price_usd) < 0:
             raise ConfigError(
                 f"--price_usd takes dollars per million prompt and completion tokens, got {self.price_usd}"
