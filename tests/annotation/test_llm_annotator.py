@@ -1,5 +1,6 @@
 """Frames go out as questions and come back as rows of the guidance table, whatever befalls them on the way."""
 
+import asyncio
 import base64
 import collections
 import io
@@ -153,12 +154,25 @@ def test_a_finished_run_asks_nothing_and_writes_the_same(serve, make_job, run_jo
     assert run_job(job) == rows and len(server.log) == asked == 48
 
 
+def test_a_run_in_a_notebook_gives_the_same(serve, make_job, run_job):
+    expected = run_job(make_job(serve()))
+    job = make_job(serve(), out="notebook")
+
+    async def cell():
+        return run_job(job)
+
+    assert asyncio.run(cell()) == expected
+
+
 def test_answers_are_asked_again_when_wished(serve, make_job, run_job):
     first = serve(faults=Faults(refused=0.3, by_attempt=False))
     job = make_job(first)
     refused = [row for row in run_job(job) if row["status"] == "refused"]
     assert len(refused) > 3
     second = serve()
+    with make_job(second, llm={"retry": ["refused"]}).open_llm(job.args.out) as planned:
+        assert planned.store.totals().outcomes["refused"] == len(refused)
+    assert run_job(make_job(second)) and not second.log  # a plan forgets nothing
     rows = run_job(make_job(second, llm={"retry": ["refused", "failed"]}))
     assert len(second.log) == len(refused)
     assert {row["status"] for row in rows} <= {"ok", "empty"}

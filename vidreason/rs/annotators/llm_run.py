@@ -7,9 +7,11 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -134,9 +136,11 @@ class LLMRun:
             LLMError: the run cannot go on.
             BudgetExceeded: the money does not suffice. What was answered is kept in both cases.
         """
+        if self.args.retry:
+            logger.info("%d answers are asked for again", self.store.forget(self.args.retry))
         cap = self.args.max_cost_usd if max_cost_usd is None else max_cost_usd
         budget = Budget(cap, self.store.totals().spent_usd)
-        return asyncio.run(self._ask(budget, show_progress))
+        return _run_to_end(self._ask(budget, show_progress))
 
     async def _ask(self, budget: Budget, show_progress: bool) -> Counter:
         statuses: Counter = Counter()
@@ -211,10 +215,18 @@ def open_llm_run(
     prompt, settings, price = load_prompt(args.prompt), args.settings(grid), args.price()
     policy = args.frame_policy(frames_per_second)
     with RequestStore(folder / "requests.sqlite") as store, FrameJournal(folder / "frames.sqlite") as journal:
-        if args.retry:
-            logger.info("%d answers are asked for again", store.forget(args.retry))
         annotator = LLMAnnotator(manifest, splits, prompt, policy, settings, store, journal, seed, labels, shard)
         yield LLMRun(annotator, store, price, args, folder)
+
+
+def _run_to_end(coroutine: Coroutine[Any, Any, Counter]) -> Counter:
+    """What a coroutine returns, also in a notebook, whose own event loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class _Bar:
