@@ -74,7 +74,8 @@ def test_no_questions_make_no_jobs(run):
 
 
 def test_files_keep_to_the_limits_of_count_and_size(run, store):
-    size = max(len(line_of(q.request.request_hash, q.request.payload)) for q in questions_of(20))
+    adapt = OpenAIChatClient("http://localhost:1/v1").adapt
+    size = max(len(line_of(q.request.request_hash, adapt(q.request.payload))) for q in questions_of(20))
     with ChatServer(good, batch_limits=BatchLimits(max_requests=7, max_bytes=4 * size)) as server:
         run(server, questions_of(20), max_requests_per_file=7, max_bytes_per_file=4 * size)
         files = [file for file in server.batches.files.values() if file["purpose"] == "batch"]

@@ -54,8 +54,25 @@ def test_a_request_and_its_answer():
         (completion,) = complete(server.url, request)
     usage = Usage(prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40)
     assert completion == RawCompletion("good täxt", "stop", "", usage, "gpt-4.1-mini-2025-04-14")
-    assert server.bodies == [json.loads(json.dumps(request.payload))]
+    limit = request.max_completion_tokens
+    assert server.bodies == [{**json.loads(json.dumps(request.payload)), "max_tokens": limit}]
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_the_length_of_answers_is_limited_under_the_name_that_a_server_heeds():
+    payload = make_request(7).payload
+    limit = payload["max_completion_tokens"]
+    openai, other = OpenAIChatClient("https://api.openai.com/v1"), OpenAIChatClient("http://localhost:1/v1")
+    assert openai.adapt(payload) == payload  # which takes one of the two
+    assert other.adapt(payload) == {**payload, "max_tokens": limit}
+    assert other.adapt(other.adapt(payload)) == other.adapt(payload)
+    # a relay to OpenAI: "not both", or "use the one in place of the other"
+    assert other.learn(other.adapt(payload), 400, "max_tokens and max_completion_tokens cannot both be set")
+    assert other.adapt(payload) == payload
+    older = OpenAIChatClient("http://localhost:2/v1")
+    assert older.learn(older.adapt(payload), 422, "max_completion_tokens: extra fields not permitted")
+    expected = {name: value for name, value in payload.items() if name != "max_completion_tokens"}
+    assert older.adapt(payload) == {**expected, "max_tokens": limit}
 
 
 @pytest.mark.parametrize(

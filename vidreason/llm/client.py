@@ -32,9 +32,9 @@ NO_KEY = "none"
 
 _CONNECT_TIMEOUT_S = 10.0
 
-_RENAMED = {"max_completion_tokens": "max_tokens"}
+_LIMIT, _OLDER_LIMIT = "max_completion_tokens", "max_tokens"
 _OPTIONAL = ("response_format", "temperature", "seed")
-_MAX_FORMS = len(_RENAMED) + len(_OPTIONAL) + 1  # a server that objects to one field at a time has seen them all
+_MAX_FORMS = 2 + len(_OPTIONAL) + 1  # a server that objects to one field at a time has seen them all
 _NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
 _REFUSING_CODES = {"content_filter", "content_policy_violation"}
 _WORDS_FOR = {"response_format": ("response_format", "json_schema", "guided", "grammar", "structured outputs?")}
@@ -224,12 +224,17 @@ class OpenAIChatClient:
         return dataclasses.replace(completion, **texts)
 
     def adapt(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """A body with what the server is known not to take left out or renamed."""
-        left_out = self._left_out.get(payload["model"], ())
+        """A body with what the server is known not to take left out.
+
+        Servers other than OpenAI's get the limit of the answer's length under its older name too: some of them know
+        only that one, and take the new one without heeding it, so that an answer would go on for as long as it likes.
+        """
+        left_out = self._left_out.get(payload["model"], set())
         body = {name: value for name, value in payload.items() if name not in left_out}
-        for name, other in _RENAMED.items():
-            if name in left_out and name in payload:
-                body[other] = payload[name]
+        limit = payload.get(_LIMIT, payload.get(_OLDER_LIMIT))
+        wants_older = not is_openai(self.base_url) or _LIMIT in left_out
+        if limit is not None and wants_older and _OLDER_LIMIT not in left_out:
+            body[_OLDER_LIMIT] = limit
         return body
 
     def learn(self, body: Mapping[str, Any], status_code: int | None, objection: str) -> bool:
@@ -248,9 +253,11 @@ class OpenAIChatClient:
         text = objection.lower()
         found = {
             name
-            for name in (*_OPTIONAL, *_RENAMED)
+            for name in (*_OPTIONAL, _LIMIT, _OLDER_LIMIT)
             if name in body and any(re.search(rf"\b{word}\b", text) for word in _WORDS_FOR.get(name, (name,)))
         }
+        if {_LIMIT, _OLDER_LIMIT} <= found:  # "use the one in place of the other", or "not both": the older one goes
+            found.discard(_LIMIT)
         known = self._left_out.setdefault(body["model"], set())
         if found - known:
             logger.warning(
