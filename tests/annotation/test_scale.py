@@ -1,5 +1,6 @@
 """Annotation in parts gives the table of one machine, and a part that died is done again alone."""
 
+import inspect
 import json
 
 import pytest
@@ -95,25 +96,44 @@ def test_the_cap_is_shared_out(serve, make_job):
     assert "stopped" in read_run(job.args.out).settings
 
 
-def test_slurm_gets_one_array_and_a_merge_after_it(make_job, monkeypatch):
+@pytest.fixture
+def executors(monkeypatch):
+    """What is asked of datatrove's executors, in order; nothing is started."""
     made = []
 
-    class Executor:
-        def __init__(self, **options):
-            self.options = options
-            made.append(options)
+    def stand_in(name):
+        class Executor:
+            def __init__(self, **options):
+                inspect.signature(real[name].__init__).bind(self, **options)  # only what it knows
+                self.options = options
+                made.append(options)
 
-        def run(self):
-            made.append("run")
+            def run(self):
+                made.append(name)
 
-    monkeypatch.setattr(scale, "SlurmPipelineExecutor", Executor)
+        return Executor
+
+    real = {name: getattr(scale, name) for name in ("SlurmPipelineExecutor", "RayPipelineExecutor")}
+    for name in real:
+        monkeypatch.setattr(scale, name, stand_in(name))
+    return made
+
+
+def test_slurm_gets_one_array_and_a_merge_after_it(make_job, executors):
     settings = ScaleArguments(tasks=8, workers=4, executor="slurm", slurm_partition="cpu", slurm_time="01:00:00")
     annotate_in_parts(make_job(None), settings)
-    ranks, merge, run = made
-    assert run == "run" and (ranks["tasks"], ranks["workers"], merge["tasks"]) == (8, 4, 1)
+    ranks, merge, run = executors
+    assert run == "SlurmPipelineExecutor" and (ranks["tasks"], ranks["workers"], merge["tasks"]) == (8, 4, 1)
     assert merge["depends"].options is ranks and merge["skip_completed"] is False
     assert (ranks["partition"], ranks["time"]) == ("cpu", "01:00:00")
-    assert "sk-" not in json.dumps(made, default=str)
+    assert "sk-" not in json.dumps(executors, default=str)
+
+
+def test_ray_gets_its_tasks_and_a_merge_after_them(make_job, executors):
+    annotate_in_parts(make_job(None), ScaleArguments(tasks=8, executor="ray", cpus_per_task=2))
+    ranks, merge, run = executors
+    assert run == "RayPipelineExecutor" and (ranks["tasks"], ranks["cpus_per_task"], merge["tasks"]) == (8, 2, 1)
+    assert merge["depends"].options is ranks
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,8 @@ def test_guidance_of_another_grid_is_resampled(recipe, tiny_world, tmp_path):
         ({"learning_rte": 1}, r"unknown settings \['learning_rte'\]"),
     ],
 )
-def test_a_mistake_is_named(recipe, changes, message):
+def test_a_mistake_is_named(recipe, changes, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # paths that are not absolute stay out of the repository
     with pytest.raises(VidreasonError, match=message):
         run(recipe(**changes))
 
