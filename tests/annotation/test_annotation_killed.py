@@ -13,7 +13,6 @@ from dataclasses import asdict
 
 import pytest
 
-from vidreason.llm.store import RequestStore
 from vidreason.synthetic.chat_faults import Faults
 
 IN_FLIGHT = 6
@@ -71,8 +70,8 @@ def test_killed_runs_end_with_the_table_of_one_that_was_left_alone(serve, make_j
     fate = {row["request_hash"]: 2 if row["status"] == "invalid" else 1 for row in rows}
     assert sum(asked.values()) - sum(fate.values()) <= kills * IN_FLIGHT
     # and the ledger has every attempt: what the server was asked, no less, and what may have been billed
-    with RequestStore(f"{job.args.out}/work/requests.sqlite") as store:
-        totals = store.totals()
+    with job.open_llm(job.args.out) as run:
+        totals = run.store.totals()
     assert totals.attempts >= len(server.log)
     assert 0 < totals.outcomes.get("", 0) <= kills * IN_FLIGHT
     assert totals.cost_usd == pytest.approx(sum(row["cost_usd"] for row in rows))

@@ -21,12 +21,6 @@ from vidreason.synthetic.chat_server import ChatServer
 
 
 @pytest.fixture
-def store(tmp_path):
-    with RequestStore(tmp_path / "requests.sqlite") as store:
-        yield store
-
-
-@pytest.fixture
 def run(store, tmp_path):
     """Answers questions by batches of at most ten requests, unless told otherwise."""
 

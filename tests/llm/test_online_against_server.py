@@ -28,12 +28,6 @@ def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-@pytest.fixture
-def store(tmp_path):
-    with RequestStore(tmp_path / "store.sqlite") as opened:
-        yield opened
-
-
 def give(payload: dict) -> str:
     return json.dumps({"key_r": [[1, 2]], "to": payload["messages"][0]["content"][:20]})
 

@@ -18,15 +18,9 @@ from llm_doubles import (
 from vidreason.llm.chat import FAILED, INVALID, OK, REFUSED, TRUNCATED, Usage
 from vidreason.llm.client import RawCompletion
 from vidreason.llm.pricing import FREE, cost_usd
-from vidreason.llm.store import ABORTED, ONLINE, TRANSPORT, RequestStore
+from vidreason.llm.store import ABORTED, ONLINE, TRANSPORT
 
 COST = cost_usd(PRICE, USAGE)
-
-
-@pytest.fixture
-def store(tmp_path):
-    with RequestStore(tmp_path / "store.sqlite") as opened:
-        yield opened
 
 
 def outcomes(store, question) -> list[str]:

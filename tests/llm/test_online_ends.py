@@ -11,15 +11,9 @@ from vidreason.errors import BudgetExceeded, LLMError, VideoError
 from vidreason.llm.chat import OK
 from vidreason.llm.pricing import cost_usd
 from vidreason.llm.retry import STOP, failure_of_status
-from vidreason.llm.store import ABORTED, RequestStore
+from vidreason.llm.store import ABORTED
 
 COST = cost_usd(PRICE, USAGE)
-
-
-@pytest.fixture
-def store(tmp_path):
-    with RequestStore(tmp_path / "store.sqlite") as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

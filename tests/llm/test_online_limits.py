@@ -17,16 +17,10 @@ from vidreason.llm.client import RawCompletion
 from vidreason.llm.online import OnlineAnswerer
 from vidreason.llm.pricing import ModelPrice, cost_usd
 from vidreason.llm.retry import AttemptFailed, failure_of_status
-from vidreason.llm.store import ABORTED, TRANSPORT, RequestStore
+from vidreason.llm.store import ABORTED, TRANSPORT
 from vidreason.llm.tokens import estimate_tokens
 
 DEAR = ModelPrice(input_usd=1000.0, cached_input_usd=1000.0, output_usd=10_000.0)
-
-
-@pytest.fixture
-def store(tmp_path):
-    with RequestStore(tmp_path / "store.sqlite") as opened:
-        yield opened
 
 
 # concurrency and memory

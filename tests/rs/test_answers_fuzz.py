@@ -319,9 +319,11 @@ def test_noise_is_read_or_refused():
         "NaN",
     ]
     pieces += ["```json", "<think>", "</think>", "hand", "é", "\ud83d", "\x00", "“", "”", "//", "/*", "*/", '"key_r":']
+    read_count = 0
     for _ in range(NOISE_COUNT):
         text = "".join(rng.choice(pieces) for _ in range(rng.randint(0, 120)))
-        read_or_refuse(text, rng.choice(GRIDS))
+        read_count += read_or_refuse(text, rng.choice(GRIDS)) is not None
+    assert read_count < 0.01 * NOISE_COUNT  # noise that happens to say something is rare
 
 
 def test_there_are_ten_thousand():
