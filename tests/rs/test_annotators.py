@@ -7,7 +7,7 @@ import pytest
 from vidreason.errors import ConfigError
 from vidreason.guidance import check_row
 from vidreason.rs.annotators import MotionAnnotator, NoiseModel, motion, truth_guidance
-from vidreason.video import decode_frames, write_video
+from vidreason.video import decode_frames, decode_readable_frames, write_video
 from vidreason.video.manifest import Manifest
 
 KEY = {"video_id": "a", "source": "tests@1", "split": "train"}
@@ -137,11 +137,11 @@ def test_a_video_is_read_in_pieces_that_change_nothing(tmp_path, monkeypatch):
     held = []
 
     def decode_and_count(*args, **options):
-        decoded = decode_frames(*args, **options)
+        decoded, errors = decode_readable_frames(*args, **options)
         held.append(len(decoded))
-        return decoded
+        return decoded, errors
 
-    monkeypatch.setattr(motion, "decode_frames", decode_and_count)
+    monkeypatch.setattr(motion, "decode_readable_frames", decode_and_count)
     monkeypatch.setattr(motion, "_FRAMES_AT_ONCE", 4)
     assert list(MotionAnnotator().annotate_video(path, KEY)) == whole
     assert len(held) == 5 and max(held) <= 4 + 2 * 2  # a piece, and the neighbours at its ends

@@ -8,7 +8,7 @@ import pytest
 
 from vidreason.errors import VideoError
 from vidreason.video import decode as decode_module
-from vidreason.video import decode_frames, probe_video, uniform_indices
+from vidreason.video import decode_frames, decode_readable_frames, probe_video, uniform_indices
 
 VFR_PTS = [0, 100, 150, 400, 420, 900, 1000, 1300, 1310, 1400, 1500, 1600]  # in 1 / 2500 s
 
@@ -200,6 +200,10 @@ def test_damage_in_the_middle_is_never_shifted_over(odd_videos, tmp_path, caplog
     with pytest.raises(VideoError, match="frames 15 do not decode; 39 of 40 frames are readable"):
         decode_frames(path, indices=[14, 15])
     assert decode_frames(path).frame_indices == [*range(15), *range(16, 40)]
+    decoded, errors = decode_readable_frames(path, [30, 15, 14])
+    assert decoded.frame_indices == [30, 14] and [odd_videos.read_number(f) for f in decoded.frames] == [30, 14]
+    assert list(errors) == [15] and errors[15].reason == "decode_failed"
+    assert decode_readable_frames(path, [15])[0] is None
     assert "1 of 40 frames do not decode" in caplog.text
     with pytest.raises(VideoError, match="39 of 40 frames are readable"):
         probe_video(path, decode_all=True)

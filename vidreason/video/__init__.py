@@ -3,7 +3,7 @@
 Manifests of video folders are in `vidreason.video.manifest`, which imports `datasets`; this package does not.
 """
 
-from .decode import DecodedFrames, decode_frames
+from .decode import DecodedFrames, decode_frames, decode_readable_frames
 from .overlay import overlay_grid, overlay_heatmap, side_by_side
 from .probe import VideoInfo, probe_video
 from .sampling import fps_timestamps, jittered_indices, uniform_indices
@@ -13,6 +13,7 @@ __all__ = [
     "DecodedFrames",
     "VideoInfo",
     "decode_frames",
+    "decode_readable_frames",
     "fps_timestamps",
     "jittered_indices",
     "overlay_grid",

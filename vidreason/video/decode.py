@@ -88,6 +88,37 @@ def decode_frames(
     return DecodedFrames(output.frames, requested, times_s, table.clock)
 
 
+def decode_readable_frames(
+    path: str | os.PathLike, indices: Sequence[int], max_side_px: int | None = None
+) -> tuple[DecodedFrames | None, dict[int, VideoError]]:
+    """The frames named, one by one where damage in the middle of the file keeps some of them from decoding.
+
+    Args:
+        path: a local file.
+        indices: native frame indices.
+        max_side_px: as in `decode_frames`.
+
+    Returns:
+        The frames that decode, in the order asked for, None where none does; and for each other index its error.
+    """
+    try:
+        return decode_frames(path, indices=indices, max_side_px=max_side_px), {}
+    except VideoError as error:
+        if len(indices) == 1:
+            return None, {indices[0]: error}
+    parts, errors = [], {}
+    for index in indices:
+        part, failed = decode_readable_frames(path, [index], max_side_px)
+        errors |= failed
+        if part is not None:
+            parts.append(part)
+    if not parts:
+        return None, errors
+    frames = np.concatenate([part.frames for part in parts])
+    times_s = [part.timestamps_s[0] for part in parts]
+    return DecodedFrames(frames, [part.frame_indices[0] for part in parts], times_s, parts[0].clock), errors
+
+
 def _check_request(indices, timestamps_s, max_side_px, size) -> None:
     if indices is not None and timestamps_s is not None:
         raise ValueError("give indices or timestamps_s, not both")

@@ -22,7 +22,7 @@ from ...guidance import guidance_row
 from ...guidance.merge import merge_rows
 from ...llm.chat import FAILED, OK, ChatAnswer, ChatRequest, Question, Usage
 from ...llm.store import RequestStore
-from ...video import decode_frames
+from ...video import decode_readable_frames
 from ...video.frame_table import read_frame_table
 from ...video.manifest import Manifest
 from ..answers import read_answer
@@ -155,18 +155,15 @@ class LLMAnnotator:
             yield from self._read_piece(row, path, times_s, indices[start : start + _FRAMES_AT_ONCE])
 
     def _read_piece(self, row, path, times_s: np.ndarray, indices: list[int]):
-        try:
-            decoded = decode_frames(path, indices=indices)
-        except VideoError as error:
-            if len(indices) > 1:  # damage in the middle of a file: find out which frames it hit
-                for index in indices:
-                    yield from self._read_piece(row, path, times_s, [index])
-                return
-            logger.warning("%s", error)
-            yield self._unreadable(row, indices[0], float(times_s[indices[0]]), error), []
-            return
-        for index, time_s, picture in zip(decoded.frame_indices, decoded.timestamps_s, decoded.frames, strict=True):
-            yield self._ask_about(row, index, time_s, picture)
+        decoded, errors = decode_readable_frames(path, indices)
+        pictures = dict(zip(decoded.frame_indices, decoded.frames, strict=True)) if decoded else {}
+        for index in indices:
+            time_s = float(times_s[index])
+            if index in errors:
+                logger.warning("%s", errors[index])
+                yield self._unreadable(row, index, time_s, errors[index]), []
+            else:
+                yield self._ask_about(row, index, time_s, pictures[index])
 
     def _ask_about(
         self, row: Mapping[str, Any], frame_index: int, timestamp_s: float, picture: np.ndarray

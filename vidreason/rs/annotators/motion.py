@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ...errors import ConfigError, VideoError
 from ...guidance import guidance_row
-from ...video import DecodedFrames, decode_frames, probe_video
+from ...video import DecodedFrames, decode_readable_frames, probe_video
 from ...video.frame_table import read_frame_table
 from ...video.manifest import Manifest
 
@@ -111,7 +111,7 @@ class MotionAnnotator:
         for start in range(0, len(chosen), _FRAMES_AT_ONCE):  # a few at a time, so that a video of any length fits
             piece = chosen[start : start + _FRAMES_AT_ONCE]
             needed = sorted({*piece, *(index for frame in piece for index in self._neighbours(times_s, frame))})
-            decoded = _decode_readable(path, needed, self.max_side_px)
+            decoded, _ = decode_readable_frames(path, needed, self.max_side_px)
             position_of = {index: position for position, index in enumerate(decoded.frame_indices if decoded else ())}
             for index in piece:
                 frame_key = key | {
@@ -164,25 +164,6 @@ class MotionAnnotator:
         return guidance_row(
             key, cells.reshape(-1).tolist(), self.grid, producer="motion", model=self.description, **provenance
         )
-
-
-def _decode_readable(path, indices: list[int], max_side_px: int) -> DecodedFrames | None:
-    """The frames among those named that decode, in the same order; None where none does."""
-    try:
-        return decode_frames(path, indices=indices, max_side_px=max_side_px)
-    except VideoError:
-        if len(indices) == 1:
-            return None
-    parts = [_decode_readable(path, [index], max_side_px) for index in indices]
-    parts = [part for part in parts if part is not None]
-    if not parts:
-        return None
-    return DecodedFrames(
-        np.concatenate([part.frames for part in parts]),
-        [part.frame_indices[0] for part in parts],
-        [part.timestamps_s[0] for part in parts],
-        parts[0].clock,
-    )
 
 
 def _every(timestamps_s: Sequence[float] | np.ndarray, frames_per_second: float | None) -> list[int]:
