@@ -10,19 +10,16 @@ The key of `llm` is read from the environment variable OPENAI_API_KEY. A run may
 command goes on with it. With `--tasks` it runs in parts, on this machine, Slurm or Ray.
 """
 
-import logging
 import sys
 from collections.abc import Mapping
 
-from transformers import HfArgumentParser
-
-from vidreason.errors import BudgetExceeded, ConfigError, LLMError, VidreasonError
+from vidreason.command_line import run_command
+from vidreason.errors import ConfigError
 from vidreason.guidance.annotation_run import read_run
 from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob, TruthArguments
 from vidreason.rs.annotators.llm_plan import make_plan, plan_table
-from vidreason.rs.annotators.llm_run import LLMArguments
+from vidreason.rs.annotators.llm_run import LLMArguments, LLMRun
 from vidreason.rs.annotators.scale_arguments import ScaleArguments
-from vidreason.rs.annotators.shard import Shard
 
 
 def annotate(args: AnnotationArguments, llm: LLMArguments, truth: TruthArguments, scale: ScaleArguments) -> None:
@@ -32,30 +29,30 @@ def annotate(args: AnnotationArguments, llm: LLMArguments, truth: TruthArguments
         VidreasonError: the manifest, the truth or a setting is not usable, or the run cannot go on.
     """
     job = AnnotationJob(args, llm, truth)
-    if args.annotator == "llm":
-        print_plan(job)
-        if llm.dry_run:
-            print("dry run: nothing was sent")
-            return
-    elif llm.dry_run:
+    if llm.dry_run and args.annotator != "llm":
         raise ConfigError("--dry_run is for --annotator llm; the others cost nothing")
+    if args.annotator == "llm" and (llm.dry_run or scale.tasks > 1):
+        with job.open_llm(args.out) as run:
+            print_plan(run)
+    if llm.dry_run:
+        print("dry run: nothing was sent")
+        return
     if scale.tasks > 1:
         run_in_parts(job, scale)
     else:
-        job.run()
+        job.run(announce=print_plan)
     run = read_run(args.out)
     if args.annotator == "llm" and run is not None:
         print_totals(run.totals)
     print(f"guidance for {', '.join(args.splits)} is in {args.out}")
 
 
-def print_plan(job: AnnotationJob) -> None:
+def print_plan(run: LLMRun) -> None:
     """What the run asks for, what it may cost, and what an earlier run has paid for."""
-    with job.open_llm(job.args.out, Shard()) as run:
-        print(plan_table(make_plan(run.annotator, run.price, job.llm.batch)))
-        earlier = run.store.totals()
-        if earlier.attempts:
-            print(f"earlier runs into {job.args.out}: {earlier.requests:,} requests, {earlier.spent_usd:.4f} USD")
+    print(plan_table(make_plan(run.annotator, run.price, run.args.batch)))
+    earlier = run.store.totals()
+    if earlier.attempts:
+        print(f"earlier runs into this folder: {earlier.requests:,} requests, {earlier.spent_usd:.4f} USD")
 
 
 def run_in_parts(job: AnnotationJob, scale: ScaleArguments) -> None:
@@ -82,22 +79,8 @@ def print_totals(totals: Mapping[str, float]) -> None:
 
 
 def main() -> int:
-    """Run; a mistake ends with one line that names it."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    parser = HfArgumentParser((AnnotationArguments, LLMArguments, TruthArguments, ScaleArguments))
-    arguments = parser.parse_args_into_dataclasses()
-    try:
-        annotate(*arguments)
-    except KeyboardInterrupt:
-        print("\nstopped; what was answered is kept, and the same command goes on", file=sys.stderr)
-        return 130
-    except (BudgetExceeded, LLMError) as error:
-        print(f"error: {error}\nwhat was answered is kept, and the same command goes on", file=sys.stderr)
-        return 1
-    except VidreasonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(annotate, AnnotationArguments, LLMArguments, TruthArguments, ScaleArguments, resumable=True)
 
 
 if __name__ == "__main__":

@@ -46,3 +46,5 @@ def test_an_interrupted_command_says_so(capsys):
 
     assert run_command(interrupt, Sizes, Place) == INTERRUPTED == 130
     assert capsys.readouterr().err == "stopped\n"
+    assert run_command(interrupt, Sizes, Place, resumable=True) == INTERRUPTED
+    assert capsys.readouterr().err.splitlines()[1] == "what was answered is kept, and the same command goes on"

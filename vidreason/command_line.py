@@ -7,19 +7,27 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .errors import VidreasonError
+from .errors import LLMError, VidreasonError
 
 INTERRUPTED = 130
 """What shells report of a command that was ended by Ctrl-C."""
 
+_KEPT = "what was answered is kept, and the same command goes on"
 
-def run_command(run: Callable[..., None], *argument_types: type[Any], log_level: int = logging.WARNING) -> int:
+
+def run_command(
+    run: Callable[..., None],
+    *argument_types: type[Any],
+    log_level: int = logging.WARNING,
+    resumable: bool = False,
+) -> int:
     """Parse the command line, run, and say in one line what was wrong where something was.
 
     Args:
         run: is given one object of each type.
         argument_types: dataclasses whose fields are the flags, with their help in `metadata`.
         log_level: of what is shown of the log.
+        resumable: a run that was broken off keeps what was answered; say so.
 
     Returns:
         What the process should exit with.
@@ -31,9 +39,11 @@ def run_command(run: Callable[..., None], *argument_types: type[Any], log_level:
     try:
         run(*arguments)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("\n".join(["stopped", _KEPT] if resumable else ["stopped"]), file=sys.stderr)
         return INTERRUPTED
     except VidreasonError as error:
         print(f"error: {error}", file=sys.stderr)
+        if resumable and isinstance(error, LLMError):
+            print(_KEPT, file=sys.stderr)
         return 1
     return 0

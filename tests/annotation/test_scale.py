@@ -145,6 +145,11 @@ def test_settings_that_do_not_go_together(make_job, settings, message):
         annotate_in_parts(make_job(None), ScaleArguments(**settings))
 
 
+def test_an_annotator_that_there_is_not_is_named(make_job):
+    with pytest.raises(ConfigError, match="annotator is 'oracle', expected one of"):
+        make_job(None, annotator="oracle").run()
+
+
 def test_ground_truth_is_not_made_in_parts(make_job):
     job = make_job(None, annotator="truth")
     with pytest.raises(ConfigError, match="--truth is not set"):

@@ -62,7 +62,7 @@ def test_a_run_shows_its_progress_and_its_bill(annotate, world, tmp_path):
     assert f"12 requests in 12 attempts; {billed[0]:,} prompt tokens (estimated " in done.stdout
     assert "answers/s" in done.stderr and "to go" in done.stderr and "$" in done.stderr
     assert load_guidance(tmp_path / "out")["train"].num_rows == 12
-    assert again.returncode == 0 and "earlier runs into" in again.stdout and requests == 12
+    assert again.returncode == 0 and "earlier runs into this folder: 12 requests" in again.stdout and requests == 12
     assert KEY not in done.stdout + done.stderr
 
 

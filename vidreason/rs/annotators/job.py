@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -89,19 +89,30 @@ class AnnotationJob:
     llm: LLMArguments = field(default_factory=LLMArguments)
     truth: TruthArguments = field(default_factory=TruthArguments)
 
-    def run(self, out: str | os.PathLike | None = None, shard: Shard | None = None, progress: bool = True) -> Path:
+    def run(
+        self,
+        out: str | os.PathLike | None = None,
+        shard: Shard | None = None,
+        progress: bool = True,
+        announce: Callable[[LLMRun], None] = lambda run: None,
+    ) -> Path:
         """Annotate and write the table. What an earlier run left unfinished is taken up.
 
         Args:
             out: folder of the table, if not the arguments'.
             shard: the part of the videos that is annotated.
             progress: show a bar.
+            announce: is given the run of the annotator `llm` before anything is sent.
 
         Raises:
             VidreasonError: the manifest, the truth or a setting is not usable, or the run cannot go on.
         """
         out, shard = Path(out or self.args.out), shard or Shard()
-        annotate = {"llm": self._run_llm, "motion": self._run_motion, "truth": self._run_truth}[self.args.annotator]
+        if self.args.annotator not in ANNOTATORS:
+            raise ConfigError(f"annotator is {self.args.annotator!r}, expected one of {ANNOTATORS}")
+        if self.args.annotator == "llm":
+            return self._run_llm(out, shard, progress, announce)
+        annotate = {"motion": self._run_motion, "truth": self._run_truth}[self.args.annotator]
         return annotate(out, shard, progress)
 
     def open_llm(self, out: str | os.PathLike, shard: Shard | None = None):
@@ -119,9 +130,10 @@ class AnnotationJob:
             shard,
         )
 
-    def _run_llm(self, out: Path, shard: Shard, progress: bool) -> Path:
+    def _run_llm(self, out: Path, shard: Shard, progress: bool, announce: Callable[[LLMRun], None]) -> Path:
         started_at = _now()
         with self.open_llm(out, shard) as run:
+            announce(run)
             stopped = None
             cap_usd = None if self.llm.max_cost_usd is None else self.llm.max_cost_usd / shard.count
             try:
