@@ -37,10 +37,13 @@ def annotate(args: AnnotationArguments, llm: LLMArguments, truth: TruthArguments
     if llm.dry_run:
         print("dry run: nothing was sent")
         return
-    if scale.tasks > 1:
-        run_in_parts(job, scale)
-    else:
+    if scale.tasks == 1:
         job.run(announce=print_plan)
+    else:
+        run_in_parts(job, scale)
+        if scale.executor == "slurm":
+            print(f"submitted; the last job of it writes the guidance to {args.out}")
+            return
     run = read_run(args.out)
     if args.annotator == "llm" and run is not None:
         print_totals(run.totals)
