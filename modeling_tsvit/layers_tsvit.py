@@ -206,10 +206,27 @@ class TSViTPatchEmbedding(nn.Module):
             patch_size = tuple(side // 2**config.num_stem_blocks for side in patch_size)
         self.projection = nn.Conv2d(channels, config.hidden_size, kernel_size=patch_size, stride=patch_size)
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """frames: (batch * frames, channels, height, width) -> (batch * frames, tokens, hidden), tokens row-major."""
-        frames = frames.to(self.projection.weight.dtype)
-        return self.projection(self.stem(frames)).flatten(2).transpose(1, 2)
+    def forward(self, frames: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """Embeds all patches of each frame, or those that are asked for.
+
+        Args:
+            frames: (frames, channels, height, width).
+            places: (frames, kept) int64, which tokens of each frame, counted row-major. The others are never
+                projected; a convolutional stem, whose windows overlap, still goes over the whole frame.
+
+        Returns:
+            (frames, tokens or kept, hidden), all tokens in row-major order.
+        """
+        features = self.stem(frames.to(self.projection.weight.dtype))
+        if places is None:
+            return self.projection(features).flatten(2).transpose(1, 2)
+        height, width = self.projection.kernel_size
+        patches = features.unflatten(3, (-1, width)).unflatten(
+            2, (-1, height)
+        )  # (frames, channels, rows, h, columns, w)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # (frames, tokens, channels, height, width)
+        kept = patches[torch.arange(len(places), device=places.device)[:, None], places]
+        return nn.functional.linear(kept.flatten(2), self.projection.weight.flatten(1), self.projection.bias)
 
 
 class TSViTSpatialEmbeddings(nn.Module):
@@ -234,12 +251,20 @@ class TSViTSpatialEmbeddings(nn.Module):
         resized = resized.to(cls_position.dtype).flatten(2).transpose(1, 2)
         return torch.cat((cls_position, resized), dim=1)
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """frames: (batch * frames, channels, height, width) -> (batch * frames, 1 + tokens, hidden)."""
+    def forward(self, frames: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """frames: (frames, channels, height, width), places: (frames, kept) int64, tokens to embed, or None for all.
+
+        Returns:
+            (frames, 1 + tokens or 1 + kept, hidden), the CLS token first.
+        """
         grid_shape = (frames.shape[-2] // self.patch_size[0], frames.shape[-1] // self.patch_size[1])
-        patches = self.patch_embedding(frames)
+        patches = self.patch_embedding(frames, places)
         tokens = torch.cat((self.cls_token.expand(patches.shape[0], -1, -1).to(patches.dtype), patches), dim=1)
-        return self.dropout(tokens + self.interpolated_positions(grid_shape))
+        positions = self.interpolated_positions(grid_shape)
+        if places is not None:
+            cls_position = positions[:, :1].expand(len(places), -1, -1)
+            positions = torch.cat((cls_position, positions[0, 1:][places]), dim=1)
+        return self.dropout(tokens + positions)
 
 
 class TSViTTemporalEmbeddings(nn.Module):

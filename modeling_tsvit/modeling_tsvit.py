@@ -19,8 +19,8 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_tsvit import TSViTConfig
 from .layers_tsvit import TSViTLayer, TSViTSpatialEmbeddings, TSViTTemporalEmbeddings
+from .temporal_views_tsvit import NARRATIVE, segment_means
 
-NARRATIVE = 2  # place of the whole clip among the views (immediate, contextual, narrative)
 CLS_INITIALIZER_RANGE = 0.02  # as in ViT; its position is added to it anyway
 
 
@@ -75,49 +75,6 @@ class TSViTVideoClassifierOutput(ModelOutput):
     layer_attention: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-def segment_bounds(lengths: torch.Tensor) -> torch.Tensor:
-    """First and past-the-last frame of the three temporal views of clips (section 2.3.2).
-
-    For T frames, i = max(1, round(0.2 T)) and j = max(i + 1, round(0.8 T)): immediate is [0, i), contextual [i, j),
-    narrative [0, T). A clip of one frame has nothing after its first: its contextual view falls back to that frame.
-    Rounding is done on integers; 0.2 T and 0.8 T never lie halfway between two.
-
-    Args:
-        lengths: (batch,) int64, valid frames of each clip.
-
-    Returns:
-        (batch, 3, 2) int64, [start, end) of the immediate, contextual and narrative views.
-    """
-    zero = torch.zeros_like(lengths)
-    first = ((2 * lengths + 5) // 10).clamp(min=1)
-    second = torch.maximum(first + 1, (8 * lengths + 5) // 10)
-    context_start = torch.minimum(first, (lengths - 1).clamp(min=0))
-    starts = torch.stack((zero, context_start, zero), dim=1)
-    ends = torch.stack((first, second, lengths), dim=1)
-    return torch.stack((starts, torch.minimum(ends, lengths[:, None])), dim=2)
-
-
-def segment_means(frame_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Means of frame representations over the three temporal views; zero for a clip without a valid frame.
-
-    The paper does not say whether the views are cut from the clip before or after stage 2. They are cut after it:
-    every view then sees the clip's context, and one pass through the model serves all three.
-
-    Args:
-        frame_states: (batch, frames, hidden).
-        lengths: (batch,) int64, valid frames of each clip.
-
-    Returns:
-        (batch, 3, hidden).
-    """
-    bounds = segment_bounds(lengths)
-    frames = torch.arange(frame_states.shape[1], device=frame_states.device)
-    inside = (frames >= bounds[:, :, :1]) & (frames < bounds[:, :, 1:])  # (batch, 3, frames)
-    weights = inside.to(frame_states.dtype).unsqueeze(-1)
-    counts = inside.sum(dim=-1, keepdim=True).clamp(min=1)
-    return (frame_states.unsqueeze(1) * weights).sum(dim=2) / counts
 
 
 class TSViTPreTrainedModel(PreTrainedModel):
@@ -189,6 +146,7 @@ class TSViTModel(TSViTPreTrainedModel):
         frame_mask: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        token_mask: torch.Tensor | None = None,
     ) -> TSViTModelOutput:
         """Runs both stages.
 
@@ -200,6 +158,8 @@ class TSViTModel(TSViTPreTrainedModel):
             output_attentions: Return the attentions of both stages. They are computed beside the main path, under SDPA
                 too, which costs memory for every map.
             output_hidden_states: Return the hidden states of both stages.
+            token_mask: (batch, frames, tokens) bool, the tokens that are read. The others are dropped before the first
+                block, which saves their time, and have no attention. None: all.
 
         Raises:
             ValueError: The inputs do not fit the configuration or each other.
@@ -211,7 +171,11 @@ class TSViTModel(TSViTPreTrainedModel):
         self._check_pixel_values(pixel_values)
         valid_frames = _valid_frames(pixel_values, frame_mask)
         lengths = valid_frames.sum(dim=1)
-        frame_states, layer_attention = self._spatial_stage(pixel_values, collect)
+        if token_mask is None:
+            frame_states, layer_attention = self._spatial_stage(pixel_values, collect)
+        else:
+            self._check_token_mask(pixel_values, token_mask, collect)
+            frame_states, layer_attention = self._spatial_stage_in_part(pixel_values, token_mask)
         layer_attention = layer_attention * valid_frames[:, None, :, None]
         last_hidden_state = self._temporal_stage(
             frame_states, lengths, None if frame_mask is None else valid_frames, collect
@@ -262,6 +226,58 @@ class TSViTModel(TSViTPreTrainedModel):
             collect.add_attention(None if attentions is None else attentions.unflatten(0, clip_shape))
         frame_states = self.spatial_layernorm(hidden_states[:, 0]).unflatten(0, clip_shape)
         return frame_states, torch.stack(cls_rows, dim=1)
+
+    def _check_token_mask(self, pixel_values: torch.Tensor, token_mask: torch.Tensor, collect: "_Collector"):
+        rows, columns = self.token_grid(*pixel_values.shape[-2:])
+        expected = (*pixel_values.shape[:2], rows * columns)
+        if token_mask.shape != expected or token_mask.dtype != torch.bool:
+            raise ValueError(
+                f"token_mask must be boolean of the shape (batch, frames, tokens), here {expected}, got "
+                f"{token_mask.dtype} {tuple(token_mask.shape)}"
+            )
+        if collect.wants_attentions or collect.hidden_states is not None:
+            raise ValueError(
+                "with a token_mask, frames have different tokens: no attentions or hidden states are kept"
+            )
+
+    def _spatial_stage_in_part(
+        self, pixel_values: torch.Tensor, token_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `_spatial_stage`, with whole frames and frames that lack tokens each in a pass of their own.
+
+        pixel_values: (batch, frames, channels, height, width), token_mask: (batch, frames, tokens) bool.
+        """
+        clip_shape, frames, mask = pixel_values.shape[:2], pixel_values.flatten(0, 1), token_mask.flatten(0, 1)
+        lacking = ~mask.all(dim=1)
+        if not lacking.any():
+            return self._spatial_stage(pixel_values, _Collector(False, False))
+        states, cls_rows = self._encode_kept(frames[lacking], mask[lacking])
+        if not lacking.all():
+            whole_states, whole_rows = self._spatial_stage(frames[~lacking].unsqueeze(0), _Collector(False, False))
+            # back in the order of the frames: those that lack tokens come first in `order`
+            order = torch.cat((lacking.nonzero(), (~lacking).nonzero())).squeeze(1).argsort()
+            states = torch.cat((states, whole_states[0]))[order]
+            cls_rows = torch.cat((cls_rows, whole_rows[0].transpose(0, 1)))[order]
+        return states.unflatten(0, clip_shape), cls_rows.unflatten(0, clip_shape).transpose(1, 2)
+
+    def _encode_kept(self, frames: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """frames: (frames, channels, height, width), mask: (frames, tokens) bool, tokens that are read.
+
+        Returns:
+            CLS representations (frames, hidden) and CLS attention (frames, supervised layers, tokens), zero for
+            dropped tokens.
+        """
+        places = mask.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(mask.sum(dim=1).max()))]
+        is_kept = mask.gather(1, places)
+        hidden_states = self.spatial_embeddings(frames, places)
+        keys = nn.functional.pad(is_kept, (1, 0), value=True)  # CLS
+        attention_mask = create_bidirectional_mask(self.config, hidden_states, keys)
+        supervised, cls_rows = self.config.supervised_layer_indices, []
+        for index, layer in enumerate(self.spatial_layers):
+            hidden_states, cls_row, _ = layer(hidden_states, attention_mask, index in supervised, False)
+            if cls_row is not None:
+                cls_rows.append(cls_row.new_zeros(mask.shape).scatter(1, places, cls_row))
+        return self.spatial_layernorm(hidden_states[:, 0]), torch.stack(cls_rows, dim=1)
 
     def _temporal_stage(
         self,
@@ -377,6 +393,7 @@ class TSViTForVideoClassification(TSViTPreTrainedModel):
         labels: torch.LongTensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        token_mask: torch.Tensor | None = None,
     ) -> TSViTVideoClassifierOutput:
         """Classifies clips.
 
@@ -386,11 +403,14 @@ class TSViTForVideoClassification(TSViTPreTrainedModel):
             labels: (batch,) int64, class indices; clips with -100 have no part in the loss.
             output_attentions: Return the attentions of both stages.
             output_hidden_states: Return the hidden states of both stages.
+            token_mask: (batch, frames, tokens) bool, the tokens that are read; the others are dropped.
 
         Raises:
             ValueError: The inputs do not fit the configuration or each other.
         """
-        outputs = self.tsvit(pixel_values, frame_mask, output_attentions, output_hidden_states, return_dict=True)
+        outputs = self.tsvit(
+            pixel_values, frame_mask, output_attentions, output_hidden_states, token_mask, return_dict=True
+        )
         segment_logits = self.classifier(outputs.segment_states)
         logits = segment_logits[:, NARRATIVE]
         return TSViTVideoClassifierOutput(

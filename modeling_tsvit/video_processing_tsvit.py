@@ -50,6 +50,7 @@ class TSViTVideoProcessor(BaseVideoProcessor):
     do_sample_frames = True
     num_frames = 16
     model_input_names: ClassVar[list[str]] = ["pixel_values"]
+    fallback_type: str | None = None  # a processor of transformers that does the same, for who trusts no code
 
     def preprocess(self, videos: VideoInput, **kwargs) -> BatchFeature:
         """Processes one clip or several.
@@ -68,8 +69,13 @@ class TSViTVideoProcessor(BaseVideoProcessor):
         if kwargs.get("fps") is not None:
             kwargs.setdefault("num_frames", None)  # the processor's own number of frames gives way
         batch = super().preprocess(videos, **kwargs)
-        batch["pixel_values"] = batch.pop("pixel_values_videos")
+        batch[self.model_input_names[0]] = batch.pop("pixel_values_videos")
         return batch
+
+    def to_dict(self) -> dict:
+        """What is saved. A folder that names a `fallback_type` loads as that where `trust_remote_code` is not set."""
+        values = super().to_dict()
+        return values if self.fallback_type is None else {**values, "video_processor_type": self.fallback_type}
 
     def sample_frames(
         self,

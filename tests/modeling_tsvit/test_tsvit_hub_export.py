@@ -11,7 +11,13 @@ from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification,
 
 from modeling_tsvit import TSViTForVideoClassification, TSViTModel, TSViTVideoProcessor
 
-CODE_FILES = {"configuration_tsvit.py", "layers_tsvit.py", "modeling_tsvit.py", "video_processing_tsvit.py"}
+CODE_FILES = {
+    "configuration_tsvit.py",
+    "layers_tsvit.py",
+    "modeling_tsvit.py",
+    "temporal_views_tsvit.py",
+    "video_processing_tsvit.py",
+}
 
 
 @pytest.fixture
