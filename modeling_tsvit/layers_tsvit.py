@@ -27,7 +27,11 @@ def attention_probabilities(
         (batch, heads, queries, keys) float32.
     """
     with maybe_autocast(device_type=query.device.type, enabled=False):
-        scores = torch.matmul(query.float(), key.float().transpose(-1, -2)) * scaling
+        if query.shape[2] == 1:
+            # a product and a sum: `matmul` would copy the keys, which lie strided, and keep the copy for the gradient
+            scores = (key.float() * (query.float() * scaling)).sum(dim=-1).unsqueeze(2)
+        else:
+            scores = torch.matmul(query.float(), key.float().transpose(-1, -2)) * scaling
         if attention_mask is not None and attention_mask.dtype == torch.bool:
             scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
         elif attention_mask is not None:

@@ -55,6 +55,10 @@ class SupervisionFacts:
     temperature: float | None = None  # tau
     supervised_layers: str | tuple[int, ...] | None = None
     weight_warmup_ratio: float | None = None
+    evidence_swap: float = 0.0
+    evidence_blank: float = 0.0
+    evidence_drop: float = 0.0
+    evidence_zoom: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class TrainingFacts:
         base_model: the checkpoint on the Hub that training started from; None where it started from random weights.
         license: identifier of the licence of the weights, as the Hub writes it.
         notes: further limits of this model, one sentence or paragraph each.
+        supervised_query: whose attention over a frame was read, in words.
+        gives_attention: the saved model gives its attention by itself (TSViT), and brings its own code.
     """
 
     model_name: str
@@ -102,6 +108,8 @@ class TrainingFacts:
     base_model: str | None = None
     license: str | None = None
     notes: tuple[str, ...] = ()
+    supervised_query: str = "the [CLS] token"
+    gives_attention: bool = True
 
 
 def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:
@@ -155,7 +163,21 @@ def _losses(supervision: SupervisionFacts | None) -> list[str]:
         phrases.append("what it attends to in a frame is supervised by guidance about where the evidence lies")
     if supervision and supervision.temporal_weight > 0:
         phrases.append("its answers from the beginning, the middle and the whole of a clip are trained to agree")
-    return phrases
+    return phrases + _evidence_views(supervision)
+
+
+def _evidence_views(supervision: SupervisionFacts | None) -> list[str]:
+    """What evidence views do to training clips, in a phrase each."""
+    phrases = {
+        "evidence_swap": "show another clip's pixels wherever guidance does not say that evidence lies",
+        "evidence_blank": "are blank wherever guidance does not say that evidence lies",
+        "evidence_drop": "lack the tokens where guidance does not say that evidence lies",
+        "evidence_zoom": "are cropped to their guidance",
+    }
+    shares = {name: getattr(supervision, name) for name in phrases} if supervision else {}
+    return [
+        f"{100 * share:.3g} % of the training clips {phrases[name]}" for name, share in shares.items() if share > 0
+    ]
 
 
 def _check_metrics(facts: TrainingFacts) -> None:

@@ -29,13 +29,15 @@ class FileLimits:
     Args:
         max_rows: of a file.
         max_bytes: of a file; exceeded only where a single batch of rows is larger.
+        batch_rows: written, and later read, at a time; few where rows are large. `ROWS_PER_BATCH` if not set.
     """
 
     max_rows: int | None = None
     max_bytes: int | None = None
+    batch_rows: int | None = None
 
     def __post_init__(self):
-        for name in ("max_rows", "max_bytes"):
+        for name in ("max_rows", "max_bytes", "batch_rows"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise VidreasonError(f"{name} of a Parquet file is {getattr(self, name)}, expected at least 1")
 
@@ -51,13 +53,16 @@ def write_split(
     rows: Iterable[Mapping[str, Any]],
     features: Features,
     limits: FileLimits | None = None,
+    compress: bool = True,
 ) -> int:
     """Write the rows of one split and return how many there were.
+
+    With `compress=False` values are stored as they are, which is best for bytes that are compressed already.
 
     Files appear under their names only when all rows are written, so that a run that is killed leaves no half table
     behind. Files that an earlier table had for this split, in whatever number, are removed then.
     """
-    with _writing(folder, split, features, limits or FileLimits()) as shards:
+    with _writing(folder, split, features, limits or FileLimits(), compress) as shards:
         batch = []
         for row in rows:
             batch.append({name: row[name] for name in features})
@@ -69,9 +74,11 @@ def write_split(
 
 
 @contextmanager
-def _writing(folder: str | os.PathLike, split: str, features: Features, limits: FileLimits) -> Iterator[_ShardWriter]:
+def _writing(
+    folder: str | os.PathLike, split: str, features: Features, limits: FileLimits, compress: bool
+) -> Iterator[_ShardWriter]:
     """A writer whose files are put in place at the end, or removed where there is an error on the way."""
-    shards = _ShardWriter(Path(folder), split, features, limits)
+    shards = _ShardWriter(Path(folder), split, features, limits, compress)
     try:
         yield shards
     except BaseException:
@@ -83,8 +90,9 @@ def _writing(folder: str | os.PathLike, split: str, features: Features, limits: 
 class _ShardWriter:
     """Writes batches of rows to one file after another."""
 
-    def __init__(self, folder: Path, split: str, features: Features, limits: FileLimits):
+    def __init__(self, folder: Path, split: str, features: Features, limits: FileLimits, compress: bool):
         self.folder, self.split, self.features, self.limits = folder, split, features, limits
+        self._options = {} if compress else {"compression": "none", "use_dictionary": False}
         self.num_rows = 0
         self._partials: list[Path] = []
         split_path(folder, split).parent.mkdir(parents=True, exist_ok=True)
@@ -93,10 +101,11 @@ class _ShardWriter:
     @property
     def batch_size(self) -> int:
         """How many rows the next batch may have."""
+        batch_rows = self.limits.batch_rows or ROWS_PER_BATCH
         if self.limits.max_rows is None:
-            return ROWS_PER_BATCH
+            return batch_rows
         left = self.limits.max_rows - self._rows_in_file
-        return min(ROWS_PER_BATCH, left or self.limits.max_rows)
+        return min(batch_rows, left or self.limits.max_rows)
 
     def write(self, batch: list[dict[str, Any]]) -> None:
         if not batch:
@@ -134,7 +143,7 @@ class _ShardWriter:
         partial = self.folder / "data" / f"{self.split}-{len(self._partials):05d}.partial"
         self._partials.append(partial)
         self._file = partial.open("wb")
-        self._writer = pq.ParquetWriter(self._file, self.features.arrow_schema)
+        self._writer = pq.ParquetWriter(self._file, self.features.arrow_schema, **self._options)
         self._rows_in_file = 0
 
     def _close(self) -> None:

@@ -116,7 +116,7 @@ def test_an_unreadable_video_is_skipped_counted_and_named_once(make_clips, tiny_
     assert "empty file" in clips.unreadable["videos/train/2"]
     assert sum("videos/train/2.mp4" in message or "2.mp4" in message for message in caplog.messages) == 1
     batch = GuidedClipCollator()(items)
-    assert batch["frame_mask"].sum(dim=1).tolist() == [4, 1, 1]
+    assert batch["frame_mask"].all()  # some models cannot leave out padded frames
     assert not batch["guidance_mask"][1:].any()
 
 

@@ -108,7 +108,7 @@ def test_mappings_can_be_given_as_json(recipe):
     assert parse_arguments(arguments)[1].mirrored_labels == {"left_to_right": "right_to_left"}
 
 
-def test_training_can_start_from_a_checkpoint_with_other_labels(recipe, tmp_path, caplog):
+def test_training_starts_from_a_checkpoint_with_other_labels_only_where_that_is_asked_for(recipe, tmp_path, caplog):
     run(recipe())
     checkpoint = AutoModelForVideoClassification.from_pretrained(tmp_path / "model")
     checkpoint.config.id2label = {0: "a", 1: "b", 2: "c"}
@@ -116,9 +116,15 @@ def test_training_can_start_from_a_checkpoint_with_other_labels(recipe, tmp_path
     checkpoint.save_pretrained(tmp_path / "other")
     for file in (tmp_path / "model").glob("*processor_config.json"):
         shutil.copy(file, tmp_path / "other")
-    result = run(recipe(), "--model_name_or_path", str(tmp_path / "other"), "--output_dir", str(tmp_path / "tuned"))
+    arguments = [recipe(), "--model_name_or_path", str(tmp_path / "other"), "--output_dir", str(tmp_path / "tuned")]
+    with pytest.raises(
+        ConfigError, match=r"other labels: \[a, b, c\]; the data have \[left_to_right, right_to_left\]"
+    ):
+        run(*arguments)
+    assert not (tmp_path / "tuned").exists()
+    result = run(*arguments, "--replace_head", "true")
     assert 0 <= result.metrics["test"]["top1"] <= 1
-    assert "did not fill 2 weights, which start random" in caplog.text  # weight and bias of the last layer
+    assert "the classification head starts anew, for [left_to_right, right_to_left]" in caplog.text
     assert ModelCard.load(tmp_path / "tuned" / "README.md").data.base_model == str(tmp_path / "other")
 
 
@@ -225,3 +231,38 @@ def test_a_mistake_on_the_command_line_is_one_line_and_no_stack_trace(recipe, re
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
     assert finished.stderr.strip().splitlines()[-1].startswith("ManifestError: nowhere")
+
+
+def settings_of(*arguments: str) -> dict:
+    _, data_args, args = parse_arguments(list(arguments))
+    names = ("spatial_weight", "temporal_weight", "supervised_layers", "evidence_swap")
+    return {**{name: getattr(args, name) for name in names}, "evidence_zoom": data_args.evidence_zoom}
+
+
+def test_a_method_sets_what_the_recipe_leaves_open(recipe):
+    assert settings_of(recipe(method="evidence_supervision")) == {
+        "spatial_weight": 1.0,
+        "temporal_weight": 0.1,
+        "supervised_layers": "all",
+        "evidence_swap": 0.5,
+        "evidence_zoom": 0.5,
+    }
+    changed = settings_of(recipe(method="evidence_supervision", spatial_weight=3.0, evidence_zoom=0.0))
+    assert (changed["spatial_weight"], changed["evidence_zoom"], changed["evidence_swap"]) == (3.0, 0.0, 0.5)
+
+
+def test_a_method_as_a_flag_wins_over_the_recipe_and_flags_win_over_it(recipe):
+    path = recipe(method="evidence_supervision", spatial_weight=3.0)
+    plain = settings_of(path, "--method", "plain")
+    assert (plain["spatial_weight"], plain["temporal_weight"], plain["evidence_swap"]) == (0.0, 0.0, 0.0)
+    assert settings_of(path, "--method", "plain", "--temporal_weight", "2")["temporal_weight"] == 2.0
+
+
+def test_a_method_that_does_not_exist_is_named(recipe):
+    with pytest.raises(ConfigError, match=r"method is 'magic', expected one of \['evidence_supervision'"):
+        parse_arguments([recipe(method="magic")])
+
+
+def test_training_by_our_method(recipe):
+    result = run(recipe(method="evidence_supervision"))
+    assert any("loss_spatial" in entry for entry in result.log_history)

@@ -54,6 +54,7 @@ class MadeUpClips(Dataset):
             "labels": IGNORED_LABEL if unreadable else number % 3,
             "guidance": weights / weights.sum(dim=-1, keepdim=True) * ok[:, None],
             "guidance_status": ["ok" if valid else MISSING for valid in ok],
+            "view_draw": torch.rand((), generator=generator).item(),
         }
 
     def __len__(self) -> int:
@@ -199,6 +200,10 @@ def videomae(folder: Path, fsdp: bool) -> None:
     steps(folder, fsdp, model=make_videomae(), block="VideoMAELayer")
 
 
+def evidence_views(folder: Path, fsdp: bool) -> None:
+    steps(folder, fsdp, evidence_drop=0.5, evidence_blank=0.3)
+
+
 def accumulation(folder: Path, fsdp: bool) -> None:
     steps(folder, fsdp, gradient_accumulation_steps=2)
 
@@ -242,7 +247,16 @@ def evaluation(folder: Path, fsdp: bool) -> None:
 
 SCENARIOS = {
     function.__name__: function
-    for function in (steps, videomae, accumulation, bf16, resumed, sharded_checkpoint, evaluation)
+    for function in (
+        steps,
+        videomae,
+        evidence_views,
+        accumulation,
+        bf16,
+        resumed,
+        sharded_checkpoint,
+        evaluation,
+    )
 }
 
 

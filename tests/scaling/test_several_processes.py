@@ -15,7 +15,7 @@ from scaling_runs import EVALUATED, run
 def one_process(tmp_path_factory) -> Path:
     """The runs of one process, made here."""
     folder = tmp_path_factory.mktemp("one_process")
-    run(folder, ["steps", "videomae", "evaluation", "bf16"])
+    run(folder, ["steps", "videomae", "evidence_views", "evaluation", "bf16"])
     return folder
 
 
@@ -29,7 +29,8 @@ def free_port() -> int:
 def two_processes(tmp_path_factory, launch) -> Path:
     """The runs of two processes."""
     folder = tmp_path_factory.mktemp("two_processes")
-    arguments = (str(folder), "--scenarios", "steps", "videomae", "accumulation", "bf16", "resumed", "evaluation")
+    scenarios = ("steps", "videomae", "evidence_views", "accumulation", "bf16", "resumed", "evaluation")
+    arguments = (str(folder), "--scenarios", *scenarios)
     flags = ("--mixed_precision", "no", "--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port()))
     ranks = [(*flags, "--machine_rank", rank) for rank in ("0", "1")]
     launch(*(accelerate_command("ddp_2_nodes.yaml", *arguments, flags=rank) for rank in ranks))
@@ -47,9 +48,14 @@ def test_the_clips_make_the_cases_that_are_to_be_tested(two_processes):
     assert first[2]["readable_clips"] == 4
 
 
-@pytest.mark.parametrize("scenario", ["steps", "videomae"])
+@pytest.mark.parametrize("scenario", ["steps", "videomae", "evidence_views"])
 def test_two_processes_take_the_steps_of_one(two_processes, one_process, scenario):
     assert_same_training(two_processes / scenario, one_process / scenario)
+
+
+def test_evidence_views_change_the_steps(one_process):
+    whole, shown = (training_log(one_process / name) for name in ("steps", "evidence_views"))
+    assert whole[0]["loss_classification"] != shown[0]["loss_classification"]
 
 
 def test_the_steps_are_not_all_the_same(one_process):

@@ -109,20 +109,28 @@ class GuidanceIndex:
             video_id: of the clip.
             timestamps_s: presentation time of each sampled frame, in seconds from the start of the video.
         """
-        video = self._videos.get(video_id)
-        if video is None:
-            return FrameGuidance([None] * len(timestamps_s), [MISSING] * len(timestamps_s))
-        found = [self._nearest(video, time_s) for time_s in timestamps_s]
+        found = self.find_rows(video_id, timestamps_s)
         maps = [None if row is None else self._grid_map(row) for row in found]
         return FrameGuidance(maps, [MISSING if row is None else self._statuses[row] for row in found])
 
-    def _nearest(self, video: _VideoRows, time_s: float) -> int | None:
-        right = int(np.searchsorted(video.times_s, time_s))
-        candidates = [index for index in (right - 1, right) if 0 <= index < len(video.times_s)]
-        best = min(candidates, key=lambda index: abs(video.times_s[index] - time_s))
+    def find_rows(self, video_id: str, timestamps_s: Sequence[float]) -> list[int | None]:
+        """The number of the table's row that speaks for each frame, None where none does.
+
+        Args:
+            video_id: of the clip.
+            timestamps_s: as in `lookup`.
+        """
+        video = self._videos.get(video_id)
+        if video is None:
+            return [None] * len(timestamps_s)
+        wanted_s = np.asarray(timestamps_s, dtype=np.float64)
+        right = np.minimum(np.searchsorted(video.times_s, wanted_s), len(video.times_s) - 1)
+        left = np.maximum(right - 1, 0)
+        # of two rows as near, the earlier one
+        best = np.where(np.abs(video.times_s[left] - wanted_s) <= np.abs(video.times_s[right] - wanted_s), left, right)
         # the slack forgives the rounding of times that were stored and computed in different ways
-        within = abs(video.times_s[best] - time_s) <= self.tolerance_s + 1e-6
-        return int(video.rows[best]) if within else None
+        within = np.abs(video.times_s[best] - wanted_s) <= self.tolerance_s + 1e-6
+        return [row if near else None for row, near in zip(video.rows[best].tolist(), within.tolist(), strict=True)]
 
     def _grid_map(self, row: int) -> GridMap:
         rectangle: Rectangle = tuple(self._rectangles[row].tolist())

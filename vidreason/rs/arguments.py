@@ -13,6 +13,7 @@ from transformers import HfArgumentParser
 from ..errors import ConfigError
 from .config import RSConfig
 from .data import SAMPLING_POLICIES
+from .methods import MethodArguments, method_settings
 from .transforms import RESAMPLING_RULES
 
 
@@ -23,8 +24,20 @@ class ModelArguments:
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Checkpoint to start from: a folder or a Hub id. Without it, random weights."}
     )
+    model_type: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of a new model: tsvit (the default), timesformer, vivit, videomae, vjepa2, a preset such as "
+            "vivit_compact, or a registered one. A checkpoint brings its own."
+        },
+    )
     model_config: dict | str | None = field(
-        default=None, metadata={"help": "TSViTConfig fields to set, as a mapping (JSON on the command line)."}
+        default=None,
+        metadata={"help": "Fields of the model's configuration to set, as a mapping (JSON on the command line)."},
+    )
+    replace_head: bool = field(
+        default=False,
+        metadata={"help": "Start a new classification head. Without it a checkpoint for other labels is refused."},
     )
     license: str | None = field(
         default=None, metadata={"help": "Licence of the trained weights, for the model card, such as apache-2.0."}
@@ -38,6 +51,19 @@ class DataArguments:
     manifest: str = field(default="", metadata={"help": "Folder of the manifest of videos."})
     video_root: str | None = field(
         default=None, metadata={"help": "Where the videos lie, if not where the manifest says."}
+    )
+    packed_clips: str | None = field(
+        default=None,
+        metadata={
+            "help": "Store of packed clips (a folder or Hub id) in place of a manifest and its videos. Its own "
+            "guidance is used unless another table is named."
+        },
+    )
+    streaming: bool = field(
+        default=False, metadata={"help": "Read packed clips one after another, through a shuffle buffer."}
+    )
+    shuffle_buffer: int = field(
+        default=1024, metadata={"help": "Clips among which streaming draws the next one for training."}
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     validation_split: str | None = field(
@@ -71,11 +97,22 @@ class DataArguments:
         default=None,
         metadata={"help": 'Label -> label under a horizontal flip, such as {"slide_left": "slide_right", ...}.'},
     )
+    evidence_zoom: float = field(
+        default=0.0, metadata={"help": "Share of the training clips that are cropped to their guidance first."}
+    )
     brightness: float = field(default=0.2, metadata={"help": "Strength of the colour jitter of training clips."})
 
     def __post_init__(self):
-        if not self.manifest:
-            raise ConfigError("manifest is not set: name the folder of a manifest of videos")
+        if not self.manifest and not self.packed_clips:
+            raise ConfigError("manifest is not set: name the folder of a manifest of videos, or packed_clips")
+        if self.manifest and self.packed_clips:
+            raise ConfigError("both manifest and packed_clips are set: which of them has the clips? Leave one empty")
+        if self.streaming and not self.packed_clips:
+            raise ConfigError("streaming reads packed clips: set packed_clips")
+        if self.streaming and self.cache_videos:
+            raise ConfigError("streaming keeps no clips in memory: set cache_videos or streaming to false")
+        if self.shuffle_buffer < 1:
+            raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}, expected a number of clips")
         self.mirrored_labels = read_mapping(self.mirrored_labels, "mirrored_labels")
 
 
@@ -96,7 +133,7 @@ def read_mapping(value: dict | str | None, name: str) -> dict[str, Any]:
 
 
 def parse_arguments(arguments: list[str]) -> tuple[ModelArguments, DataArguments, RSConfig]:
-    """Read a recipe and flags; flags win over the recipe.
+    """Read a recipe and flags; flags win over the recipe, and settings over those of the method named beside them.
 
     Args:
         arguments: of the command line, the first perhaps the path of a YAML recipe.
@@ -104,18 +141,22 @@ def parse_arguments(arguments: list[str]) -> tuple[ModelArguments, DataArguments
     Raises:
         ConfigError: the recipe cannot be read, or names a setting that does not exist.
     """
-    classes = (ModelArguments, DataArguments, RSConfig)
+    classes = (MethodArguments, ModelArguments, DataArguments, RSConfig)
     parser = HfArgumentParser(classes)
+    recipe = {}
     if arguments and arguments[0].endswith((".yaml", ".yml")):
         recipe = read_recipe(arguments[0])
         known = {field.name for cls in classes for field in fields(cls)}
         unknown = sorted(set(recipe) - known)
         if unknown:
             raise ConfigError(f"{arguments[0]}: unknown settings {unknown}")
-        parser.set_defaults(**recipe)
         arguments = arguments[1:]
+    flags, _ = HfArgumentParser(MethodArguments, add_help=False).parse_known_args(arguments)
+    parser.set_defaults(**method_settings(recipe.get("method")))
+    parser.set_defaults(**recipe)
+    parser.set_defaults(**method_settings(flags.method))
     try:
-        return parser.parse_args_into_dataclasses(arguments)
+        return parser.parse_args_into_dataclasses(arguments)[1:]
     except (ValueError, TypeError) as error:  # what transformers' own arguments refuse, and flags that do not exist
         raise ConfigError(str(error)) from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from ..errors import ConfigError
+from .evidence import EvidenceViews
 
 
 @dataclass
@@ -16,7 +17,8 @@ class RSConfig(TrainingArguments):
 
     total loss = cross-entropy + spatial_weight * spatial alignment + temporal_weight * temporal consistency
     ("Reasoning Supervision for Vision Transformers in Human Activity Recognition", section 2.3; the paper does not
-    state its weights, temperature or layer). With both weights 0 this is plain training.
+    state its weights, temperature or layer). Evidence views (`vidreason.rs.evidence`) go beyond it: they change what
+    training clips show. With both weights 0 and no evidence views this is plain training.
 
     Defaults that differ from `TrainingArguments`: `remove_unused_columns` is False, because guidance is no argument
     of a model; `logging_nan_inf_filter` is False, because a loss that is not finite ends the run with a named error.
@@ -41,6 +43,21 @@ class RSConfig(TrainingArguments):
     weight_warmup_ratio: float = field(
         default=0.0, metadata={"help": "Share of the steps over which both weights grow from 0 to their value."}
     )
+    evidence_swap: float = field(
+        default=0.0,
+        metadata={"help": "Share of the training clips whose unguided pixels come from another clip of the batch."},
+    )
+    evidence_blank: float = field(
+        default=0.0, metadata={"help": "Share of the training clips whose unguided pixels are blank."}
+    )
+    evidence_drop: float = field(
+        default=0.0,
+        metadata={"help": "Share of the training clips whose unguided tokens are not read (TSViT), which saves time."},
+    )
+    evidence_reach: int = field(
+        default=1,
+        metadata={"help": "A frame's evidence includes that of so many sampled frames before and after it."},
+    )
     attention_epsilon: float = field(
         default=1e-8, metadata={"help": "The constant that keeps the attention's normalisation and logarithm defined."}
     )
@@ -62,6 +79,7 @@ class RSConfig(TrainingArguments):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value}, expected a finite number > 0")
         self.supervised_layer_indices  # noqa: B018  a malformed value is named now, not after the data are loaded
+        self.evidence_views  # noqa: B018  likewise
         if not 0 <= self.weight_warmup_ratio <= 1:
             raise ConfigError(f"weight_warmup_ratio is {self.weight_warmup_ratio}, expected a share in [0, 1]")
         if self.remove_unused_columns:
@@ -82,6 +100,16 @@ class RSConfig(TrainingArguments):
             ) from None
 
     @property
+    def evidence_views(self) -> EvidenceViews:
+        """How training clips are shown."""
+        return EvidenceViews(self.evidence_swap, self.evidence_blank, self.evidence_drop, self.evidence_reach)
+
+    @property
+    def needs_guidance(self) -> bool:
+        """Whether training cannot do without guidance."""
+        return self.spatial_weight > 0 or self.evidence_views.any
+
+    @property
     def is_supervised(self) -> bool:
-        """Whether any of the two losses is on."""
-        return self.spatial_weight > 0 or self.temporal_weight > 0
+        """Whether training is anything but plain."""
+        return self.needs_guidance or self.temporal_weight > 0

@@ -2,60 +2,101 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from transformers import AutoVideoProcessor
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoVideoProcessor, BaseVideoProcessor, PreTrainedConfig, PreTrainedModel
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor
 
 from ..errors import ConfigError
 from .arguments import ModelArguments, read_mapping
+from .backbones import backbone_for, registered_model_types, supervised_view
+from .backbones.checkpoints import load_checkpoint
+from .backbones.presets import PRESETS
+from .backbones.processors import follow_processor, new_processor
 from .config import RSConfig
 
-logger = logging.getLogger(__name__)
+DEFAULT_MODEL_TYPE = "tsvit"
 
 
-def build_processor(model_args: ModelArguments, config: TSViTConfig) -> TSViTVideoProcessor:
-    """The video processor of a checkpoint, or one that fits a new model's input."""
+def build_processor(model_args: ModelArguments, config: PreTrainedConfig) -> BaseVideoProcessor:
+    """The video processor of a checkpoint, or one that fits a new model's input.
+
+    Raises:
+        ConfigError: the checkpoint has none.
+    """
+    backbone = None if config.model_type == "tsvit" else backbone_for(config)
     if model_args.model_name_or_path:
         try:
-            return AutoVideoProcessor.from_pretrained(model_args.model_name_or_path)
+            processor = AutoVideoProcessor.from_pretrained(model_args.model_name_or_path)
         except (ValueError, OSError) as error:
             raise ConfigError(f"{model_args.model_name_or_path} has no video processor: {error}") from error
+        return processor if backbone is None else follow_processor(processor, backbone, config)
+    if backbone is not None:
+        return new_processor(backbone, config)
     height, width = config.image_size if isinstance(config.image_size, (tuple, list)) else (config.image_size,) * 2
     return TSViTVideoProcessor(size={"height": height, "width": width}, num_frames=config.num_frames)
 
 
-def build_model(model_args: ModelArguments, class_names: list[str], args: RSConfig) -> TSViTForVideoClassification:
-    """A model for these classes, from a checkpoint or with random weights.
+def build_model(model_args: ModelArguments, class_names: list[str], args: RSConfig) -> PreTrainedModel:
+    """A supervised model for these classes, from a checkpoint or with random weights.
 
     Raises:
-        ConfigError: the configuration is not valid, or the checkpoint cannot be loaded.
+        ConfigError: the configuration is not valid, the checkpoint cannot be loaded or is for other labels, or the
+            model cannot be supervised as asked.
     """
     overrides = read_mapping(model_args.model_config, "model_config")
-    if args.supervised_layer_indices is not None:
-        overrides["supervised_layers"] = args.supervised_layer_indices
-    overrides["id2label"] = dict(enumerate(class_names))
-    overrides["label2id"] = {name: index for index, name in enumerate(class_names)}
+    name = model_args.model_name_or_path
     try:
-        if not model_args.model_name_or_path:
-            unknown = sorted(set(overrides) - set(TSViTConfig().to_dict()) - {"id2label", "label2id"})
-            if unknown:
-                raise ConfigError(f"model_config: TSViTConfig has no {unknown}")
-            return TSViTForVideoClassification(TSViTConfig(**overrides))
-        return _load_checkpoint(model_args.model_name_or_path, overrides)
-    except (ValueError, OSError) as error:
-        origin = f" from {model_args.model_name_or_path}" if model_args.model_name_or_path else ""
-        raise ConfigError(f"cannot build the model{origin}: {error}") from error
+        if name:
+            _check_model_type(model_args)
+            model = load_checkpoint(name, overrides, class_names, model_args.replace_head)
+        else:
+            model = _new_model(model_args.model_type or DEFAULT_MODEL_TYPE, overrides, class_names)
+    except (ValueError, OSError, StrictDataclassError) as error:
+        raise ConfigError(f"cannot build the model{f' from {name}' if name else ''}: {error}") from error
+    return supervised_view(model, args.supervised_layer_indices)
 
 
-def _load_checkpoint(name: str, overrides: dict[str, Any]) -> TSViTForVideoClassification:
-    """Load weights and say which of the model's were not in the checkpoint."""
-    model, report = TSViTForVideoClassification.from_pretrained(
-        name, **overrides, ignore_mismatched_sizes=True, output_loading_info=True
-    )
-    unfilled = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
-    if unfilled:
-        logger.warning("%s did not fill %d weights, which start random: %s", name, len(unfilled), ", ".join(unfilled))
-    return model
+def _check_model_type(model_args: ModelArguments) -> None:
+    """Raises ConfigError for a checkpoint of another type than `model_type` says."""
+    name, wanted = model_args.model_name_or_path, model_args.model_type
+    found = AutoConfig.from_pretrained(name).model_type
+    if wanted is not None and wanted != found:
+        raise ConfigError(
+            f"model_type is {wanted!r}, but {name} holds a model of type {found!r}: leave model_type out"
+        )
+
+
+def _new_model(name: str, overrides: dict[str, Any], class_names: list[str]) -> PreTrainedModel:
+    """A model with random weights, of a type or a preset."""
+    labels = {
+        "id2label": dict(enumerate(class_names)),
+        "label2id": {label: index for index, label in enumerate(class_names)},
+    }
+    model_type, preset = PRESETS.get(name, (name, {}))
+    fields = {**preset, **overrides}
+    if model_type == "tsvit":
+        _check_fields(fields, TSViTConfig())
+        return TSViTForVideoClassification(TSViTConfig(**fields, **labels))
+    known = ["tsvit", *registered_model_types(), *PRESETS]
+    if model_type not in known:
+        raise ConfigError(
+            f"model_type is {name!r}, expected one of {', '.join(known)}, or a model of register_backbone"
+        )
+    default = AutoConfig.for_model(model_type)
+    backbone = backbone_for(default)
+    fields = backbone.config_fields(fields)
+    _check_fields(fields, default)
+    config = AutoConfig.for_model(model_type, **fields, **labels)
+    backbone.check(config)
+    # not in the dtype of the configuration, which a preset or checkpoint may have brought along
+    return backbone.auto_class.from_config(config, dtype=torch.float32)
+
+
+def _check_fields(fields: dict[str, Any], config: PreTrainedConfig) -> None:
+    unknown = sorted(set(fields) - set(config.to_dict()))
+    if unknown:
+        raise ConfigError(f"model_config: {type(config).__name__} has no {unknown}")

@@ -14,11 +14,10 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..cards import write_model_card
 from ..errors import ConfigError
-from ..video.manifest import load_manifest
 from .arguments import DataArguments, ModelArguments
 from .config import RSConfig
 from .models import build_model, build_processor
-from .run_data import build_data
+from .run_data import build_data, open_videos
 from .run_facts import training_facts
 from .trainer import RSTrainer
 
@@ -60,7 +59,7 @@ def run_training(
         VidreasonError: with the reason, for anything that the arguments, data or training get wrong.
     """
     set_seed(args.seed)
-    manifest = load_manifest(data_args.manifest, data_args.video_root)
+    manifest = open_videos(data_args)
     model = build_model(model_args, manifest.class_names, args)
     processor = build_processor(model_args, model.config)
     data = build_data(data_args, args, manifest, model, processor)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers import PreTrainedModel
 
 from modeling_tsvit import TSViTForVideoClassification
 
@@ -18,7 +19,7 @@ from .run_data import RunData
 
 
 def training_facts(
-    model: TSViTForVideoClassification,
+    model: PreTrainedModel,
     data: RunData,
     model_args: ModelArguments,
     data_args: DataArguments,
@@ -28,26 +29,30 @@ def training_facts(
     device: str,
 ) -> TrainingFacts:
     """What the model card says of a run."""
-    config = model.config
+    is_tsvit = isinstance(model, TSViTForVideoClassification)
     sizes = {clips.split: len(clips) for clips in (data.train, data.validation, *data.tests.values()) if clips}
     supervision = SupervisionFacts(
         args.spatial_weight,
         args.temporal_weight,
         args.temperature,
-        config.supervised_layers,
+        model.config.supervised_layers if is_tsvit else model.supervised_layer_indices,
         args.weight_warmup_ratio,
+        args.evidence_swap,
+        args.evidence_blank,
+        args.evidence_drop,
+        data_args.evidence_zoom,
     )
+    is_zoomed = data_args.evidence_zoom > 0
     return TrainingFacts(
         model_name=Path(args.output_dir).name,
-        architecture=(
-            f"TSViT, {config.num_spatial_layers} spatial and {config.num_temporal_layers} temporal layers of width "
-            f"{config.hidden_size}, {model.num_parameters() / 1e6:.2f}M parameters, {config.num_frames} frames"
-        ),
+        architecture=describe_model(model),
+        supervised_query="the [CLS] token" if is_tsvit else model.supervised_query,
+        gives_attention=is_tsvit,
         class_names=tuple(data.manifest.class_names),
         dataset_sources=(data.manifest.source,),
         split_sizes=sizes,
-        guidance=guidance_facts(data_args, data) if args.spatial_weight > 0 else None,
-        supervision=supervision if args.is_supervised else None,
+        guidance=guidance_facts(data) if args.needs_guidance or is_zoomed else None,
+        supervision=supervision if args.is_supervised or is_zoomed else None,
         recipe=RecipeFacts(
             num_epochs=args.num_train_epochs,
             batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
@@ -63,7 +68,20 @@ def training_facts(
     )
 
 
-def guidance_facts(data_args: DataArguments, data: RunData) -> GuidanceFacts:
+def describe_model(model: PreTrainedModel) -> str:
+    """What a supervised model is, in a phrase."""
+    config = model.config
+    if isinstance(model, TSViTForVideoClassification):
+        layers = (
+            f"TSViT, {config.num_spatial_layers} spatial and {config.num_temporal_layers} temporal layers of width "
+            f"{config.hidden_size}"
+        )
+    else:
+        layers = model.describe()
+    return f"{layers}, {model.num_parameters() / 1e6:.2f}M parameters, {config.num_frames} frames"
+
+
+def guidance_facts(data: RunData) -> GuidanceFacts:
     """Where the guidance of a run came from and how far it reaches."""
     rows = data.guidance_rows
     producers = sorted(set(zip(rows["producer"], rows["model"], strict=True)))
@@ -72,7 +90,7 @@ def guidance_facts(data_args: DataArguments, data: RunData) -> GuidanceFacts:
     coverage["videos with guidance"] = len(data.train.guidance.video_ids)
     return GuidanceFacts(
         producer=", ".join(f"{name} ({model})" if model else name for name, model in producers),
-        source=Path(data_args.guidance).name,
+        source=data.guidance_name,
         coverage=coverage,
         noise=asdict(NoiseModel.from_description(producers[0][1])) if producers[0][0] == "truth" else {},
     )

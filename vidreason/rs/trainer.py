@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import Trainer
 
 from ..errors import ConfigError, TrainingError
 from .config import RSConfig
 from .data import IGNORED_LABEL, GuidedClipCollator
+from .distributed import DistributedTrainer
 from .evaluation import ClipMetrics, clip_outcome
 from .losses import classification_loss, linear_warmup, spatial_alignment_loss, temporal_consistency_loss
 
 logger = logging.getLogger(__name__)
 
 BATCH_FIELDS = ("pixel_values", "frame_mask", "labels", "guidance", "guidance_mask")
+NOT_FOR_THE_MODEL = ("labels", "guidance", "guidance_mask", "view_draw")
 
 
-class RSTrainer(Trainer):
+class RSTrainer(DistributedTrainer):
     """Trains a video classifier with the spatial and temporal losses of reasoning supervision.
 
     The model gives `logits` (batch, labels), `segment_logits` (batch, 3, labels) and `frame_attention`
@@ -49,6 +51,11 @@ class RSTrainer(Trainer):
             self.data_collator = GuidedClipCollator()
         if self.compute_metrics is None:
             self.compute_metrics = ClipMetrics(self.args)
+        if self.args.evidence_drop > 0 and "token_mask" not in inspect.signature(self.model.forward).parameters:
+            raise ConfigError(
+                f"evidence_drop is {self.args.evidence_drop}, but {type(self.model).__name__} cannot leave tokens "
+                "unread (its forward takes no token_mask): use evidence_blank or evidence_swap"
+            )
         # compute_loss divides by the counts of the whole step, so the Trainer must not divide once more
         self.model_accepts_loss_kwargs = True
         self._step_clips: torch.Tensor | None = None
@@ -81,8 +88,10 @@ class RSTrainer(Trainer):
         num_items_in_batch: torch.Tensor | None = None,
     ):
         """The total loss of a micro-batch, scaled so that the parts of an optimizer step sum up to the step's loss."""
-        outputs = model(**_model_inputs(inputs))
         in_training = model.training and self._step_clips is not None
+        if in_training and self.args.evidence_views.any:
+            inputs = self._show_evidence(inputs)
+        outputs = model(**_model_inputs(inputs))
         clips, frames = (self._step_clips, self._step_frames) if in_training else (None, None)
         parts = self._loss_parts(outputs, inputs, clips, frames)
         factor = linear_warmup(self._progress(), self.args.weight_warmup_ratio) if in_training else 1.0
@@ -116,6 +125,14 @@ class RSTrainer(Trainer):
                 _required(outputs, "segment_logits"), labels != IGNORED_LABEL, args.temperature, clips
             )
         return parts
+
+    def _show_evidence(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The batch with its evidence views."""
+        missing = [name for name in (*BATCH_FIELDS, "view_draw") if name not in inputs]
+        if missing:
+            raise ConfigError(f"the batch has no {missing}: evidence views take the batches of GuidedClipCollator")
+        token_grid = self.model.token_grid(*inputs["pixel_values"].shape[-2:])
+        return self.args.evidence_views.show(inputs, token_grid)
 
     def _progress(self) -> float:
         return self.state.global_step / max(1, self.state.max_steps)
@@ -183,7 +200,7 @@ class RSTrainer(Trainer):
 
 def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
     """What of a batch the model is given; the loss is computed here and not in it."""
-    return {name: value for name, value in inputs.items() if name not in ("labels", "guidance", "guidance_mask")}
+    return {name: value for name, value in inputs.items() if name not in NOT_FOR_THE_MODEL}
 
 
 def _required(outputs: Any, name: str) -> torch.Tensor:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import av
@@ -13,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import VideoError
-from .frame_table import FrameTable, count_readable, read_frame_table
+from .frame_table import FrameTable, count_readable, open_with_table
 from .stream import OpenVideo, Orientation, check_pixels, open_video
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,13 @@ def decode_frames(
             farther from a named time than the tolerance.
     """
     _check_request(indices, timestamps_s, max_side_px, size)
-    table = read_frame_table(path, max_pixels=max_pixels)
-    requested = _requested_indices(path, table, indices, timestamps_s, tolerance_s)
-    output = _Output(path, requested, max_side_px, size, max_pixels)
-    _decode_into(output, path, table, max_pixels)
+    early = None
+    if indices is not None:  # known before the file is opened, and taken where all frames are decoded to count them
+        early = _Output(path, [int(index) for index in indices], max_side_px, size, max_pixels)
+    with open_with_table(path, max_pixels, early.add if early else None) as (video, table):
+        requested = _requested_indices(path, table, indices, timestamps_s, tolerance_s)
+        output = early or _Output(path, requested, max_side_px, size, max_pixels)
+        _decode_into(output, video, path, table, max_pixels)
     if output.missing and indices is None and timestamps_s is None:
         requested = output.keep_decoded()
     if output.missing:
@@ -157,13 +161,27 @@ def _requested_indices(path, table: FrameTable, indices, timestamps_s, tolerance
     return requested
 
 
-def _decode_into(output: _Output, path, table: FrameTable, max_pixels: int | None) -> None:
-    """Decode what the output wants, with a jump to the next keyframe where that saves time."""
+def _decode_into(output: _Output, opened: OpenVideo | None, path, table: FrameTable, max_pixels: int | None) -> None:
+    """Decode what the output wants, with a jump to the next keyframe where that saves time.
+
+    Args:
+        output: takes the frames.
+        opened: the file, at its start, if it is open already.
+        path: of the file.
+        table: its frames.
+        max_pixels: as in `open_video`.
+    """
+    if not output.missing:
+        return
     runs = _plan_runs(table, sorted(output.missing))
-    with open_video(path, max_pixels) as video:
+    short_cut = opened is not None or any(start for start, _ in runs)
+    with nullcontext(opened) if opened is not None else open_video(path, max_pixels) as video:
+        # packets' times are those of their frames only where no frame had to be decoded to know them
+        skips = not table.decoded and video.can_skip
+        wanted_pts = frozenset(table.pts[sorted(output.missing)].tolist()) if skips else None
         for start, stop in runs:
-            _decode_run(video, table, start, stop, output)
-    if output.missing and any(start for start, _ in runs):  # seeking in a file with a wrong index
+            _decode_run(video, table, start, stop, output, wanted_pts)
+    if output.missing and (short_cut or skips):  # a file with a wrong index, or whose frames are not what they say
         with open_video(path, max_pixels) as video:
             _decode_run(video, table, 0, max(output.missing) + 1, output)
 
@@ -180,11 +198,18 @@ def _plan_runs(table: FrameTable, wanted: list[int]) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in runs if stop > start]
 
 
-def _decode_run(video: OpenVideo, table: FrameTable, start: int, stop: int, output: _Output) -> None:
-    """Decode the frames [start, stop), and let the output take those that it wants."""
+def _decode_run(
+    video: OpenVideo,
+    table: FrameTable,
+    start: int,
+    stop: int,
+    output: _Output,
+    wanted_pts: frozenset[int] | None = None,
+) -> None:
+    """Decode the frames [start, stop), and let the output take those that it wants; others may be left out."""
     if start:
         video.container.seek(int(table.pts[start]), stream=video.stream)
-    for index, frame in _numbered_frames(video, table):
+    for index, frame in _numbered_frames(video, table, wanted_pts):
         if index is None:
             continue
         if index < stop:
@@ -193,9 +218,9 @@ def _decode_run(video: OpenVideo, table: FrameTable, start: int, stop: int, outp
             break
 
 
-def _numbered_frames(video: OpenVideo, table: FrameTable):
+def _numbered_frames(video: OpenVideo, table: FrameTable, wanted_pts: frozenset[int] | None):
     """Frames with their native index, None for a frame that the table does not know."""
-    for position, frame in enumerate(video.frames()):
+    for position, frame in enumerate(video.frames(wanted_pts)):
         yield (position if table.pts is None else table.index_of(frame.pts)), frame
 
 
@@ -211,7 +236,8 @@ class _Output:
         for position, index in enumerate(requested):
             self._positions.setdefault(index, []).append(position)
         self._reformatter = VideoReformatter()
-        self._target = {"format": "rgb24", "interpolation": "BILINEAR"}
+        # one thread: waiting for others costs more than a small picture takes
+        self._target = {"format": "rgb24", "interpolation": "BILINEAR", "threads": 1}
 
     def add(self, index: int, frame: av.VideoFrame) -> None:
         if index not in self.missing:

@@ -12,12 +12,15 @@ from the order of decoding, which is wrong where frames are reordered; raw strea
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import logging
 import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -66,7 +69,7 @@ class FrameTable:
         """The index of the frame with this time, None where there is none. For the clock "stream"."""
         if pts is None:
             return None
-        index = int(np.searchsorted(self.pts, pts))
+        index = int(self.pts.searchsorted(pts))
         return index if index < len(self.pts) and self.pts[index] == pts else None
 
     def nearest(self, timestamp_s: float) -> int:
@@ -88,12 +91,98 @@ def read_frame_table(path: str | os.PathLike, max_pixels: int | None = None) -> 
     Raises:
         VideoError: as `open_video`, and no_frames.
     """
+    with open_with_table(path, max_pixels) as (_, table):
+        return table
+
+
+@contextmanager
+def open_with_table(
+    path: str | os.PathLike,
+    max_pixels: int | None = None,
+    visit: Callable[[int, av.VideoFrame], None] | None = None,
+) -> Iterator[tuple[OpenVideo | None, FrameTable]]:
+    """A file's frame table, and the file itself where it had to be opened for that and stands at its start again.
+
+    Args:
+        path: a local file.
+        max_pixels: as in `open_video`.
+        visit: is given every frame with its index where all of them have to be decoded for the table, which spares who
+            wants frames to decode them once more.
+
+    Raises:
+        VideoError: as `open_video`, and no_frames.
+    """
+    key = _table_key(path, max_pixels)
+    table = _remembered.get(key)
+    if table is not None:
+        yield None, table
+        return
+    with open_video(path, max_pixels) as video:
+        listing = _list_packets(video)
+        if not listing.packets:
+            raise VideoError(path, "no_frames")
+        doubt = _find_doubt(listing)
+        if not doubt:
+            pts = sorted(packet.pts for packet in listing.packets)
+            table = _remembered.put(key, _table(str(path), pts, listing, decoded=False))
+            yield (video if _rewind(video, listing) else None), table
+            return
+    table = _remembered.put(key, _decoded_table(os.fspath(path), max_pixels, listing, doubt, visit))
+    yield None, table
+
+
+def _table_key(path: str | os.PathLike, max_pixels: int | None) -> tuple:
     try:
         state = Path(path).stat()
     except OSError:
-        state = None  # `open_video` has the words for it
-    key = (state.st_size, state.st_mtime_ns) if state else None
-    return _read_frame_table(os.fspath(path), key, max_pixels)
+        return os.fspath(path), None, max_pixels  # `open_video` has the words for it
+    return os.fspath(path), (state.st_size, state.st_mtime_ns), max_pixels
+
+
+class _Remembered:
+    """The tables that were used last, for any number of threads."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self._tables: dict[tuple, FrameTable] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple) -> FrameTable | None:
+        with self._lock:
+            table = self._tables.pop(key, None)
+            if table is not None:
+                self._tables[key] = table  # dictionaries keep their order: the least used is the first
+            return table
+
+    def put(self, key: tuple, table: FrameTable) -> FrameTable:
+        with self._lock:
+            self._tables[key] = table
+            if len(self._tables) > self.size:
+                del self._tables[next(iter(self._tables))]
+            return table
+
+    def clear(self) -> None:
+        with self._lock:
+            self._tables.clear()
+
+
+_remembered = _Remembered(1024)
+
+
+def forget_frame_tables() -> None:
+    """Let the next look at any file be the first one, as benchmarks want it."""
+    _remembered.clear()
+
+
+def _rewind(video: OpenVideo, listing: _Listing) -> bool:
+    """Go back to the first packet, where the container has an index to go by."""
+    if not listing.can_seek or listing.first_dts is None:
+        return False
+    try:
+        video.container.seek(listing.first_dts, stream=video.stream)
+    except av.error.FFmpegError:
+        return False
+    return True
 
 
 def count_readable(path: str | os.PathLike, table: FrameTable) -> int:
@@ -104,18 +193,21 @@ def count_readable(path: str | os.PathLike, table: FrameTable) -> int:
         return len({table.index_of(frame.pts) for frame in video.frames()} - {None})
 
 
-@functools.lru_cache(maxsize=1024)
-def _read_frame_table(path: str, _key: tuple | None, max_pixels: int | None) -> FrameTable:
-    with open_video(path, max_pixels) as video:
-        listing = _list_packets(video)
-    if not listing.packets:
-        raise VideoError(path, "no_frames")
-    doubt = _find_doubt(listing)
-    if not doubt:
-        return _table(path, sorted(packet.pts for packet in listing.packets), listing, decoded=False)
+def _decoded_table(
+    path: str,
+    max_pixels: int | None,
+    listing: _Listing,
+    doubt: str,
+    visit: Callable[[int, av.VideoFrame], None] | None,
+) -> FrameTable:
+    """The table of a file whose packets cannot be taken at their word."""
     logger.debug("%s: every frame is decoded to count them (%s)", path, doubt)
+    pts = []
     with open_video(path, max_pixels) as video:
-        pts = [frame.pts for frame in video.frames()]
+        for index, frame in enumerate(video.frames()):
+            pts.append(frame.pts)
+            if visit is not None:
+                visit(index, frame)
     if not pts:
         raise VideoError(path, "decode_failed", f"none of {len(listing.packets)} packets decodes")
     rising = None not in pts and all(earlier < later for earlier, later in itertools.pairwise(pts))
@@ -127,8 +219,7 @@ def _read_frame_table(path: str, _key: tuple | None, max_pixels: int | None) -> 
     return dataclasses.replace(table, damaged=True)
 
 
-@dataclass(frozen=True)
-class _Packet:
+class _Packet(NamedTuple):  # not a dataclass: a file has thousands of them
     pts: int | None
     duration: int
     is_keyframe: bool
@@ -143,15 +234,18 @@ class _Listing:
     time_base: float  # seconds
     stated_frames: int  # 0 where nothing is stated
     stated_fps: float | None
+    first_dts: int | None  # of the first packet in the file, shown or not
     reorders: bool  # the codec may decode frames in another order than it shows them
     can_seek: bool
 
 
 def _list_packets(video: OpenVideo) -> _Listing:
     stream = video.stream
-    packets, complete = [], True
+    packets, complete, first_dts = [], True, None
     try:
         for packet in video.container.demux(stream):
+            if first_dts is None:
+                first_dts = packet.dts
             complete = complete and not packet.is_corrupt
             if packet.size and not packet.is_discard:
                 packets.append(_Packet(packet.pts, packet.duration or 0, packet.is_keyframe))
@@ -164,6 +258,7 @@ def _list_packets(video: OpenVideo) -> _Listing:
         time_base=float(stream.time_base),
         stated_frames=stream.frames,
         stated_fps=float(rate) if rate else None,
+        first_dts=first_dts,
         reorders=bool(stream.codec_context.has_b_frames),
         can_seek=video.container.format.name.split(",")[0] in _SEEKABLE_FORMATS,
     )

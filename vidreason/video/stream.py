@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 # FFmpeg opens these as if they were video: still images, and any text as terminal art
 _NOT_VIDEO_FORMATS = ("image2", "tty")
 
+# Here a picture that is not a reference is one that no other picture is decoded from. In HEVC it may still be one for
+# pictures of a higher temporal layer.
+_CODECS_THAT_CAN_SKIP = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
+
 
 @dataclass(frozen=True)
 class OpenVideo:
@@ -28,16 +32,31 @@ class OpenVideo:
     container: av.container.InputContainer
     stream: av.VideoStream
 
-    def frames(self) -> Iterator[av.VideoFrame]:
+    @property
+    def can_skip(self) -> bool:
+        """Whether the decoder can leave out frames that no other frame needs."""
+        return self.stream.codec_context.name in _CODECS_THAT_CAN_SKIP
+
+    def frames(self, wanted_pts: Collection[int] | None = None) -> Iterator[av.VideoFrame]:
         """Decode from the current position, in order of presentation.
 
         A damaged or cut packet is passed over, and an end that comes too early ends the frames. Who needs to know
         which frames are lost compares with the frame table.
+
+        Args:
+            wanted_pts: times of the frames that are wanted, as their packets state them. Of the others those may be
+                left out that no frame is decoded from; in H.264 with its usual B-frames that is half of them.
         """
+        codec = self.stream.codec_context
+        codec.skip_frame = "DEFAULT"
+        skips = False
         try:
             for packet in self.container.demux(self.stream):
                 if packet.is_corrupt:
                     continue
+                if wanted_pts is not None and skips != (packet.pts is not None and packet.pts not in wanted_pts):
+                    skips = not skips
+                    codec.skip_frame = "NONREF" if skips else "DEFAULT"
                 try:
                     decoded = packet.decode()
                 except av.error.FFmpegError as error:
@@ -67,6 +86,8 @@ def open_video(path: str | os.PathLike, max_pixels: int | None = None) -> Iterat
     with container:
         stream = _select_stream(path, container)
         check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
+        # many videos are read side by side, by workers or threads; inside one, threads mostly wait for each other
+        stream.codec_context.thread_count = 1
         try:
             yield OpenVideo(str(path), container, stream)
         except av.error.FFmpegError as error:

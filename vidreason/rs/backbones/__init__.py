@@ -1,0 +1,33 @@
+"""Supervised views of the video models of `transformers`, so that any of them trains with reasoning supervision.
+
+    model = AutoModelForVideoClassification.from_pretrained("facebook/timesformer-base-finetuned-k400")
+    model = supervised_view(model, supervised_layers="all")
+
+`docs/backbones.md` says what is supervised in each family and why, and how to register another one.
+"""
+
+from .description import Backbone
+from .probe import AttentionLayer
+from .registry import backbone_for, register_backbone, registered_model_types
+from .temporal_views import view_means
+from .timesformer import TimesformerBackbone
+from .videomae import VideoMAEBackbone
+from .view import SupervisedOutput, SupervisedView, plain_view, supervised_view
+from .vivit import VivitBackbone
+from .vjepa2 import VJEPA2Backbone
+
+for _backbone in (TimesformerBackbone(), VivitBackbone(), VideoMAEBackbone(), VJEPA2Backbone()):
+    register_backbone(_backbone)
+
+__all__ = [
+    "AttentionLayer",
+    "Backbone",
+    "SupervisedOutput",
+    "SupervisedView",
+    "backbone_for",
+    "plain_view",
+    "register_backbone",
+    "registered_model_types",
+    "supervised_view",
+    "view_means",
+]

@@ -1,0 +1,162 @@
+"""Evidence views: training clips that are shown with their evidence kept and the rest replaced, blanked or dropped.
+
+Aligning attention leaves a shortcut alive that early layers have already carried into the guided tokens. An evidence
+view removes it from what the model is given: the label stays, what guidance marks stays, and everything else comes
+from another clip ("swap"), is blank ("blank"), or is not read at all ("drop"). This goes beyond the paper. Replacing
+backgrounds at random is how the reliance of image models on them is measured and lowered (Xiao et al., "Noise or
+Signal", ICLR 2021); here guidance says what background is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import ConfigError
+
+CERTAIN_SHARE = 0.5
+"""A token with at least this share of its frame's largest weight is evidence for certain."""
+
+
+@dataclass(frozen=True)
+class EvidenceViews:
+    """How training clips are shown.
+
+    Args:
+        swap: share of the clips whose unguided pixels are taken from another clip of the batch.
+        blank: share whose unguided pixels are blank (0, the mean after normalisation).
+        drop: share whose unguided tokens are not read; the model must take a `token_mask`.
+        reach: a frame's evidence includes that of so many sampled frames before and after it.
+
+    Raises:
+        ConfigError: the shares are no probabilities, or add up to more than 1.
+    """
+
+    swap: float = 0.0
+    blank: float = 0.0
+    drop: float = 0.0
+    reach: int = 1
+
+    def __post_init__(self):
+        for name in ("swap", "blank", "drop"):
+            share = getattr(self, name)
+            if not (math.isfinite(share) and 0 <= share <= 1):
+                raise ConfigError(f"evidence_{name} is {share}, expected a share in [0, 1]")
+        if self.swap + self.blank + self.drop > 1 + 1e-9:
+            raise ConfigError(
+                f"evidence_swap, evidence_blank and evidence_drop add up to {self.swap + self.blank + self.drop:g}; "
+                "they are shares of the training clips, so at most to 1"
+            )
+        if self.reach < 0:
+            raise ConfigError(f"evidence_reach is {self.reach}, expected zero or more frames")
+
+    @property
+    def any(self) -> bool:
+        """Whether any clip is shown differently."""
+        return self.swap + self.blank + self.drop > 0
+
+    def show(self, batch: dict[str, Any], token_grid: tuple[int, int]) -> dict[str, Any]:
+        """The batch as the model is to see it.
+
+        Which view a clip gets follows from its own random number, so it is the same in any batch; the clip that
+        another is swapped with is the next of the batch.
+
+        Args:
+            batch: pixel_values (batch, frames, channels, height, width), frame_mask (batch, frames), guidance
+                (batch, frames, tokens), guidance_mask (batch, frames), and view_draw (batch,) in [0, 1).
+            token_grid: (rows, columns) of the tokens.
+
+        Returns:
+            The same with other pixel_values, and with a token_mask (batch, frames, tokens) where clips are dropped.
+        """
+        draw = batch["view_draw"]
+        # the digits behind those that choose the view
+        evidence = evidence_tokens(batch["guidance"], batch["guidance_mask"], self.reach, (draw * 1009).frac())
+        has_evidence = batch["guidance_mask"].any(dim=1)
+        swapped = has_evidence & (draw < self.swap)
+        blanked = has_evidence & (draw >= self.swap) & (draw < self.swap + self.blank)
+        dropped = has_evidence & (draw >= self.swap + self.blank) & (draw < self.swap + self.blank + self.drop)
+        shown = dict(batch)
+        if self.swap + self.blank > 0:
+            pixels = batch["pixel_values"]
+            is_evidence = token_pixels(evidence, token_grid, pixels.shape[-2:])
+            replacement = torch.zeros_like(pixels)
+            if self.swap > 0:
+                # never the other clip's evidence, which would be that of another label
+                others = pixels.roll(-1, dims=0) * ~is_evidence.roll(-1, dims=0)
+                replacement = torch.where(_per_clip(swapped), others, replacement)
+            shown["pixel_values"] = torch.where(is_evidence | ~_per_clip(swapped | blanked), pixels, replacement)
+        if self.drop > 0:
+            shown["token_mask"] = evidence | ~dropped[:, None, None]
+        return shown
+
+
+def evidence_tokens(
+    guidance: torch.Tensor, guidance_mask: torch.Tensor, reach: int = 1, threshold: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The tokens of each frame that count as evidence, with the guidance's own uncertainty respected.
+
+    A frame has its own guidance and that of its neighbours, so that a cell that is missed or misplaced in one frame is
+    there all the same; a frame whose neighbourhood has none takes it from the nearest guided frames, because a single
+    frame that is left whole would show all that the others hide. A token with a small weight beside its frame's
+    largest is evidence in some views and not in others.
+
+    Args:
+        guidance: (batch, frames, tokens), non-negative.
+        guidance_mask: (batch, frames), bool.
+        reach: frames before and after.
+        threshold: (batch,) in [0, 1), how sure a token with less than `CERTAIN_SHARE` of the largest weight has to be;
+            0 counts every token with any weight.
+
+    Returns:
+        (batch, frames, tokens) bool. All True for a clip without any guidance.
+    """
+    weights = guidance * guidance_mask.unsqueeze(-1)
+    sureness = weights / weights.amax(dim=-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny) / CERTAIN_SHARE
+    sureness = _over_time(sureness, reach)
+    tokens = sureness > (0.0 if threshold is None else threshold.view(-1, 1, 1).to(sureness.dtype))
+    tokens = torch.where(tokens.any(dim=-1, keepdim=True), tokens, _of_nearest_frames(tokens))
+    return tokens | ~tokens.any(dim=-1, keepdim=True)
+
+
+def _over_time(values: torch.Tensor, reach: int) -> torch.Tensor:
+    """values: (batch, frames, tokens) -> the largest within `reach` frames."""
+    if reach == 0:
+        return values
+    return F.max_pool1d(values.transpose(1, 2), 2 * reach + 1, stride=1, padding=reach).transpose(1, 2)
+
+
+def _of_nearest_frames(tokens: torch.Tensor) -> torch.Tensor:
+    """tokens: (batch, frames, tokens) bool -> for each frame, those of the nearest frames that have any, on both sides
+    where they are equally near."""
+    frames = torch.arange(tokens.shape[1], device=tokens.device)
+    distance = (frames[:, None] - frames[None, :]).abs().expand(len(tokens), -1, -1)
+    has_any = tokens.any(dim=-1)
+    distance = distance.masked_fill(~has_any[:, None, :], tokens.shape[1] + 1)
+    is_nearest = (distance == distance.amin(dim=-1, keepdim=True)) & has_any[:, None, :]
+    return torch.matmul(is_nearest.to(torch.float32), tokens.to(torch.float32)) > 0
+
+
+def token_pixels(tokens: torch.Tensor, token_grid: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+    """The pixels that tokens cover.
+
+    Args:
+        tokens: (batch, frames, tokens) bool.
+        token_grid: (rows, columns).
+        size: (height, width) in pixels.
+
+    Returns:
+        (batch, frames, 1, height, width) bool.
+    """
+    grid = tokens.flatten(0, 1).unflatten(-1, token_grid).unsqueeze(1)  # (batch * frames, 1, rows, columns)
+    pixels = F.interpolate(grid.to(torch.float32), size=tuple(size), mode="nearest") > 0.5
+    return pixels.unflatten(0, tokens.shape[:2])
+
+
+def _per_clip(flags: torch.Tensor) -> torch.Tensor:
+    """(batch,) -> (batch, 1, 1, 1, 1)."""
+    return flags.view(-1, 1, 1, 1, 1)
