@@ -59,6 +59,35 @@ def test_a_misplaced_cell_moves_to_a_neighbour():
     assert cells == {(cell,) for cell in (0, 1, 2, 4, 6, 8, 9, 10)}
 
 
+def test_a_wrong_cell_lies_where_no_evidence_is():
+    rows = [truth_row(i, boxes=((0.3, 0.3, 0.7, 0.45),)) for i in range(2000)]  # cells 5 and 6
+    assert {tuple(marked(row)) for row in truth_guidance(rows[:5])} == {(5, 6)}
+    all_wrong = [marked(row) for row in truth_guidance(rows, noise=NoiseModel(wrong_cells=1.0))]
+    assert {len(cells) for cells in all_wrong} == {2}
+    assert {cell for cells in all_wrong for cell in cells} == set(range(16)) - {5, 6}  # wherever in the frame
+    some_wrong = [marked(row) for row in truth_guidance(rows, noise=NoiseModel(wrong_cells=0.3))]
+    assert np.mean([cell in (5, 6) for cells in some_wrong for cell in cells]) == pytest.approx(0.7, abs=0.03)
+    # a misplaced cell, in contrast, often lands on the evidence beside it
+    misplaced = [marked(row) for row in truth_guidance(rows, noise=NoiseModel(misplaced_cells=1.0))]
+    assert np.mean([cell in (5, 6) for cells in misplaced for cell in cells]) > 0.1
+
+
+def test_wrong_cells_leave_the_other_mistakes_as_they_are():
+    rows = [truth_row(i) for i in range(200)]
+    noise = NoiseModel(missed_frames=0.2, extra_cells=0.1)
+    plain = list(truth_guidance(rows, noise=noise))
+    wrong = list(truth_guidance(rows, noise=NoiseModel(missed_frames=0.2, extra_cells=0.1, wrong_cells=1.0)))
+    assert [row["status"] == "failed" for row in plain] == [row["status"] == "failed" for row in wrong]
+    for one, other in zip(plain, wrong, strict=True):
+        assert set(marked(one)) - {5} <= set(marked(other))  # the extra cells
+        assert 5 not in marked(other)
+
+
+def test_where_evidence_is_everywhere_a_wrong_frame_is_empty():
+    (row,) = truth_guidance([truth_row(boxes=((0.0, 0.0, 1.0, 1.0),))], noise=NoiseModel(wrong_cells=1.0))
+    assert row["status"] == "empty"
+
+
 def test_mistakes_do_not_depend_on_the_order_of_frames():
     noise = NoiseModel(0.2, 0.3, 0.05, seed=4)
     rows = [truth_row(i) for i in range(50)]
@@ -71,12 +100,15 @@ def test_mistakes_do_not_depend_on_the_order_of_frames():
 
 def test_a_noise_model_is_read_back_from_its_provenance():
     noise = NoiseModel(0.1, 0.25, 0.02, seed=3)
+    assert noise.description == "missed=0.1,misplaced=0.25,extra=0.02,seed=3"  # as in tables of earlier versions
     assert NoiseModel.from_description(noise.description) == noise
+    wrong = NoiseModel(0.1, seed=3, wrong_cells=0.5)
+    assert NoiseModel.from_description(wrong.description) == wrong
     with pytest.raises(ConfigError, match="does not describe"):
         NoiseModel.from_description("frame-difference,lag_s=0.12")
 
 
-@pytest.mark.parametrize("name", ["missed_frames", "misplaced_cells", "extra_cells"])
+@pytest.mark.parametrize("name", ["missed_frames", "misplaced_cells", "extra_cells", "wrong_cells"])
 def test_rates_are_probabilities(name):
     with pytest.raises(ConfigError, match=f"{name} is 1.5"):
         NoiseModel(**{name: 1.5})

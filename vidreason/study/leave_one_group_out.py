@@ -19,10 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..errors import ConfigError, VidreasonError
 from ..guidance import load_guidance, write_guidance
 from ..video.manifest import Manifest, load_manifest, write_manifest
 from .statistics import compare_paired, summarize
+from .study_file import GROUPS_KIND, STUDY_FILE
 from .tables import Column, markdown_table, write_csv
 
 logger = logging.getLogger(__name__)
@@ -67,6 +70,7 @@ def main() -> int:
     try:
         if not args.table_only:
             run_all(args)
+            write_title(Path(args.out), args.title)
         print(write_tables(Path(args.out), args.title))
     except VidreasonError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -196,6 +200,13 @@ def write_tables(out: Path, title: str) -> str:
         text += "\n" + notes.read_text(encoding="utf-8")
     (out / "README.md").write_text(text, encoding="utf-8")
     return text
+
+
+def write_title(out: Path, title: str) -> None:
+    """Say beside the results what they are, for `python -m vidreason.study tables`."""
+    content = {"kind": GROUPS_KIND, "title": title}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    (out / STUDY_FILE).write_text(text, encoding="utf-8")
 
 
 def group_means(runs: list[dict], name: str, metric: str) -> dict[str, float]:

@@ -73,6 +73,7 @@ class TruthArguments:
     missed_frames: float = field(default=0.0, metadata={"help": "Probability that a frame gets no answer."})
     misplaced_cells: float = field(default=0.0, metadata={"help": "That a marked cell moves to a neighbour."})
     extra_cells: float = field(default=0.0, metadata={"help": "That another cell is marked as well."})
+    wrong_cells: float = field(default=0.0, metadata={"help": "That a marked cell gives way to one without evidence."})
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class AnnotationJob:
         if missing:
             raise ConfigError(f"{self.truth.truth} has no splits {missing}; it has {sorted(truth)}")
         mistakes = (self.truth.missed_frames, self.truth.misplaced_cells, self.truth.extra_cells)
-        noise = NoiseModel(*mistakes, self.args.seed)
+        noise = NoiseModel(*mistakes, self.args.seed, self.truth.wrong_cells)
         rows = {
             split: tqdm(
                 truth_guidance(truth[split], self.args.grid_size, noise), split, unit=" frames", disable=not progress

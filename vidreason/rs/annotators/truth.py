@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -22,24 +22,29 @@ class NoiseModel:
         misplaced_cells: probability that a marked cell is moved to one of its up to eight neighbours.
         extra_cells: probability that a cell that is not marked is marked as well.
         seed: of the draws.
+        wrong_cells: probability that a marked cell is replaced by one that no evidence is in, wherever in the frame.
+            With 1 no marked cell is right, whereas a cell that is misplaced can hit the evidence beside it. Where
+            evidence leaves fewer cells free, fewer are marked.
     """
 
     missed_frames: float = 0.0
     misplaced_cells: float = 0.0
     extra_cells: float = 0.0
     seed: int = 0
+    wrong_cells: float = 0.0
 
     def __post_init__(self):
-        for name in ("missed_frames", "misplaced_cells", "extra_cells"):
+        for name in ("missed_frames", "misplaced_cells", "extra_cells", "wrong_cells"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected a probability")
 
     @property
     def description(self) -> str:
-        """For provenance, such as `missed=0.1,misplaced=0.1,extra=0.05,seed=0`."""
+        """For provenance, such as `missed=0.1,misplaced=0.1,extra=0.05,seed=0`; wrong cells where there are any."""
+        wrong = f",wrong={self.wrong_cells:g}" if self.wrong_cells else ""
         return (
             f"missed={self.missed_frames:g},misplaced={self.misplaced_cells:g},extra={self.extra_cells:g},"
-            f"seed={self.seed}"
+            f"seed={self.seed}{wrong}"
         )
 
     @classmethod
@@ -49,7 +54,7 @@ class NoiseModel:
         Raises:
             ConfigError: it is none.
         """
-        names = {"missed": "missed_frames", "misplaced": "misplaced_cells", "extra": "extra_cells", "seed": "seed"}
+        names = {name.split("_")[0]: name for name in (f.name for f in fields(cls))}
         try:
             values = {names[key]: value for key, value in (part.split("=") for part in description.split(","))}
             return cls(**{name: int(v) if name == "seed" else float(v) for name, v in values.items()})
@@ -77,7 +82,18 @@ class NoiseModel:
         disturbed = np.zeros_like(marked)
         for cell in np.flatnonzero(marked):
             disturbed[_neighbour(cell, grid, rng) if rng.random() < self.misplaced_cells else cell] = True
+        if self.wrong_cells:  # drawn last, so that the other mistakes are those of a model without it
+            disturbed = self._replaced(disturbed, marked, rng)
         return disturbed | (extra & ~marked)
+
+    def _replaced(self, disturbed: np.ndarray, evidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Cells of which some are replaced by cells without evidence: (rows * columns,), bool."""
+        replaced = disturbed & (rng.random(disturbed.shape) < self.wrong_cells)
+        free = np.flatnonzero(~evidence & ~disturbed)
+        chosen = rng.permutation(free)[: int(replaced.sum())]
+        kept = disturbed & ~replaced
+        kept[chosen] = True
+        return kept
 
 
 def _neighbour(cell: int, grid: tuple[int, int], rng: np.random.Generator) -> int:

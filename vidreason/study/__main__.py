@@ -1,0 +1,90 @@
+"""Studies on the command line.
+
+    python -m vidreason.study run recipes/study/methods.yaml --out docs/results/methods --num_workers 2
+    accelerate launch --num_processes 4 -m vidreason.study run recipes/study/methods.yaml --out docs/results/methods
+    python -m vidreason.study tables docs/results
+
+`run` makes every run that has no result yet; it may be stopped at any moment, and the same command goes on. `tables`
+rebuilds pages, tables and figures from the JSON that lies beside them, and needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from ..command_line import INTERRUPTED
+from ..errors import VidreasonError
+from .study_file import load_study
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return args.command(args)
+    except VidreasonError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with the runs that are missing", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vidreason.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="make the runs of a study that have no result yet")
+    run.set_defaults(command=_run)
+    run.add_argument("study", type=Path, help="the study file")
+    run.add_argument("--out", type=Path, required=True, help="folder of the results, one for each study")
+    run.add_argument("--work", type=Path, default=Path("outputs/study"), help="folder for data, models and logs")
+    run.add_argument("--only", nargs="+", default=[], metavar="PART", help="only runs whose name has one of these")
+    run.add_argument("--num_workers", type=int, default=1, help="processes that each make whole runs")
+    run.add_argument("--num_threads", type=int, default=1, help="threads of each worker on a CPU")
+    run.add_argument("--keep_models", action="store_true", help="leave the trained models in the work folder")
+    run.add_argument("--dry_run", action="store_true", help="only list the runs, and which of them are there")
+    tables = commands.add_parser("tables", help="rebuild every table under a folder from its JSON")
+    tables.set_defaults(command=_tables)
+    tables.add_argument("folder", type=Path, help="a study's results, or a folder of many")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    from .execution import check_settings
+    from .runner import RunnerSettings, plan_runs, run_study, summary
+    from .study_plots import check_plots
+
+    study = load_study(args.study)
+    settings = RunnerSettings(
+        args.out, args.work, tuple(args.only), args.num_workers, args.num_threads, args.keep_models
+    )
+    check_settings(study)
+    check_plots(study)
+    if args.dry_run:
+        todo, there = plan_runs(study, settings)
+        print("\n".join([*(f"there  {name}" for name in there), *(f"to do  {run.name}" for run in todo)]))
+        print(f"{len(there)} runs are there, {len(todo)} to do")
+        return 0
+    outcome = run_study(study, settings)
+    if os.environ.get("RANK", "0") == "0":
+        print(summary(outcome))
+    return 1 if outcome.failed else 0
+
+
+def _tables(args: argparse.Namespace) -> int:
+    from .rebuild import rebuild_all
+
+    for folder in rebuild_all(args.folder):
+        print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The records of a study in numbers: each setting over its seeds, and against the baseline on matched seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .design import Cell, Study
+from .statistics import PairedComparison, Summary, compare_paired, summarize
+
+Records = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A metric of one setting on one split.
+
+    Args:
+        cell: the setting.
+        split: that was tested on.
+        metric: its name.
+        n: seeds with a value.
+        planned: seeds that the study plans.
+        runs: seeds that were run, with a value or without.
+        summary: over the seeds; None where there is no value.
+        paired: against the baseline, on the seeds that both have; None for the baseline, or where there is no pair.
+        relative: change of the mean against the baseline's on these seeds, as a fraction; None likewise, and where
+            the baseline's mean is 0.
+    """
+
+    cell: Cell
+    split: str
+    metric: str
+    n: int
+    planned: int
+    runs: int
+    summary: Summary | None
+    paired: PairedComparison | None
+    relative: float | None
+
+
+def compare_all(study: Study, records: Records) -> list[Result]:
+    """Every setting, split and metric of a study, those without any run included."""
+    return list(_results(study, records))
+
+
+def _results(study: Study, records: Records) -> Iterator[Result]:
+    for split in study.splits:
+        for metric in study.metrics:
+            for cell in study.cells:
+                yield compare(study, records, cell, split, metric)
+
+
+def compare(study: Study, records: Records, cell: Cell, split: str, metric: str) -> Result:
+    """One setting, split and metric."""
+    values = metric_values(records, cell, split, metric)
+    baseline = study.baseline_cell(cell)
+    matched = metric_values(records, baseline, split, metric) if baseline else {}
+    seeds = [seed for seed in values if seed in matched]
+    paired, relative = None, None
+    if seeds:
+        first, second = ({seed: found[seed] for seed in seeds} for found in (matched, values))
+        paired = compare_paired(first, second)
+        mean = sum(first.values()) / len(seeds)
+        relative = paired.difference.mean / mean if mean else None
+    return Result(
+        cell=cell,
+        split=split,
+        metric=metric,
+        n=len(values),
+        planned=len(cell.seeds),
+        runs=sum(cell.run_name(seed) in records for seed in cell.seeds),
+        summary=summarize(values.values()) if values else None,
+        paired=paired,
+        relative=relative,
+    )
+
+
+def metric_values(records: Records, cell: Cell, split: str, metric: str) -> dict[int, float]:
+    """Seed -> value, of the runs that were made and measured it."""
+    found = {}
+    for seed in cell.seeds:
+        record = records.get(cell.run_name(seed))
+        value = None if record is None else record["metrics"].get(split, {}).get(metric)
+        if value is not None:
+            found[seed] = value
+    return found
+
+
+def as_row(study: Study, result: Result) -> dict[str, Any]:
+    """A result as plain data, in fractions and nats; None for what is not there.
+
+    Numbers keep ten digits, since the last ones depend on the version of the libraries.
+    """
+    summary, paired = result.summary, result.paired
+    difference = paired.difference if paired else None
+    row = {
+        **result.cell.values,
+        "split": result.split,
+        "metric": result.metric,
+        "planned_seeds": result.planned,
+        "n": result.n,
+        "mean": summary and summary.mean,
+        "std": summary and summary.std,
+        "low": summary and summary.interval and summary.interval[0],
+        "high": summary and summary.interval and summary.interval[1],
+        "pairs": difference.n if difference else 0,
+        "difference": difference and difference.mean,
+        "difference_low": difference and difference.interval and difference.interval[0],
+        "difference_high": difference and difference.interval and difference.interval[1],
+        "relative": result.relative,
+        "t": paired and paired.t_statistic,
+        "p": paired and paired.p_value,
+    }
+    return {name: float(f"{value:.10g}") if isinstance(value, float) else value for name, value in row.items()}
+
+
+def not_run(study: Study, records: Records) -> list[str]:
+    """The names of the runs that the study plans and that have no record."""
+    return [run for cell in study.cells for seed in cell.seeds if (run := cell.run_name(seed)) not in records]
