@@ -37,6 +37,7 @@ def help_of():
     def get(script: str, capsys, monkeypatch) -> str:
         if script not in texts:
             monkeypatch.setattr(sys, "argv", [script, "--help"])
+            monkeypatch.syspath_prepend(str((ROOT / script).parent))  # as Python does for a script
             with pytest.raises(SystemExit) as ended:
                 runpy.run_path(str(ROOT / script), run_name="__main__")
             assert ended.value.code == 0

@@ -35,9 +35,8 @@ def run_command(
     from transformers import HfArgumentParser  # late: workers import a script's file too, and take no flags
 
     logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
-    arguments = HfArgumentParser(argument_types).parse_args_into_dataclasses()
     try:
-        run(*arguments)
+        run(*HfArgumentParser(argument_types).parse_args_into_dataclasses())
     except KeyboardInterrupt:
         print("\n".join(["stopped", _KEPT] if resumable else ["stopped"]), file=sys.stderr)
         return INTERRUPTED
