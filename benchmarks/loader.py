@@ -2,8 +2,8 @@
 
     python benchmarks/loader.py --manifest data/world --guidance data/guidance --out outputs/benchmarks/loader.json
 
-Packed clips of the data set are made first. Then each source gives the same number of clips through a `DataLoader` with
-the training transform and the collator, for every number of workers, and the sources take turns:
+Packed clips of the data set are made first. Then each source gives the same number of clips through a `DataLoader`
+with the training transform and the collator, for every number of workers, and the sources take turns:
 
 - video_first: from video files, each looked at for the first time, as in the first epoch.
 - video: from video files whose tables of frames are remembered. Worth it for as many files as are remembered.
@@ -12,7 +12,8 @@ the training transform and the collator, for every number of workers, and the so
 - packed_cached: likewise, decoded once and kept in memory.
 - stream: from packed clips one after another through a shuffle buffer.
 
-Workers are started before the measurement and stay. Files are in the page cache of the system.
+Workers are started before the measurement and stay. Files are in the page cache of the system. What is kept in memory
+bounds what any store can reach: there is nothing left but the transform and the collator.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def test_the_report_holds_what_it_promises(demo):
     assert set(report) >= {"device", "train_seconds", "dataset", "runs"}
     assert report["dataset"]["split_sizes"] == {"train": 24, "validation": 12, "test": 12, "test_shifted": 12}
     assert len(report["dataset"]["labels"]) == 12
-    for run in ("plain", "rs"):
+    for run in ("plain", "rs", "rs_evidence"):
         assert 0 < report["train_seconds_by_run"][run] < report["train_seconds"]
         for split in ("test", "test_shifted"):
             metrics = report["runs"][run][split]
@@ -38,10 +38,11 @@ def test_the_report_holds_what_it_promises(demo):
             assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_both_models_load_and_start_from_the_same_weights_but_end_apart(demo):
+@pytest.mark.parametrize("name", ["rs", "rs_evidence"])
+def test_models_load_and_start_from_the_same_weights_but_end_apart(demo, name):
     folder, _ = demo
     plain, supervised = (
-        AutoModelForVideoClassification.from_pretrained(folder / "models" / n) for n in ("plain", "rs")
+        AutoModelForVideoClassification.from_pretrained(folder / "models" / n) for n in ("plain", name)
     )
     assert plain.config.id2label[0] == "pick_up"
     assert any((a != b).any() for a, b in zip(plain.parameters(), supervised.parameters(), strict=True))
@@ -65,6 +66,9 @@ def test_the_card_states_the_noise_of_the_guidance(demo):
     card = (folder / "models" / "rs" / "README.md").read_text()
     assert "misplaced_cells 0.1" in card
     assert "**Guidance data set:** guidance_training" in card
+    evidence_card = (folder / "models" / "rs_evidence" / "README.md").read_text()
+    assert "of the training clips" not in card.split("## ")[0]
+    assert "50 % of the training clips are cropped to their guidance" in evidence_card.split("## ")[0]
     assert "No guidance" in (folder / "models" / "plain" / "README.md").read_text()
 
 

@@ -1,9 +1,9 @@
-"""The main job in one command: data, guidance, the same model trained without and with supervision, and a report.
+"""The main job in one command: data, guidance, the same model trained in three ways, and a report.
 
     python -m vidreason.demo --output_dir outputs/demo
 
-Writes `report.json`, `curves.png`, `overlay.png`, `overlay.mp4` and the models under `models/`. The two recipes differ
-in the weights of the supervising losses alone, and both start from the same seed.
+Writes `report.json`, `curves.png`, `overlay.png`, `overlay.mp4` and the models under `models/`. The
+recipes differ in their `method` alone (plain training, the paper's, and ours), and all start from the same seed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GRID = (4, 4)
 TRAINING_NOISE = NoiseModel(missed_frames=0.1, misplaced_cells=0.1, extra_cells=0.02)
 """Guidance for training is made as imperfect as an annotator's; what attention is measured against is not."""
 
-RUNS = ("plain", "rs")
+RUNS = ("plain", "rs", "rs_evidence")
 TEST_SPLITS = ("test", "test_shifted")
 OVERLAY_CLASSES = 4
 
@@ -63,10 +63,10 @@ class DemoArguments:
     """What the demo is told."""
 
     output_dir: str = field(default="outputs/demo", metadata={"help": "Where everything is written."})
-    recipe_folder: str = field(default="recipes", metadata={"help": "Holds demo_plain.yaml and demo_rs.yaml."})
-    seed: int = field(default=0, metadata={"help": "Of the world, the guidance's noise and both trainings."})
+    recipe_folder: str = field(default="recipes", metadata={"help": "Holds the recipes of the three trainings."})
+    seed: int = field(default=0, metadata={"help": "Of the world, the guidance's noise and the trainings."})
     num_proc: int = field(
-        default=2, metadata={"help": "Processes that render videos, and trainings that run side by side."}
+        default=2, metadata={"help": "Processes that render videos; with 1, trainings run one after the other."}
     )
     num_train_epochs: float | None = field(
         default=None, metadata={"help": "Overrides the recipes (shorter trial runs)."}
@@ -105,7 +105,7 @@ def run_demo(args: DemoArguments) -> dict:
     folder = Path(args.output_dir)
     print("1/3  synthetic videos and guidance", flush=True)
     data = build_data(folder / "data", args)
-    print("2/3  training the same model without (plain) and with (rs) supervision", flush=True)
+    print("2/3  training the same model plainly, by the paper's method (rs) and by ours (rs_evidence)", flush=True)
     results = train_all(data, folder, args)
     print("3/3  report and pictures", flush=True)
     report = build_report(results, data, args)
@@ -141,19 +141,19 @@ def build_data(folder: Path, args: DemoArguments) -> DemoData:
 
 
 def train_all(data: DemoData, folder: Path, args: DemoArguments) -> dict[str, RunResult]:
-    """Train every model, side by side where `num_proc` allows: {name: result}.
+    """Train every model, side by side unless `num_proc` is 1: {name: result}.
 
-    A process of its own with one share of the cores for each is faster here than all cores for one after the other,
-    since the model is too small to keep several cores busy.
+    A process of its own for each is faster here than all cores for one after the other, since the model is too small
+    to keep several cores busy. There are more of them than there may be cores: they end together, and no core idles
+    through the last.
     """
     commands = {name: recipe_command(name, data, folder, args) for name in RUNS}
     if args.num_proc == 1:
         return {name: run_training(*parse_arguments(command)) for name, command in commands.items()}
-    num_workers = min(args.num_proc, len(RUNS))
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+    with context.Manager() as manager, ProcessPoolExecutor(len(RUNS), mp_context=context) as pool:
         progress = manager.Queue()
-        threads = max(1, (os.cpu_count() or 1) // num_workers)
+        threads = max(1, (os.cpu_count() or 1) // len(RUNS))
         futures = {name: pool.submit(_train, name, command, threads, progress) for name, command in commands.items()}
         _show_progress(futures, progress)
         return {name: future.result() for name, future in futures.items()}
@@ -224,12 +224,12 @@ def build_report(results: dict[str, RunResult], data: DemoData, args: DemoArgume
 
 
 def draw_overlays(folder: Path, data: DemoData) -> None:
-    """`overlay.png` and `overlay.mp4`: attention without, attention with, and guidance.
+    """`overlay.png` and `overlay.mp4`: attention after each way of training, and guidance.
 
     The clips are the first of every third class of `test_shifted`, whatever the models make of them.
     """
     models = {}
-    for name, title in (("plain", "attention without"), ("rs", "attention with")):
+    for name, title in (("plain", "plain"), ("rs", "paper's"), ("rs_evidence", "ours")):
         path = folder / "models" / name
         models[title] = (
             AutoModelForVideoClassification.from_pretrained(path),
@@ -263,12 +263,12 @@ def _compare_clip(manifest: Manifest, row: dict, index: GuidanceIndex, models: d
 
 def summary(report: dict, folder: Path) -> str:
     """The report in a few lines."""
-    lines = [f"{'':14}{'top-1':>8}{'top-5':>8}{'loss':>8}{'in region':>11}{'pointing':>10}"]
+    lines = [f"{'':21}{'top-1':>8}{'top-5':>8}{'loss':>8}{'in region':>11}{'pointing':>10}"]
     for split in TEST_SPLITS:
         for name, metrics in report["runs"].items():
             values = metrics[split]
             lines.append(
-                f"{split + ' ' + name:19}{values['top1']:>3.2f}{values['top5']:>8.2f}{values['loss']:>8.2f}"
+                f"{split + ' ' + name:26}{values['top1']:>3.2f}{values['top5']:>8.2f}{values['loss']:>8.2f}"
                 f"{values['attention_in_region']:>11.2f}{values['pointing_accuracy']:>10.2f}"
             )
     lines.append(f"report, curves, overlays and models are in {folder}")
