@@ -82,7 +82,8 @@ def main(args: DecodeArguments) -> None:
         groups[name] = measure(files, args, decoder)
         print(f"{name}: done", file=sys.stderr)
     facts = machine() | {"pyav": av.__version__, "torchcodec": reason}
-    report = {"machine": facts, "settings": asdict(args) | {"videos": sorted(groups)}, "groups": groups}
+    settings = {name: value for name, value in asdict(args).items() if name not in ("videos", "out")}
+    report = {"machine": facts, "settings": settings, "groups": groups}
     write_report(args.out, report, table(report))
 
 

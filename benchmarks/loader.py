@@ -24,7 +24,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +54,7 @@ from vidreason.video.packed import open_packed
 from vidreason.video.packing import PackRequest, PackSettings, pack_clips
 
 PEER = "video_first"
+PLACES = ("manifest", "guidance", "out", "store")  # where things lie on this machine is no setting
 
 
 @dataclass
@@ -124,7 +124,8 @@ def main(args: LoaderArguments) -> None:
         print(f"{num_workers} workers: done", file=sys.stderr)
     report = {
         "machine": machine(),
-        "settings": asdict(args) | {"manifest": Path(args.manifest).name, "guidance": None, "store": None},
+        "settings": {name: value for name, value in asdict(args).items() if name not in PLACES}
+        | {"videos": load_manifest(args.manifest).source},
         "bytes_per_clip": bytes_per_clip(args, packed.jpeg_bytes[args.split] / packed.clips[args.split]),
         "decoder": "simplejpeg" if jpeg.simplejpeg is not None else "Pillow",
         "decoders_us_per_frame": jpeg_decoders(args),
