@@ -1,7 +1,7 @@
 """Train a video classifier with reasoning supervision.
 
-    accelerate launch train.py recipes/synthetic_rs.yaml
-    accelerate launch train.py recipes/synthetic_rs.yaml --seed 1 --output_dir outputs/rs_seed1
+    accelerate launch train.py recipes/demo_rs.yaml
+    accelerate launch train.py recipes/demo_rs.yaml --seed 1 --output_dir outputs/rs_seed1
     python train.py --manifest data/manifest --guidance data/guidance --output_dir outputs/run --num_train_epochs 20
 
 `python train.py --help` lists every setting: those of `transformers.TrainingArguments`, of reasoning supervision, of

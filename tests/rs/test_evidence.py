@@ -104,6 +104,12 @@ def test_swapped_clips_keep_their_evidence_and_show_another_clip_around_it(batch
     assert "token_mask" not in shown
 
 
+def test_a_clip_alone_is_blank_around_its_evidence(batch):
+    alone = {name: value[:1] for name, value in batch.items()}
+    shown = EvidenceViews(swap=0.2, reach=0).show(alone, (4, 4))
+    assert cell_values(shown, 0) == [1.0] + [0.0] * 15
+
+
 def test_blanked_and_dropped_clips(batch):
     shown = EvidenceViews(swap=0.2, blank=0.3, drop=0.5, reach=0).show(batch, (4, 4))
     assert cell_values(shown, 1) == [0.0] * 5 + [2.0] + [0.0] * 10

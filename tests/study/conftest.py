@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import fake_runs
+import matplotlib.figure
 import pytest
 from small_studies import write_study
 
@@ -45,3 +46,16 @@ def write_results():
             write_record(record_path(out, run), fake_runs.fake_record(run, metrics))
 
     return write
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, to look into."""
+    figures, savefig = [], matplotlib.figure.Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        figures.append(figure)
+        return savefig(figure, *args, **kwargs)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
+    return figures

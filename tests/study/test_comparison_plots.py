@@ -1,25 +1,11 @@
 """Figures that compare settings: points with intervals, and lines with bands."""
 
-import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image
 
 from vidreason.errors import VidreasonError
 from vidreason.study.plots import COLORS, Mark, plot_lines, plot_points
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that are saved, to look into."""
-    figures, savefig = [], matplotlib.figure.Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        figures.append(figure)
-        return savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
-    return figures
 
 
 def legend(figure) -> list[str]:

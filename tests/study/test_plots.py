@@ -1,7 +1,6 @@
 import subprocess
 import sys
 
-import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,19 +19,6 @@ SUPERVISED = [
     {"epoch": 1.0, "step": 10, "loss": 3.0, "loss_spatial": 0.75, "loss_temporal": 0.05},
     {"epoch": 2.0, "step": 20, "loss": 2.0, "loss_spatial": 0.5, "loss_temporal": 0.04, "eval_top1": 0.75},
 ]
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that are saved, to look into."""
-    figures, savefig = [], matplotlib.figure.Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        figures.append(figure)
-        return savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
-    return figures
 
 
 def legend(axis):

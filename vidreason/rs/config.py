@@ -90,14 +90,7 @@ class RSConfig(TrainingArguments):
     @property
     def supervised_layer_indices(self) -> tuple[int, ...] | str | None:
         """`supervised_layers` as a model configuration takes it."""
-        if self.supervised_layers is None or str(self.supervised_layers) == "all":
-            return self.supervised_layers
-        try:
-            return tuple(int(index) for index in str(self.supervised_layers).split(","))
-        except ValueError:
-            raise ConfigError(
-                f"supervised_layers is {self.supervised_layers!r}, expected 'all' or indices such as '-1' or '0,2'"
-            ) from None
+        return read_layers(self.supervised_layers)
 
     @property
     def evidence_views(self) -> EvidenceViews:
@@ -113,3 +106,20 @@ class RSConfig(TrainingArguments):
     def is_supervised(self) -> bool:
         """Whether training is anything but plain."""
         return self.needs_guidance or self.temporal_weight > 0
+
+
+def read_layers(text: str | int | None) -> tuple[int, ...] | str | None:
+    """Layers as `supervised_view` and a model configuration take them; None leaves them as they are.
+
+    Args:
+        text: "all", or indices with commas between; a recipe may give a single index as a number.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text is None or str(text) == "all":
+        return text
+    try:
+        return tuple(int(index) for index in str(text).split(","))
+    except ValueError:
+        raise ConfigError(f"supervised_layers is {text!r}, expected 'all' or indices such as '-1' or '0,2'") from None

@@ -63,7 +63,7 @@ class EvidenceViews:
         """The batch as the model is to see it.
 
         Which view a clip gets follows from its own random number, so it is the same in any batch; the clip that
-        another is swapped with is the next of the batch.
+        another is swapped with is the next of the batch. In a batch of one there is none, and the clip is blanked.
 
         Args:
             batch: pixel_values (batch, frames, channels, height, width), frame_mask (batch, frames), guidance
@@ -85,7 +85,7 @@ class EvidenceViews:
             pixels = batch["pixel_values"]
             is_evidence = token_pixels(evidence, token_grid, pixels.shape[-2:])
             replacement = torch.zeros_like(pixels)
-            if self.swap > 0:
+            if self.swap > 0 and len(pixels) > 1:  # a clip alone has no other, and is blank around its evidence
                 # never the other clip's evidence, which would be that of another label
                 others = pixels.roll(-1, dims=0) * ~is_evidence.roll(-1, dims=0)
                 replacement = torch.where(_per_clip(swapped), others, replacement)

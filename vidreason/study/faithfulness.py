@@ -147,6 +147,7 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[An
 
     from ..guidance import GuidanceIndex, load_guidance
     from ..rs.backbones import supervised_view
+    from ..rs.config import read_layers
     from ..rs.data import ClipSettings, GuidedClips
     from ..rs.transforms import evaluation_transform, input_size
     from ..video.manifest import load_manifest
@@ -156,7 +157,7 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[An
         processor = AutoVideoProcessor.from_pretrained(folder)
     except (ValueError, OSError) as error:
         raise ConfigError(f"{folder} cannot be loaded as a video classifier with its processor: {error}") from error
-    model = supervised_view(model, layer_indices(args.supervised_layers))
+    model = supervised_view(model, read_layers(args.supervised_layers))
     manifest = load_manifest(args.manifest, args.video_root)
     index = None
     if args.guidance:
@@ -167,20 +168,6 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[An
     transform = evaluation_transform(processor, model.token_grid(*input_size(processor)))
     settings = ClipSettings(model.config.num_frames, "uniform", args.decode_max_side_px)
     return model, GuidedClips(manifest, split, transform, settings, index)
-
-
-def layer_indices(text: str | None) -> str | tuple[int, ...] | None:
-    """Layers as `supervised_view` takes them.
-
-    Raises:
-        ConfigError: the text is neither "all" nor indices.
-    """
-    if text is None or text == "all":
-        return text
-    try:
-        return tuple(int(index) for index in text.split(","))
-    except ValueError:
-        raise ConfigError(f"supervised_layers is {text!r}, expected 'all' or indices such as '-1' or '0,2'") from None
 
 
 def draw_clips(total: int, wanted: int | None, seed: int) -> list[int]:

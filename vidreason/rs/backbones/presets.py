@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+_SMALL = {
+    "image_size": 64,
+    "num_frames": 8,
+    "hidden_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 192,
+    "initializer_range": 0.1,
+}
+"""Frames of 64 pixels, as in recipes/demo_rs.yaml: 8 frames, a 4x4 grid."""
+
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # 4.3M parameters, as the paper states of its ViViT; it states no more of it
     "vivit_compact": (
@@ -17,43 +28,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "initializer_range": 0.05,
         },
     ),
-    # frames of 64 pixels, as in recipes/demo_rs.yaml: 8 frames, a 4x4 grid
-    "timesformer_small": (
-        "timesformer",
-        {
-            "image_size": 64,
-            "num_frames": 8,
-            "hidden_size": 96,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "intermediate_size": 192,
-            "initializer_range": 0.1,
-        },
-    ),
-    "vivit_small": (
-        "vivit",
-        {
-            "image_size": 64,
-            "num_frames": 8,
-            "hidden_size": 96,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "intermediate_size": 192,
-            "initializer_range": 0.1,
-        },
-    ),
-    "videomae_small": (
-        "videomae",
-        {
-            "image_size": 64,
-            "num_frames": 8,
-            "hidden_size": 96,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "intermediate_size": 192,
-            "initializer_range": 0.1,
-        },
-    ),
+    "timesformer_small": ("timesformer", _SMALL),
+    "vivit_small": ("vivit", _SMALL),
+    "videomae_small": ("videomae", _SMALL),
     "vjepa2_small": (
         "vjepa2",
         {
