@@ -251,10 +251,12 @@ def draw_curves(path: Path, title: str, models: Mapping[str, Any]) -> Path:
         colors = dict(zip(record["curves"], COLORS, strict=False))
         for place, mode in enumerate(MODES):
             _draw_panel(row[place], record["fractions"], record["curves"], mode, colors)
-            row[place].set(title=f"{name}: {mode}", ylabel="probability of the predicted label", ylim=(0, None))
+            row[place].set(title=f"{name}: {mode}", ylabel="probability of the predicted label")
             _draw_panel(row[place + 2], record["fractions"], record["gain_curves"], mode, colors, with_intervals=True)
             row[place + 2].set(title=f"{name}: gain over random, {mode}", ylabel="probability")
             row[place + 2].axhline(0, color=colors.get("random", "0.5"), linestyle="--", linewidth=1.2)
+    for axis in axes[0, : len(MODES)]:
+        axis.set_ylim(bottom=0)  # once all models are drawn, which share the axis: a limit set earlier cuts the others
     for axis in axes[-1]:
         axis.set_xlabel("share of each frame's tokens")
     axes[0, 0].legend(fontsize="small")
