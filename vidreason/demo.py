@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import queue
 import sys
+import tempfile
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from .parquet_folder import read_folder
 from .rs.annotators import NoiseModel, truth_guidance
 from .rs.arguments import parse_arguments
 from .rs.run import RunResult, run_training
+from .rs.shared_videos import open_decoded, sharing_videos, write_decoded
 from .rs.visualize import attention_maps, comparison_frame, stack_rows
 from .study.plots import Panel, plot_training_curves
 from .synthetic import WorldConfig, build_synthetic_actions
@@ -145,18 +147,33 @@ def train_all(data: DemoData, folder: Path, args: DemoArguments) -> dict[str, Ru
 
     A process of its own for each is faster here than all cores for one after the other, since the model is too small
     to keep several cores busy. There are more of them than there may be cores: they end together, and no core idles
-    through the last.
+    through the last. The videos are decoded once for all of them.
     """
     commands = {name: recipe_command(name, data, folder, args) for name in RUNS}
     if args.num_proc == 1:
-        return {name: run_training(*parse_arguments(command)) for name, command in commands.items()}
+        with sharing_videos({}):
+            return {name: run_training(*parse_arguments(command)) for name, command in commands.items()}
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(len(RUNS), mp_context=context) as pool:
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="frames_") as frames,
+        context.Manager() as manager,
+        ProcessPoolExecutor(len(RUNS), mp_context=context) as pool,
+    ):
+        _decode_videos(data.manifest, commands[RUNS[0]], Path(frames))
         progress = manager.Queue()
         threads = max(1, (os.cpu_count() or 1) // len(RUNS))
-        futures = {name: pool.submit(_train, name, command, threads, progress) for name, command in commands.items()}
+        futures = {
+            name: pool.submit(_train, name, command, threads, frames, progress) for name, command in commands.items()
+        }
         _show_progress(futures, progress)
         return {name: future.result() for name, future in futures.items()}
+
+
+def _decode_videos(manifest: Manifest, command: list[str], folder: Path) -> None:
+    """Decode all videos at the size that a run asks for. A run that asks for another decodes its own."""
+    max_side_px = parse_arguments(command)[1].decode_max_side_px
+    paths = [manifest.video_path(row) for rows in manifest.splits.values() for row in rows]
+    write_decoded(folder, paths, max_side_px, tqdm)
 
 
 def recipe_command(name: str, data: DemoData, folder: Path, args: DemoArguments) -> list[str]:
@@ -174,12 +191,13 @@ def recipe_command(name: str, data: DemoData, folder: Path, args: DemoArguments)
     return command + [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
 
 
-def _train(name: str, command: list[str], num_threads: int, progress) -> RunResult:
+def _train(name: str, command: list[str], num_threads: int, frames: str, progress) -> RunResult:
     """One run, in a process of its own."""
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(num_threads)
     model_args, data_args, args = parse_arguments([*command, "--disable_tqdm", "true"])
-    with contextlib.redirect_stdout(io.StringIO()):  # the log of every epoch; it is in the report's curves
+    log = io.StringIO()  # of every epoch; it is in the report's curves
+    with contextlib.redirect_stdout(log), sharing_videos(open_decoded(Path(frames))):
         return run_training(model_args, data_args, args, [_ReportProgress(name, progress)])
 
 

@@ -134,6 +134,16 @@ def test_videos_that_were_skipped_are_told(results):
     assert "Run none-unused-50-seed0 skipped videos that could not be read: 2 of test." in write_tables(folder)
 
 
+def test_runs_of_another_study_are_named_as_such(results):
+    folder = results()
+    for seed in (0, 1):
+        path = folder / "runs" / f"none-unused-50-seed{seed}.json"
+        origin = {"study": "large", "run": f"plain-seed{seed}"}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "reused_from": origin}))
+    assert "2 of the runs have the settings of runs of the study `large`, and are those." in write_tables(folder)
+    assert json.loads((folder / "results.json").read_text())["reused"] == {"large": 2}
+
+
 def test_published_figures_and_notes_stand_below_as_they_are_printed(results):
     rows = [["UCF50", "TSViT + RS", "80.07", "+6.56%"]]
     columns = ["data", "method", "top-1", "gain"]

@@ -1,5 +1,6 @@
 """The runner: what is made, by whom, what happens when a run fails or everything is killed. Training is made up."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -179,3 +180,51 @@ def test_each_worker_sees_one_gpu(make_settings):
     assert gpus(0) == [None, None, None]
     assert gpus(2) == ["0", "1", "0"]
     assert gpus(2, CUDA_VISIBLE_DEVICES="4,6") == ["4", "6", "4"]
+
+
+def other_study(make_study):
+    """A study of another name and other axes, some of whose settings are those of the small one."""
+    axes = {
+        "choice": {"plain": STUDY["axes"]["supervision"]["none"], "weak": {"spatial_weight": 0.5}},
+        "guidance": STUDY["axes"]["guidance"],
+    }
+    blocks = [{"choice": "plain", "guidance": "unused"}, {"choice": "weak", "guidance": "noisy"}]
+    baseline = {"choice": "plain", "guidance": "unused"}
+    return make_study(name="other", axes=axes, defaults=None, blocks=blocks, baseline=baseline)
+
+
+def test_runs_that_another_study_has_made_are_taken_over(make_study, make_settings, tmp_path):
+    first, second = (
+        make_settings(out=tmp_path / "results" / "small"),
+        make_settings(out=tmp_path / "results" / "other"),
+    )
+    small = make_study()
+    run_study(small, first)
+    other = other_study(make_study)
+    second = dataclasses.replace(second, reuse=(tmp_path / "results",))
+    outcome = run_study(other, second)
+    assert outcome.reused == [f"plain-unused-seed{seed}" for seed in (0, 1, 2)]
+    assert outcome.made == [f"weak-noisy-seed{seed}" for seed in (0, 1, 2)]
+    assert "3 runs were made by another study: plain-unused-seed0" in summary(outcome)
+    assert len(read_trace(second.work)) == 15 + 3
+    records = read_results(other, second.out)
+    original = read_results(small, first.out)["none-unused-100-seed2"]
+    reused = records["plain-unused-seed2"]
+    assert reused["metrics"] == original["metrics"]
+    assert reused["reused_from"] == {"study": "small", "run": "none-unused-100-seed2"}
+    assert "reused_from" not in records["weak-noisy-seed2"]
+    third = dataclasses.replace(second, out=tmp_path / "third", reuse=(second.out,))
+    assert run_study(other, third).made == []  # all six; and who made a run first stays known
+    assert read_results(other, third.out)["plain-unused-seed2"]["reused_from"] == reused["reused_from"]
+
+
+def test_results_to_reuse_that_are_not_there_or_changed_are_named(make_study, make_settings, tmp_path):
+    first = make_settings(out=tmp_path / "small", only=("none-unused-100-seed0",))
+    run_study(make_study(), first)
+    path = first.out / "runs" / "none-unused-100-seed0.json"
+    path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.002'))
+    second = make_settings(out=tmp_path / "other")
+    for folder, message in ((tmp_path / "none", "no folder of results to reuse"), (tmp_path / "small", "by hand")):
+        with pytest.raises(ConfigError, match=message):
+            run_study(other_study(make_study), dataclasses.replace(second, reuse=(folder,)))
+    assert len(read_trace(second.work)) == 1

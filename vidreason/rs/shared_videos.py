@@ -1,11 +1,24 @@
-"""Decoded videos that outlive a run, for a process that makes several runs of the same data one after the other."""
+"""Decoded videos that several runs of the same data share: one after the other in a process, or side by side.
+
+`sharing_videos` keeps what one run has decoded for the next. `write_decoded` and `open_decoded` do it for processes
+that run at the same time: the frames lie in a file, which all of them map, so that they are decoded once and lie in
+memory once.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, MutableMapping
+import json
+import os
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from ..errors import VideoError
 from ..video import DecodedFrames, decode_frames
 
 SharedVideos = MutableMapping[tuple[str, int | None], DecodedFrames]
@@ -40,3 +53,68 @@ def decode_whole_video(path: Path, max_side_px: int | None, max_pixels: int | No
     if key not in _shared:
         _shared[key] = decode_frames(path, max_side_px=max_side_px, max_pixels=max_pixels)
     return _shared[key]
+
+
+_FRAMES, _INDEX = "frames.bin", "videos.jsonl"
+
+
+def write_decoded(
+    folder: Path, paths: Iterable[Path], max_side_px: int | None, progress: Callable[..., Any] | None = None
+) -> None:
+    """Decode videos into a folder for `open_decoded`. It is for the machine and the runs at hand: it is not portable.
+
+    A video that cannot be read is left out; whoever wants its frames meets the error itself.
+
+    Args:
+        folder: is made; what an earlier call left there is replaced.
+        paths: of the videos.
+        max_side_px: frames are scaled down to this longer side; None keeps them.
+        progress: wraps the iterable, as `tqdm.tqdm` does.
+    """
+    paths = list(paths)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def decode(path: Path) -> DecodedFrames | None:
+        try:
+            return decode_frames(path, max_side_px=max_side_px)
+        except VideoError:
+            return None
+
+    with (
+        (folder / _FRAMES).open("wb") as frames_file,
+        (folder / _INDEX).open("w", encoding="utf-8") as index_file,
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # threads: decoding spends its time outside Python's lock
+    ):
+        videos = pool.map(decode, paths)
+        if progress is not None:
+            videos = progress(videos, desc="decode", total=len(paths))
+        for path, video in zip(paths, videos, strict=True):
+            if video is None:
+                continue
+            row = {
+                "path": str(path),
+                "max_side_px": max_side_px,
+                "offset": frames_file.tell(),
+                "shape": video.frames.shape,
+                "frame_indices": video.frame_indices,
+                "timestamps_s": video.timestamps_s,
+                "clock": video.clock,
+            }
+            frames_file.write(np.ascontiguousarray(video.frames).data)
+            index_file.write(json.dumps(row) + "\n")
+
+
+def open_decoded(folder: Path) -> SharedVideos:
+    """What `write_decoded` wrote, for `sharing_videos`; videos that are not in it are decoded and kept in memory.
+
+    The frames are read-only, and stay readable for as long as the folder is there.
+    """
+    buffer = np.asarray(np.memmap(folder / _FRAMES, dtype=np.uint8, mode="r"))
+    videos = {}
+    for line in (folder / _INDEX).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        frames = buffer[row["offset"] : row["offset"] + int(np.prod(row["shape"]))].reshape(row["shape"])
+        videos[row["path"], row["max_side_px"]] = DecodedFrames(
+            frames, row["frame_indices"], row["timestamps_s"], row["clock"]
+        )
+    return ChainMap({}, videos)

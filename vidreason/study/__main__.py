@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--num_workers", type=int, default=1, help="processes that each make whole runs")
     run.add_argument("--num_threads", type=int, default=1, help="threads of each worker on a CPU")
     run.add_argument("--keep_models", action="store_true", help="leave the trained models in the work folder")
+    run.add_argument(
+        "--reuse", nargs="+", type=Path, default=[], metavar="DIR", help="results whose equal runs are taken over"
+    )
     run.add_argument("--dry_run", action="store_true", help="only list the runs, and which of them are there")
     tables = commands.add_parser("tables", help="rebuild every table under a folder from its JSON")
     tables.set_defaults(command=_tables)
@@ -63,7 +66,13 @@ def _run(args: argparse.Namespace) -> int:
 
     study = load_study(args.study)
     settings = RunnerSettings(
-        args.out, args.work, tuple(args.only), args.num_workers, args.num_threads, args.keep_models
+        args.out,
+        args.work,
+        tuple(args.only),
+        args.num_workers,
+        args.num_threads,
+        args.keep_models,
+        tuple(args.reuse),
     )
     check_settings(study)
     check_plots(study)

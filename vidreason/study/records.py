@@ -70,22 +70,60 @@ def read_record(path: Path, run: RunPlan) -> dict[str, Any]:
     Raises:
         ConfigError: the file is broken, or belongs to another study or to other settings.
     """
+    record = _read_any(path)
+    if record["study"] != run.study:
+        raise ConfigError(f"{path} is of the study {record['study']!r}, not of {run.study!r}")
+    if (record["run"], record["values"], record["seed"]) != (run.name, run.values, run.seed):
+        raise ConfigError(f"{path} is the record of {record['run']!r}, not of the run that its name says")
+    found, expected = record["settings"], run.settings
+    if record["settings_sha256"] != settings_sha256(expected):
+        raise ConfigError(f"{path} was made with other settings: {_difference(found, expected)}")
+    return record
+
+
+def _read_any(path: Path) -> dict[str, Any]:
+    """A record of whatever run.
+
+    Raises:
+        ConfigError: the file is broken, is no record, or its settings were changed.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ConfigError(f"{path} is broken ({error}); remove it, and the run is made again") from None
     if not isinstance(record, dict) or any(name not in record for name in _FIELDS) or record["kind"] != RUN_KIND:
         raise ConfigError(f"{path} is no record of a study's run")
-    if record["study"] != run.study:
-        raise ConfigError(f"{path} is of the study {record['study']!r}, not of {run.study!r}")
-    if (record["run"], record["values"], record["seed"]) != (run.name, run.values, run.seed):
-        raise ConfigError(f"{path} is the record of {record['run']!r}, not of the run that its name says")
-    found, expected = record["settings"], run.settings
-    if settings_sha256(found) != record["settings_sha256"]:
+    if settings_sha256(record["settings"]) != record["settings_sha256"]:
         raise ConfigError(f"{path} was changed by hand: its settings do not give its settings_sha256")
-    if record["settings_sha256"] != settings_sha256(expected):
-        raise ConfigError(f"{path} was made with other settings: {_difference(found, expected)}")
     return record
+
+
+def reusable_records(folder: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """What other studies have made, by the hash of the settings: equal settings and seed make equal runs.
+
+    Args:
+        folder: of the results of one or many studies.
+        out: of the study that wants them; its own are left out.
+
+    Raises:
+        ConfigError: `folder` is not there, or a record in it is broken.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder of results to reuse")
+    paths = [
+        path for path in sorted(folder.rglob(f"{RUNS_FOLDER}/*.json")) if path.parents[1].resolve() != out.resolve()
+    ]
+    records = [_read_any(path) for path in paths]
+    # those that a study has made itself win over those that it has from another
+    records.sort(key=lambda record: "reused_from" not in record)
+    return {record["settings_sha256"]: record for record in records}
+
+
+def as_reused(record: dict[str, Any], run: RunPlan) -> dict[str, Any]:
+    """A record of another study as that of a run with the same settings, saying whose it is."""
+    origin = record.get("reused_from") or {"study": record["study"], "run": record["run"]}
+    named = {**record, "study": run.study, "run": run.name, "values": run.values}
+    return {**named, "reused_from": origin}
 
 
 def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str:

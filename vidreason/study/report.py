@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,13 @@ def _facts(records: Records) -> dict[str, Any]:
     for record in records.values():
         for name, version in record.get("versions", {}).items():
             versions.setdefault(name, set()).add(version)
+    reused = Counter(record["reused_from"]["study"] for record in records.values() if "reused_from" in record)
     skipped = {name: record["skipped"] for name, record in sorted(records.items()) if record.get("skipped")}
     return {
         "runs": len(records),
         "devices": sorted({record["device"] for record in records.values() if record.get("device")}),
         "versions": {name: sorted(found) for name, found in sorted(versions.items())},
+        "reused": dict(sorted(reused.items())),
         "skipped": skipped,
     }
 
@@ -99,6 +102,8 @@ def _facts_text(study: Study, records: Records) -> str:
     if records:
         versions = ", ".join(f"{name} {'/'.join(found)}" for name, found in facts["versions"].items())
         text += f"Device: {'; '.join(facts['devices'])}. {versions}. "
+    for name, number in facts["reused"].items():
+        text += f"{number} of the runs have the settings of runs of the study `{name}`, and are those. "
     text += "Mean ± standard deviation over the seeds, with the 95 % interval of the mean from Student's t. "
     if study.baseline:
         chosen = ", ".join(f"{axis} `{value}`" for axis, value in study.baseline.items())

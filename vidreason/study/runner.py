@@ -18,7 +18,15 @@ from typing import Any
 from ..errors import ConfigError
 from .design import RunPlan, Study
 from .execution import logged, make_run, run_folder
-from .records import copy_study, read_results, record_path, write_record
+from .records import (
+    as_reused,
+    copy_study,
+    read_results,
+    record_path,
+    reusable_records,
+    settings_sha256,
+    write_record,
+)
 
 Execute = Callable[..., dict[str, Any]]
 
@@ -36,6 +44,7 @@ class RunnerSettings:
         num_workers: processes, each of which makes whole runs.
         num_threads: of each worker on a CPU.
         keep_models: leave the trained models in the work folder.
+        reuse: folders of other studies' results, whose runs with the same settings and seed are not made again.
         execute: makes a run, as `make_run` does.
     """
 
@@ -45,6 +54,7 @@ class RunnerSettings:
     num_workers: int = 1
     num_threads: int = 1
     keep_models: bool = False
+    reuse: tuple[Path, ...] = ()
     execute: Execute = make_run
 
 
@@ -57,6 +67,8 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     taken: list[str] = field(default_factory=list)
     """Runs that another command was making at the time."""
+    reused: list[str] = field(default_factory=list)
+    """Runs that another study has made."""
 
 
 def plan_runs(study: Study, settings: RunnerSettings) -> tuple[list[RunPlan], list[str]]:
@@ -128,6 +140,8 @@ def run_study(study: Study, settings: RunnerSettings) -> Outcome:
     todo, there = plan_runs(study, settings)
     copy_study(study, settings.out)
     outcome = Outcome(there=there)
+    outcome.reused = reuse_runs(todo, settings)
+    todo = [run for run in todo if run.name not in outcome.reused]
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from .together import run_together
 
@@ -140,6 +154,26 @@ def run_study(study: Study, settings: RunnerSettings) -> Outcome:
     for run in todo:
         note(outcome, run.name, *attempt(run, settings, os.cpu_count() or 1), total=len(todo))
     return outcome
+
+
+def reuse_runs(todo: list[RunPlan], settings: RunnerSettings) -> list[str]:
+    """Take over what other studies have made: the names of the runs that need not be made any more.
+
+    Raises:
+        ConfigError: a folder to reuse from is not there, or a record in it is broken.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for folder in settings.reuse:
+        found |= reusable_records(folder, settings.out)
+    known = {run.name: record for run in todo if (record := found.get(settings_sha256(run.settings))) is not None}
+    # every process of one command has to leave out the same runs, whichever of them writes
+    if os.environ.get("RANK", "0") == "0":
+        for run in todo:
+            with claim(run, settings) as claimed:
+                path = record_path(settings.out, run)
+                if run.name in known and claimed and not path.exists():
+                    write_record(path, as_reused(known[run.name], run))
+    return list(known)
 
 
 def note(outcome: Outcome, name: str, state: str, text: str, total: int) -> None:
@@ -164,6 +198,8 @@ def _num_gpus() -> int:
 def summary(outcome: Outcome) -> str:
     """The outcome in a few lines, failures by name."""
     lines = [f"{len(outcome.there)} runs were there, {len(outcome.made)} made, {len(outcome.failed)} failed"]
+    if outcome.reused:
+        lines.append(f"{len(outcome.reused)} runs were made by another study: {', '.join(outcome.reused)}")
     if outcome.taken:
         lines.append(f"{len(outcome.taken)} runs were being made by another command: {', '.join(outcome.taken)}")
     lines += [f"FAILED {name}: {error}" for name, error in outcome.failed.items()]

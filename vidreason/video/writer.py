@@ -97,7 +97,8 @@ def _encode(container, stream, first: np.ndarray, others: Iterable[np.ndarray]) 
 
     def encode(position: int, frame: np.ndarray) -> None:
         picture = av.VideoFrame.from_ndarray(_pad_to_even(frame), format="rgb24")
-        picture = reformatter.reformat(picture, format="yuv420p", dst_colorspace="ITU709")
+        # one thread: waiting for others costs more than a small picture takes
+        picture = reformatter.reformat(picture, format="yuv420p", dst_colorspace="ITU709", threads=1)
         picture.pts, picture.time_base = position, time_base
         container.mux(stream.encode(picture))
 
