@@ -25,6 +25,16 @@ CARD_SECTIONS = (
     "## Limitations and Bias",
 )
 
+# a row of input, the name of the count of rows, and the arguments that have no default
+VIDEO = {"prediction": [1, 2], "reference": [1, 1]}
+ROWS = {
+    "edit_score": (VIDEO, "num_videos", {"background": None}),
+    "mof": (VIDEO, "num_videos", {}),
+    "pointing": ({"prediction": 1, "reference": [1]}, "num_frames", {}),
+    "segment_f1": (VIDEO, "num_videos", {"background": None}),
+    "topk_accuracy": ({"prediction": [0.0, 1.0], "reference": 1}, "num_samples", {}),
+}
+
 
 @pytest.fixture
 def local_load(tmp_path):
@@ -44,11 +54,12 @@ def import_script(name):
 
 
 def test_the_metrics_are_found():
-    assert METRICS == ["pointing", "topk_accuracy"]
+    assert METRICS == ["edit_score", "mof", "pointing", "segment_f1", "topk_accuracy"]
 
 
 def test_unknown_metric_is_named_beside_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown metric 'top_k'; known metrics: pointing, topk_accuracy"):
+    known = "edit_score, mof, pointing, segment_f1, topk_accuracy"
+    with pytest.raises(ConfigError, match=f"unknown metric 'top_k'; known metrics: {known}$"):
         metric_path("top_k")
 
 
@@ -91,12 +102,11 @@ def test_two_live_instances_do_not_share_a_cache_file(name, tmp_path):
     first, second = (
         evaluate.load(metric_path(name), cache_dir=str(tmp_path), experiment_id=experiment) for experiment in "ab"
     )
-    row = {"prediction": 1, "reference": [1]} if name == "pointing" else {"prediction": [0.0, 1.0], "reference": 1}
+    row, count, arguments = ROWS[name]
     first.add(**row)
     for _ in range(2):
         second.add(**row)
-    count = "num_frames" if name == "pointing" else "num_samples"
-    assert (first.compute()[count], second.compute()[count]) == (1, 2)
+    assert (first.compute(**arguments)[count], second.compute(**arguments)[count]) == (1, 2)
 
 
 def test_loads_in_a_fresh_process_without_a_network(tmp_path):
