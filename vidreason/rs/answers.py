@@ -17,6 +17,10 @@ The rules, for what the forms leave open:
 - A list that is there and empty says that nothing matters: all weights are 0, and the row's status will be `empty`.
 - A centre up to 2 % of the picture's side outside of it is moved to its border, one farther out is left out with a
   note. Where all numbers lie in [0, 1] and one is no whole number, they are shares of the picture's sides.
+- A centre marks the one cell that holds it: on a line between cells the one right of or below it, on the picture's
+  right or lower border the last. Objects whose centres share a cell mark it once; their number adds no weight.
+- Objects of `im_o` are relevant, each entry one object. Names of `all_os` that are not among theirs, whatever their
+  case, are merely visible: each name once, without a place, and without weight.
 """
 
 from __future__ import annotations
