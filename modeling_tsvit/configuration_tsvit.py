@@ -39,6 +39,8 @@ class TSViTConfig(PreTrainedConfig):
         patch_embedding: "linear" (one projection per grid cell) or "conv_stem" (stride-2 convolutions first).
         num_stem_blocks: Stride-2 convolutions of the "conv_stem"; 2**num_stem_blocks must divide the patch size.
         classifier_hidden_size: Width of the hidden layer of the classification head. None means `hidden_size`.
+        frames_per_second: Rate that the frames of a window are sampled at, for action segmentation. None where clips
+            of any length are sampled to `num_frames`.
         supervised_layers: Spatial layers that hand out their CLS attention: an index, several (negative ones count
             from the last), or "all".
 
@@ -80,6 +82,7 @@ class TSViTConfig(PreTrainedConfig):
     num_stem_blocks: int = 2
     classifier_hidden_size: int | None = None
     supervised_layers: int | str | list[int] | tuple[int, ...] = (-1,)
+    frames_per_second: float | int | None = None
 
     def __post_init__(self, **kwargs):
         self._check_numbers()
@@ -100,9 +103,9 @@ class TSViTConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value < 1:
                 raise ValueError(f"{name} must be a probability in [0, 1), got {value!r}")
-        for name in ("layer_norm_eps", "initializer_range", "position_initializer_range"):
+        for name in ("layer_norm_eps", "initializer_range", "position_initializer_range", "frames_per_second"):
             value = getattr(self, name)
-            if name == "initializer_range" and value is None:
+            if name in ("initializer_range", "frames_per_second") and value is None:
                 continue
             if not _is_number(value) or not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be a positive number, got {value!r}")

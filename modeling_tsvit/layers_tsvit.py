@@ -301,3 +301,24 @@ class TSViTTemporalEmbeddings(nn.Module):
     def forward(self, frame_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """frame_states: (batch, frames, hidden), lengths: (batch,) -> (batch, frames, hidden)."""
         return self.dropout(frame_states + self.interpolated_positions(lengths, frame_states.shape[1]))
+
+
+class TSViTClassificationHead(nn.Module):
+    """The MLP head of figure 3."""
+
+    def __init__(self, config: TSViTConfig):
+        super().__init__()
+        width = config.classifier_hidden_size or config.hidden_size
+        self.dense = nn.Linear(config.hidden_size, width)
+        self.activation = ACT2FN[config.hidden_act]
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.out_proj = nn.Linear(width, config.num_labels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """features: (..., hidden) -> (..., labels)."""
+        return self.out_proj(self.dropout(self.activation(self.dense(features))))
+
+
+def is_traced() -> bool:
+    """Whether a graph is being recorded, which must not depend on the values of tensors."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()

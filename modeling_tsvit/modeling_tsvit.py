@@ -13,12 +13,17 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_tsvit import TSViTConfig
-from .layers_tsvit import TSViTLayer, TSViTSpatialEmbeddings, TSViTTemporalEmbeddings
+from .layers_tsvit import (
+    TSViTClassificationHead,
+    TSViTLayer,
+    TSViTSpatialEmbeddings,
+    TSViTTemporalEmbeddings,
+    is_traced,
+)
 from .temporal_views_tsvit import NARRATIVE, segment_means
 
 CLS_INITIALIZER_RANGE = 0.02  # as in ViT; its position is added to it anyway
@@ -191,6 +196,26 @@ class TSViTModel(TSViTPreTrainedModel):
             attentions=collect.attentions,
         )
 
+    def encode_frames(self, pixel_values: torch.FloatTensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Stage 1 alone, which looks at every frame on its own. For long videos, whose frames are encoded once.
+
+        Args:
+            pixel_values: (batch, frames, channels, height, width).
+
+        Returns:
+            CLS representations (batch, frames, hidden) and CLS attention (batch, supervised layers, frames, tokens).
+
+        Raises:
+            ValueError: The pixels do not fit the configuration.
+        """
+        self._check_pixel_values(pixel_values)
+        return self._spatial_stage(pixel_values, _Collector(False, False))
+
+    def encode_clips(self, frame_states: torch.Tensor) -> torch.Tensor:
+        """Stage 2 alone: CLS representations of stage 1, all valid, (batch, frames, hidden) -> the same shape."""
+        lengths = torch.full(frame_states.shape[:1], frame_states.shape[1], device=frame_states.device)
+        return self._temporal_stage(frame_states, lengths, None, _Collector(False, False))
+
     def _check_pixel_values(self, pixel_values: torch.Tensor):
         """pixel_values: (batch, frames, channels, height, width); ValueError for another shape, and for bytes."""
         channels = self.config.num_channels
@@ -345,30 +370,9 @@ def _valid_frames(pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -
             f"frame_mask must have the shape (batch, frames), here {tuple(shape)}, got {tuple(frame_mask.shape)}"
         )
     valid = frame_mask.to(device=pixel_values.device, dtype=torch.bool)
-    if not _is_traced() and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
+    if not is_traced() and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
         raise ValueError("frame_mask must mark the first frames of each clip as valid and the padding after them")
     return valid
-
-
-def _is_traced() -> bool:
-    """Whether a graph is being recorded, which must not depend on the values of tensors."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
-
-class TSViTClassificationHead(nn.Module):
-    """The MLP head of figure 3."""
-
-    def __init__(self, config: TSViTConfig):
-        super().__init__()
-        width = config.classifier_hidden_size or config.hidden_size
-        self.dense = nn.Linear(config.hidden_size, width)
-        self.activation = ACT2FN[config.hidden_act]
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.out_proj = nn.Linear(width, config.num_labels)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """features: (..., hidden) -> (..., labels)."""
-        return self.out_proj(self.dropout(self.activation(self.dense(features))))
 
 
 class TSViTForVideoClassification(TSViTPreTrainedModel):
@@ -431,7 +435,7 @@ class TSViTForVideoClassification(TSViTPreTrainedModel):
             )
         labels = labels.to(logits.device)
         labelled = labels != -100
-        if not _is_traced():
+        if not is_traced():
             wrong = labels[labelled & ((labels < 0) | (labels >= self.num_labels))]
             if wrong.numel():
                 raise ValueError(f"labels holds {wrong[0].item()}, but the model has {self.num_labels} labels, from 0")

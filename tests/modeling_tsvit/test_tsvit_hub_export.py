@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor, pipeline
 
-from modeling_tsvit import TSViTForVideoClassification, TSViTModel, TSViTVideoProcessor
+from modeling_tsvit import TSViTForActionSegmentation, TSViTForVideoClassification, TSViTModel, TSViTVideoProcessor
 
 CODE_FILES = {
     "configuration_tsvit.py",
@@ -18,6 +18,8 @@ CODE_FILES = {
     "temporal_views_tsvit.py",
     "video_processing_tsvit.py",
 }
+
+SEGMENTER_FILES = CODE_FILES - {"video_processing_tsvit.py"} | {"action_segmentation_tsvit.py"}
 
 
 @pytest.fixture
@@ -159,10 +161,26 @@ print(json.dumps({
 """
 
 
-def run_alone(tmp_path, *arguments) -> dict:
+SEGMENTER_ALONE = (
+    ALONE[: ALONE.index("import json")]
+    + """
+import json
+import torch
+from transformers import AutoModelForTokenClassification
+
+model = AutoModelForTokenClassification.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+outputs = model(torch.load(sys.argv[2]))
+states, _ = model.tsvit.encode_frames(torch.load(sys.argv[2]))
+print(json.dumps({"module": type(model).__module__, "logits": outputs.logits.tolist(),
+                  "from_states": model.predict_logits(states).tolist()}))
+"""
+)
+
+
+def run_alone(tmp_path, *arguments, script=ALONE) -> dict:
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     result = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, *map(str, arguments)],
+        [sys.executable, "-I", "-c", script, *map(str, arguments)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -194,6 +212,18 @@ def test_exported_folder_works_alone(exported, tmp_path, write_clip, repository)
         best = model(**processor(str(video), return_tensors="pt")).logits[0].softmax(-1).max().item()
         assert len(answers) == 5
         assert answers[0]["score"] == pytest.approx(best, abs=1e-4)
+
+
+def test_exported_segmenter_works_alone(make_model, clips, tmp_path):
+    classifier = make_model()
+    model = TSViTForActionSegmentation(classifier.config).eval()
+    model.save_pretrained(tmp_path / "segmenter")
+    assert {path.name for path in (tmp_path / "segmenter").glob("*.py")} == SEGMENTER_FILES
+    torch.save(clips, tmp_path / "clips.pt")
+    answer = run_alone(tmp_path, tmp_path / "segmenter", tmp_path / "clips.pt", script=SEGMENTER_ALONE)
+    assert answer["module"].startswith("transformers_modules.")
+    for name in ("logits", "from_states"):
+        torch.testing.assert_close(torch.tensor(answer[name]), model(clips).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_configuration_class_is_known_to_auto_config():
