@@ -209,7 +209,7 @@ def _decode_run(
     """Decode the frames [start, stop), and let the output take those that it wants; others may be left out."""
     if start:
         video.container.seek(int(table.pts[start]), stream=video.stream)
-    for index, frame in _numbered_frames(video, table, wanted_pts):
+    for index, frame in numbered_frames(video, table, wanted_pts):
         if index is None:
             continue
         if index < stop:
@@ -218,7 +218,7 @@ def _decode_run(
             break
 
 
-def _numbered_frames(video: OpenVideo, table: FrameTable, wanted_pts: frozenset[int] | None):
+def numbered_frames(video: OpenVideo, table: FrameTable, wanted_pts: frozenset[int] | None):
     """Frames with their native index, None for a frame that the table does not know."""
     for position, frame in enumerate(video.frames(wanted_pts)):
         yield (position if table.pts is None else table.index_of(frame.pts)), frame
@@ -235,9 +235,7 @@ class _Output:
         self._positions: dict[int, list[int]] = {}
         for position, index in enumerate(requested):
             self._positions.setdefault(index, []).append(position)
-        self._reformatter = VideoReformatter()
-        # one thread: waiting for others costs more than a small picture takes
-        self._target = {"format": "rgb24", "interpolation": "BILINEAR", "threads": 1}
+        self._converter = RgbConverter(path)
 
     def add(self, index: int, frame: av.VideoFrame) -> None:
         if index not in self.missing:
@@ -245,9 +243,9 @@ class _Output:
         check_pixels(self.path, frame.width, frame.height, self.max_pixels)
         orientation = Orientation.of(frame)
         if self.frames is None:
-            height, width = self._target_size(frame, orientation)
+            height, width = self.size or fitted_size(frame, orientation, self.max_side_px)
             self.frames = np.empty((len(self.requested), height, width, 3), dtype=np.uint8)
-        self.frames[self._positions[index]] = self._to_rgb(frame, orientation)
+        self.frames[self._positions[index]] = self._converter.convert(frame, orientation, self.frames.shape[1:3])
         self.missing.discard(index)
 
     def keep_decoded(self) -> list[int]:
@@ -259,16 +257,19 @@ class _Output:
             self.missing = set()
         return [self.requested[position] for position in kept]
 
-    def _target_size(self, frame: av.VideoFrame, orientation: Orientation) -> tuple[int, int]:
-        if self.size is not None:
-            return self.size
-        height, width = (frame.width, frame.height) if orientation.transpose else (frame.height, frame.width)
-        scale = min(1.0, self.max_side_px / max(height, width)) if self.max_side_px else 1.0
-        return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def _to_rgb(self, frame: av.VideoFrame, orientation: Orientation) -> np.ndarray:
-        """A decoded frame as uint8 RGB of the result's (height, width, 3)."""
-        height, width = self.frames.shape[1:3]
+class RgbConverter:
+    """Turns the decoded frames of a video upright and into RGB, and scales them while at it."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = path
+        self._reformatter = VideoReformatter()
+        # one thread: waiting for others costs more than a small picture takes
+        self._target = {"format": "rgb24", "interpolation": "BILINEAR", "threads": 1}
+
+    def convert(self, frame: av.VideoFrame, orientation: Orientation, size: tuple[int, int]) -> np.ndarray:
+        """A decoded frame as displayed: uint8 (height, width, 3) of this size."""
+        height, width = size
         stored_width, stored_height = (height, width) if orientation.transpose else (width, height)
         self._target |= {"width": stored_width, "height": stored_height}
         try:
@@ -278,6 +279,13 @@ class _Output:
             self._target |= {"src_colorspace": "ITU709", "dst_colorspace": "ITU709"}
             picture = self._reformatter.reformat(frame, **self._target)
         return orientation.apply(picture.to_ndarray())
+
+
+def fitted_size(frame: av.VideoFrame, orientation: Orientation, max_side_px: int | None) -> tuple[int, int]:
+    """(height, width) of a frame as displayed, scaled down so that its longer side is at most `max_side_px`."""
+    height, width = (frame.width, frame.height) if orientation.transpose else (frame.height, frame.width)
+    scale = min(1.0, max_side_px / max(height, width)) if max_side_px else 1.0
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _describe_missing(path, missing: set[int], table: FrameTable) -> str:

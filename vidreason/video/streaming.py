@@ -1,0 +1,102 @@
+"""Frames of a long video at a rate, one after another: no more than one of them lies in memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from ..errors import VideoError
+from .decode import RgbConverter, fitted_size, numbered_frames
+from .frame_table import FrameTable, open_with_table
+from .sampling import fps_timestamps
+from .stream import OpenVideo, Orientation, check_pixels, open_video
+
+logger = logging.getLogger(__name__)
+
+
+class TimedFrame(NamedTuple):
+    """A frame and the time that it was asked for."""
+
+    timestamp_s: float
+    frame: np.ndarray
+    """uint8 (height, width, 3), RGB, as displayed."""
+
+
+class FrameStream:
+    """The frames of a video at the times k / fps, in order; each is the one nearest in presentation time.
+
+    They are those that `decode_frames` gives for the same times, decoded in one go from the first to the last. Where
+    a frame is damaged the next one that decodes stands in for it, at the end the last one, so that one bad place does
+    not end hours of video; `num_replaced` counts them, and the log says how many there were.
+
+    Args:
+        path: a local file.
+        fps: frames per second.
+        max_side_px: scale down, keeping the aspect ratio, so that the longer side is at most this.
+        max_pixels: the largest stored width x height to accept, looked at before anything is decoded.
+
+    Raises:
+        VideoError: the file cannot be used. On reading: not one of the frames decodes.
+
+    Attributes:
+        duration_s: from the first frame's start to the last frame's end.
+        timestamps_s: of all frames that will be given.
+        num_replaced: of the frames given in the last pass.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, fps: float, max_side_px: int | None = None, max_pixels: int | None = None
+    ):
+        self.path, self.max_side_px, self.max_pixels = path, max_side_px, max_pixels
+        with open_with_table(path, max_pixels) as (_, table):
+            self._table: FrameTable = table
+        self.duration_s, self.num_replaced = table.duration_s, 0
+        self.timestamps_s = fps_timestamps(table.duration_s, fps)
+
+    def __len__(self) -> int:
+        return len(self.timestamps_s)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        nearest = [self._table.nearest(timestamp_s) for timestamp_s in self.timestamps_s]
+        converter, size, picture = RgbConverter(self.path), None, None
+        self.num_replaced, position = 0, 0
+        with open_video(self.path, self.max_pixels) as video:
+            for index, frame in self._decoded(video, np.unique(nearest)):
+                if position == len(nearest) or index < nearest[position]:
+                    continue
+                check_pixels(self.path, frame.width, frame.height, self.max_pixels)
+                orientation = Orientation.of(frame)
+                size = size or fitted_size(frame, orientation, self.max_side_px)
+                picture = converter.convert(frame, orientation, size)
+                while position < len(nearest) and nearest[position] <= index:
+                    self.num_replaced += nearest[position] < index
+                    yield TimedFrame(self.timestamps_s[position], picture)
+                    position += 1
+        if picture is None:
+            raise VideoError(self.path, "decode_failed", f"none of {len(nearest)} frames decodes")
+        self.num_replaced += len(nearest) - position
+        for timestamp_s in self.timestamps_s[position:]:
+            yield TimedFrame(timestamp_s, picture)
+        if self.num_replaced:
+            logger.warning(
+                "%s: %d of %d frames do not decode; others stand in", self.path, self.num_replaced, len(nearest)
+            )
+
+    def _decoded(self, video: OpenVideo, wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames with their native index, up to the last that is wanted. Others may be left out."""
+        # packets' times are those of their frames only where no frame had to be decoded to know them
+        skips = not self._table.decoded and video.can_skip
+        wanted_pts = frozenset(self._table.pts[wanted].tolist()) if skips else None
+        last = int(wanted[-1])
+        for index, frame in numbered_frames(video, self._table, wanted_pts):
+            if index is None:
+                continue
+            if index <= last:
+                yield index, frame
+            if index >= last:
+                return
