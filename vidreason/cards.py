@@ -24,8 +24,22 @@ _METRICS: dict[str, tuple[str, dict[str, Any] | None, str, bool]] = {
     "top1": ("accuracy", None, "Top-1 accuracy (%)", True),
     "top5": ("topk_accuracy", {"k": 5}, "Top-5 accuracy (%)", True),
     "loss": ("loss", None, "Clip loss (nats)", False),
+    "mof": ("mof", None, "Mean over frames (%)", True),
+    "edit": ("edit_score", None, "Edit score (%)", True),
+    "f1_10": ("segment_f1", {"threshold": 10}, "F1@10 (%)", True),
+    "f1_25": ("segment_f1", {"threshold": 25}, "F1@25 (%)", True),
+    "f1_50": ("segment_f1", {"threshold": 50}, "F1@50 (%)", True),
+    "oversegmentation": ("oversegmentation", None, "Predicted segments per true one", False),
+    "loss_temporal": ("temporal_consistency", None, "Temporal consistency (nats)", False),
+    "loss_smoothing": ("smoothing", None, "Smoothing (truncated squared steps)", False),
     "attention_in_region": ("attention_in_region", None, "Attention in the guided region (%)", True),
     "pointing_accuracy": ("pointing", None, "Pointing accuracy (%)", True),
+}
+
+# task of a run -> (its name on the Hub, its name in words)
+_TASKS = {
+    "classification": ("video-classification", "Video classification"),
+    "segmentation": ("temporal-action-segmentation", "Temporal action segmentation"),
 }
 
 
@@ -94,6 +108,8 @@ class TrainingFacts:
         notes: further limits of this model, one sentence or paragraph each.
         supervised_query: whose attention over a frame was read, in words.
         gives_attention: the saved model gives its attention by itself (TSViT), and brings its own code.
+        task: "classification" of clips, or "segmentation" of long videos into actions.
+        frames_per_second: that were sampled of long videos.
     """
 
     model_name: str
@@ -110,6 +126,8 @@ class TrainingFacts:
     notes: tuple[str, ...] = ()
     supervised_query: str = "the [CLS] token"
     gives_attention: bool = True
+    task: str = "classification"
+    frames_per_second: float | None = None
 
 
 def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:
@@ -188,7 +206,8 @@ def _check_metrics(facts: TrainingFacts) -> None:
 
 
 def _card_data(facts: TrainingFacts) -> ModelCardData:
-    tags = ["video-classification", "action-recognition"]
+    is_segmentation = facts.task == "segmentation"
+    tags = ["temporal-action-segmentation"] if is_segmentation else ["video-classification", "action-recognition"]
     tags += ["reasoning-supervision"] if _losses(facts.supervision) else []
     results = _eval_results(facts)
     return ModelCardData(
@@ -196,7 +215,7 @@ def _card_data(facts: TrainingFacts) -> ModelCardData:
         base_model=facts.base_model,
         license=facts.license,
         library_name="transformers",
-        pipeline_tag="video-classification",
+        pipeline_tag=None if is_segmentation else "video-classification",  # the Hub has no name for the other
         tags=tags,
         metrics=sorted({result.metric_type for result in results}) or None,
         eval_results=results or None,
@@ -205,10 +224,11 @@ def _card_data(facts: TrainingFacts) -> ModelCardData:
 
 def _eval_results(facts: TrainingFacts) -> list[EvalResult]:
     dataset = ", ".join(facts.dataset_sources) or NOT_RECORDED
+    task = _TASKS[facts.task]
     return [
         EvalResult(
-            task_type="video-classification",
-            task_name="Video classification",
+            task_type=task[0],
+            task_name=task[1],
             dataset_type=dataset,
             dataset_name=dataset,
             dataset_split=split,

@@ -16,6 +16,8 @@ from .data import SAMPLING_POLICIES
 from .methods import MethodArguments, method_settings
 from .transforms import RESAMPLING_RULES
 
+TASKS = ("classification", "segmentation")
+
 
 @dataclass
 class ModelArguments:
@@ -48,6 +50,14 @@ class ModelArguments:
 class DataArguments:
     """Which videos and which guidance it is trained on."""
 
+    task: str = field(
+        default="classification",
+        metadata={
+            "help": "classification: a label for each clip. segmentation: one for each frame of long videos, from the "
+            "table of segments in the manifest's folder.",
+            "choices": list(TASKS),
+        },
+    )
     manifest: str = field(default="", metadata={"help": "Folder of the manifest of videos."})
     video_root: str | None = field(
         default=None, metadata={"help": "Where the videos lie, if not where the manifest says."}
@@ -101,12 +111,31 @@ class DataArguments:
         default=0.0, metadata={"help": "Share of the training clips that are cropped to their guidance first."}
     )
     brightness: float = field(default=0.2, metadata={"help": "Strength of the colour jitter of training clips."})
+    fps: float = field(default=10.0, metadata={"help": "Segmentation: frames sampled per second of video."})
+    window_stride: float = field(
+        default=0.5,
+        metadata={"help": "Segmentation: from one window to the next, as a share of a window's frames, in (0, 1]."},
+    )
+    unlabelled_as: str | None = field(
+        default=None,
+        metadata={"help": "Segmentation: the action of frames in no segment. Without it they count in nothing."},
+    )
+    background_labels: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Segmentation: actions that are none, whose segments count in no score of segments."},
+    )
 
     def __post_init__(self):
         if not self.manifest and not self.packed_clips:
             raise ConfigError("manifest is not set: name the folder of a manifest of videos, or packed_clips")
         if self.manifest and self.packed_clips:
             raise ConfigError("both manifest and packed_clips are set: which of them has the clips? Leave one empty")
+        if self.task not in TASKS:
+            raise ConfigError(f"task is {self.task!r}, expected one of {TASKS}")
+        if self.task == "segmentation" and self.packed_clips:
+            raise ConfigError("packed_clips holds clips with one label each: segmentation takes a manifest of videos")
+        if not 0 < self.window_stride <= 1:
+            raise ConfigError(f"window_stride is {self.window_stride}, expected a share of a window in (0, 1]")
         if self.streaming and not self.packed_clips:
             raise ConfigError("streaming reads packed clips: set packed_clips")
         if self.streaming and self.cache_videos:

@@ -10,6 +10,8 @@ from transformers import TrainingArguments
 from ..errors import ConfigError
 from .evidence import EvidenceViews
 
+WEIGHTING_RULES = ("none", "balanced", "sqrt")
+
 
 @dataclass
 class RSConfig(TrainingArguments):
@@ -18,7 +20,8 @@ class RSConfig(TrainingArguments):
     total loss = cross-entropy + spatial_weight * spatial alignment + temporal_weight * temporal consistency
     ("Reasoning Supervision for Vision Transformers in Human Activity Recognition", section 2.3; the paper does not
     state its weights, temperature or layer). Evidence views (`vidreason.rs.evidence`) go beyond it: they change what
-    training clips show. With both weights 0 and no evidence views this is plain training.
+    training clips show. With both weights 0 and no evidence views this is plain training. What is marked as of
+    segmentation has no effect on clips with one label each.
 
     Defaults that differ from `TrainingArguments`: `remove_unused_columns` is False, because guidance is no argument
     of a model; `logging_nan_inf_filter` is False, because a loss that is not finite ends the run with a named error.
@@ -58,6 +61,24 @@ class RSConfig(TrainingArguments):
         default=1,
         metadata={"help": "A frame's evidence includes that of so many sampled frames before and after it."},
     )
+    class_weighting: str = field(
+        default="none",
+        metadata={
+            "help": "Segmentation: how much the frames of a label count: all alike (none), by the inverse of the "
+            "label's share of the frames (balanced), or by its root (sqrt).",
+            "choices": list(WEIGHTING_RULES),
+        },
+    )
+    focal_gamma: float = field(
+        default=0.0, metadata={"help": "Segmentation: exponent of the focal loss; 0 is plain cross-entropy."}
+    )
+    smoothing_weight: float = field(
+        default=0.0,
+        metadata={"help": "Segmentation: weight of the truncated squared steps of neighbouring log-probabilities."},
+    )
+    smoothing_threshold: float = field(
+        default=4.0, metadata={"help": "Segmentation: where those steps are truncated (tau of MS-TCN)."}
+    )
     attention_epsilon: float = field(
         default=1e-8, metadata={"help": "The constant that keeps the attention's normalisation and logarithm defined."}
     )
@@ -70,14 +91,16 @@ class RSConfig(TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("spatial_weight", "temporal_weight"):
+        for name in ("spatial_weight", "temporal_weight", "smoothing_weight", "focal_gamma"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} is {value}, expected a finite number >= 0")
-        for name in ("temperature", "attention_epsilon"):
+        for name in ("temperature", "attention_epsilon", "smoothing_threshold"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value}, expected a finite number > 0")
+        if self.class_weighting not in WEIGHTING_RULES:
+            raise ConfigError(f"class_weighting is {self.class_weighting!r}, expected one of {WEIGHTING_RULES}")
         self.supervised_layer_indices  # noqa: B018  a malformed value is named now, not after the data are loaded
         self.evidence_views  # noqa: B018  likewise
         if not 0 <= self.weight_warmup_ratio <= 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +108,7 @@ class ClipSource:
         self,
         index: int,
         video_id: str,
-        label: int,
+        label: int | Sequence[int],
         read: Callable[[np.random.Generator], tuple[np.ndarray, FrameGuidance]],
     ) -> dict[str, Any]:
         """What the collator takes of one clip.
@@ -116,7 +116,7 @@ class ClipSource:
         Args:
             index: of the clip, from which its randomness comes.
             video_id: for the log.
-            label: id of the class.
+            label: id of the class, or one for every frame.
             read: gives the sampled frames (frames, height, width, 3), uint8, and their guidance.
 
         Returns:
@@ -128,7 +128,7 @@ class ClipSource:
         try:
             frames, found = read(np.random.default_rng(clip_seed))
         except VideoError as error:
-            return self._unreadable_clip(video_id, error)
+            return self._unreadable_clip(video_id, label, error)
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would queue a call for every accelerator at every clip
             torch.default_generator.manual_seed(int(clip_seed.generate_state(1, np.uint64)[0] >> 1))
@@ -136,7 +136,7 @@ class ClipSource:
             view_draw = torch.rand(()).item()
         return {
             "pixel_values": clip.pixel_values,
-            "labels": self.mirrored_labels.get(label, label) if clip.mirrored else label,
+            "labels": self._mirrored(label) if clip.mirrored else label,
             "guidance": clip.guidance,
             "guidance_status": found.statuses,
             "view_draw": view_draw,
@@ -148,13 +148,21 @@ class ClipSource:
             return jittered_indices(num_frames, self.settings.num_frames, rng)
         return uniform_indices(num_frames, self.settings.num_frames)
 
-    def _unreadable_clip(self, video_id: str, error: VideoError) -> dict[str, Any]:
+    def _mirrored(self, label: int | Sequence[int]) -> int | list[int]:
+        """What a label, or each of several, becomes under a horizontal flip."""
+        if isinstance(label, Sequence):
+            return [self.mirrored_labels.get(one, one) for one in label]
+        return self.mirrored_labels.get(label, label)
+
+    def _unreadable_clip(self, video_id: str, label: int | Sequence[int], error: VideoError) -> dict[str, Any]:
         self.report_unreadable(video_id, error)
         height, width = self.transform.output_size
-        num_frames = self.settings.num_frames  # all of them: some models cannot leave out padded frames
+        per_frame = isinstance(label, Sequence)
+        # all of them, not one: some models cannot leave out padded frames
+        num_frames = len(label) if per_frame else self.settings.num_frames
         return {
             "pixel_values": torch.zeros(num_frames, 3, height, width),
-            "labels": IGNORED_LABEL,
+            "labels": [IGNORED_LABEL] * num_frames if per_frame else IGNORED_LABEL,
             "guidance": torch.zeros(num_frames, self.num_tokens),
             "guidance_status": [MISSING] * num_frames,
             "view_draw": 0.0,
@@ -202,21 +210,30 @@ class CachedClips(ClipSource, Dataset):
             progress: wraps the iterable, as `tqdm.tqdm` does.
         """
 
-        def decode(index: int) -> VideoError | None:
+        def decode(key: int) -> VideoError | None:
             try:
-                self.frames(index)
+                self.kept(key)
             except VideoError as error:
                 return error
             return None
 
         # threads, since decoding spends its time outside Python's lock
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            errors = pool.map(decode, range(len(self)))
+            keys = self.cache_keys()
+            errors = pool.map(decode, keys)
             if progress is not None:
-                errors = progress(errors, desc=f"decode {self.split}", total=len(self))
-            for index, error in enumerate(errors):
+                errors = progress(errors, desc=f"decode {self.split}", total=len(keys))
+            for key, error in zip(keys, errors, strict=True):
                 if error is not None:
-                    self.report_unreadable(self.video_id(index), error)
+                    self.report_unreadable(self.cache_name(key), error)
+
+    def cache_keys(self) -> Sequence[int]:
+        """What `kept` is asked for: clips, unless several of them share what is decoded."""
+        return range(len(self))
+
+    def cache_name(self, key: int) -> str:
+        """The video of a key, for the log."""
+        return self.video_id(key)
 
 
 class GuidedClips(CachedClips):
@@ -335,7 +352,7 @@ class GuidedClipCollator:
         batch = {
             "pixel_values": _pad_stack([clip["pixel_values"] for clip in clips]),
             "frame_mask": frame_mask,
-            "labels": torch.tensor([clip["labels"] for clip in clips]),
+            "labels": self.collate_labels(clips),
             "guidance": guidance,
             # guidance that a crop moved out of the view is ok in the table and all zero here
             "guidance_mask": is_ok & (guidance.sum(dim=-1) > 0),
@@ -343,6 +360,10 @@ class GuidedClipCollator:
         if all("view_draw" in clip for clip in clips):
             batch["view_draw"] = torch.tensor([clip["view_draw"] for clip in clips], dtype=torch.float32)
         return batch
+
+    def collate_labels(self, clips: list[Mapping[str, Any]]) -> torch.Tensor:
+        """The labels of clips: (batch,) int64."""
+        return torch.tensor([clip["labels"] for clip in clips])
 
 
 def _pad_stack(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -8,7 +8,12 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoVideoProcessor, BaseVideoProcessor, PreTrainedConfig, PreTrainedModel
 
-from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor
+from modeling_tsvit import (
+    TSViTConfig,
+    TSViTForActionSegmentation,
+    TSViTForVideoClassification,
+    TSViTVideoProcessor,
+)
 
 from ..errors import ConfigError
 from .arguments import ModelArguments, read_mapping
@@ -19,6 +24,9 @@ from .backbones.processors import follow_processor, new_processor
 from .config import RSConfig
 
 DEFAULT_MODEL_TYPE = "tsvit"
+
+TSVIT_CLASSES = {"classification": TSViTForVideoClassification, "segmentation": TSViTForActionSegmentation}
+"""What is trained for each task of `DataArguments`."""
 
 
 def build_processor(model_args: ModelArguments, config: PreTrainedConfig) -> BaseVideoProcessor:
@@ -40,8 +48,16 @@ def build_processor(model_args: ModelArguments, config: PreTrainedConfig) -> Bas
     return TSViTVideoProcessor(size={"height": height, "width": width}, num_frames=config.num_frames)
 
 
-def build_model(model_args: ModelArguments, class_names: list[str], args: RSConfig) -> PreTrainedModel:
+def build_model(
+    model_args: ModelArguments, class_names: list[str], args: RSConfig, task: str = "classification"
+) -> PreTrainedModel:
     """A supervised model for these classes, from a checkpoint or with random weights.
+
+    Args:
+        model_args: which model.
+        class_names: in the order of the label ids.
+        args: of the training, for the supervised layers.
+        task: "classification", or "segmentation", which TSViT alone does.
 
     Raises:
         ConfigError: the configuration is not valid, the checkpoint cannot be loaded or is for other labels, or the
@@ -52,11 +68,13 @@ def build_model(model_args: ModelArguments, class_names: list[str], args: RSConf
     try:
         if name:
             _check_model_type(model_args)
-            model = load_checkpoint(name, overrides, class_names, model_args.replace_head)
+            model = load_checkpoint(name, overrides, class_names, model_args.replace_head, TSVIT_CLASSES[task])
         else:
-            model = _new_model(model_args.model_type or DEFAULT_MODEL_TYPE, overrides, class_names)
+            model = _new_model(model_args.model_type or DEFAULT_MODEL_TYPE, overrides, class_names, task)
     except (ValueError, OSError, StrictDataclassError) as error:
         raise ConfigError(f"cannot build the model{f' from {name}' if name else ''}: {error}") from error
+    if not isinstance(model, TSVIT_CLASSES[task]) and task != "classification":
+        raise ConfigError(f"task is {task!r}, which is there for tsvit alone, not for {model.config.model_type}")
     return supervised_view(model, args.supervised_layer_indices)
 
 
@@ -70,7 +88,7 @@ def _check_model_type(model_args: ModelArguments) -> None:
         )
 
 
-def _new_model(name: str, overrides: dict[str, Any], class_names: list[str]) -> PreTrainedModel:
+def _new_model(name: str, overrides: dict[str, Any], class_names: list[str], task: str) -> PreTrainedModel:
     """A model with random weights, of a type or a preset."""
     labels = {
         "id2label": dict(enumerate(class_names)),
@@ -80,7 +98,7 @@ def _new_model(name: str, overrides: dict[str, Any], class_names: list[str]) -> 
     fields = {**preset, **overrides}
     if model_type == "tsvit":
         _check_fields(fields, TSViTConfig())
-        return TSViTForVideoClassification(TSViTConfig(**fields, **labels))
+        return TSVIT_CLASSES[task](TSViTConfig(**fields, **labels))
     known = ["tsvit", *registered_model_types(), *PRESETS]
     if model_type not in known:
         raise ConfigError(

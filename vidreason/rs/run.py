@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +18,22 @@ from ..errors import ConfigError
 from .arguments import DataArguments, ModelArguments
 from .config import RSConfig
 from .models import build_model, build_processor
-from .run_data import build_data, open_videos
+from .run_data import RunData, build_data, open_videos
 from .run_facts import training_facts
+from .segmentation.evaluation import CLIP_LOSS
+from .segmentation.frame_labels import class_weights
+from .segmentation.run_data import build_windows, open_frame_labels
+from .segmentation.trainer import SegmentationTrainer
 from .trainer import RSTrainer
 
-REPORTED_METRICS = ("top1", "top5", "loss", "attention_in_region", "pointing_accuracy")
+REPORTED_METRICS = {
+    "classification": ("top1", "top5", "loss", "attention_in_region", "pointing_accuracy"),
+    "segmentation": (
+        *("mof", "edit", "f1_10", "f1_25", "f1_50", "top1", "top5", "loss", "oversegmentation"),
+        *("loss_temporal", "loss_smoothing", "attention_in_region", "pointing_accuracy"),
+    ),
+}
+"""What is reported of each task, the main metric first."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +71,14 @@ def run_training(
         VidreasonError: with the reason, for anything that the arguments, data or training get wrong.
     """
     set_seed(args.seed)
-    manifest = open_videos(data_args)
-    model = build_model(model_args, manifest.class_names, args)
-    processor = build_processor(model_args, model.config)
-    data = build_data(data_args, args, manifest, model, processor)
-    trainer = RSTrainer(
-        model=model,
-        args=args,
-        train_dataset=data.train,
-        eval_dataset=data.validation,
-        processing_class=processor,
-        callbacks=list(callbacks),
-    )
+    trainer, data = prepare(model_args, data_args, args, callbacks)
+    model = trainer.model
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=_checkpoint(args))
     train_seconds = time.perf_counter() - started
     metrics = {
-        split: _report(trainer.evaluate(clips, metric_key_prefix=split), split) for split, clips in data.tests.items()
+        split: _report(trainer.evaluate(clips, metric_key_prefix=split), split, REPORTED_METRICS[data_args.task])
+        for split, clips in data.tests.items()
     }
     result = RunResult(
         metrics=metrics,
@@ -91,6 +94,39 @@ def run_training(
         write_model_card(args.output_dir, facts)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def prepare(
+    model_args: ModelArguments, data_args: DataArguments, args: RSConfig, callbacks: Sequence[TrainerCallback] = ()
+) -> tuple[RSTrainer, RunData]:
+    """The trainer of a run, with its model and processor, and the data sets.
+
+    Raises:
+        VidreasonError: see `run_training`.
+    """
+    manifest = open_videos(data_args)
+    if data_args.task == "segmentation":
+        labels = open_frame_labels(data_args, manifest)
+        model = build_model(model_args, labels.label_names, args, data_args.task)
+        model.config.frames_per_second = data_args.fps
+        processor = build_processor(model_args, model.config)
+        data = build_windows(data_args, args, labels, model, processor)
+        weights = class_weights(data.train.videos, len(labels.label_names), args.class_weighting)
+        make_trainer = functools.partial(SegmentationTrainer, class_weights=weights)
+    else:
+        model = build_model(model_args, manifest.class_names, args)
+        processor = build_processor(model_args, model.config)
+        data = build_data(data_args, args, manifest, model, processor)
+        make_trainer = RSTrainer
+    trainer = make_trainer(
+        model=model,
+        args=args,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        processing_class=processor,
+        callbacks=list(callbacks),
+    )
+    return trainer, data
 
 
 def _checkpoint(args: RSConfig) -> str | None:
@@ -112,10 +148,10 @@ def _checkpoint(args: RSConfig) -> str | None:
     return wanted
 
 
-def _report(metrics: dict[str, float], split: str) -> dict[str, float | None]:
+def _report(metrics: dict[str, float], split: str, names: Sequence[str]) -> dict[str, float | None]:
     """The metrics under the names of reports, where the loss is the clip loss: cross-entropy without other terms."""
-    named = {name: metrics.get(f"{split}_{name}") for name in REPORTED_METRICS}
-    return {**named, "loss": metrics.get(f"{split}_loss_classification")}
+    named = {name: metrics.get(f"{split}_{name}") for name in names}
+    return {**named, "loss": metrics.get(f"{split}_{CLIP_LOSS}", metrics.get(f"{split}_loss_classification"))}
 
 
 def describe_device(device: torch.device) -> str:

@@ -39,6 +39,7 @@ class RunData:
         train: clips to train on.
         validation: clips to evaluate on while training.
         tests: clips to evaluate on afterwards.
+        class_names: in the order of the label ids.
     """
 
     manifest: Videos
@@ -47,6 +48,7 @@ class RunData:
     train: Clips
     validation: Clips | None
     tests: dict[str, Clips]
+    class_names: list[str]
 
 
 def open_videos(data_args: DataArguments) -> Videos:
@@ -70,21 +72,11 @@ def build_data(data_args: DataArguments, args: RSConfig, manifest: Videos, model
         raise ConfigError(f"eval_strategy is {args.eval_strategy.value!r} but validation_split is not set")
     load = functools.cache(load_guidance)  # a table is read once, however many of its splits are used
     guidance = open_guidance(data_args.guidance, data_args.train_split, manifest, data_args, load)
-    if (args.needs_guidance or data_args.evidence_zoom > 0) and guidance is None:
-        raise ConfigError(
-            "spatial_weight or an evidence view is above 0 but no guidance is given: name a table, or set them to 0"
-        )
+    check_guidance(args, data_args, guidance)
     token_grid = model.token_grid(*input_size(processor))
     resampling = data_args.guidance_resampling
-    augmentation = AugmentationConfig(
-        data_args.crop_scale_min,
-        data_args.crop_ratio_max,
-        data_args.mirror_probability,
-        data_args.brightness,
-        data_args.evidence_zoom,
-    )
     make = _ClipMaker(data_args, args, manifest, model.config.num_frames)
-    transform = training_transform(processor, token_grid, augmentation, resampling)
+    transform = training_transform(processor, token_grid, augmentation_of(data_args), resampling)
     train = make.training(data_args.train_split, transform, guidance)
 
     def evaluation_set(split: str) -> Clips:
@@ -94,15 +86,39 @@ def build_data(data_args: DataArguments, args: RSConfig, manifest: Videos, model
 
     validation = evaluation_set(data_args.validation_split) if data_args.validation_split else None
     tests = {split: evaluation_set(split) for split in data_args.test_splits}
-    rows, name = _rows_and_name(data_args, guidance, load)
-    data = RunData(manifest, rows, name, train, validation, tests)
-    if data_args.cache_videos:
-        for clips in filter(None, (data.train, data.validation, *data.tests.values())):
-            clips.fill_cache(functools.partial(tqdm, disable=args.disable_tqdm))
+    rows, name = rows_and_name(data_args, guidance, load)
+    data = RunData(manifest, rows, name, train, validation, tests, manifest.class_names)
+    fill_caches(data, data_args, args)
     return data
 
 
-def _rows_and_name(data_args: DataArguments, guidance, load) -> tuple[Dataset | None, str | None]:
+def fill_caches(data: RunData, data_args: DataArguments, args: RSConfig) -> None:
+    """Decode all videos now, where they are to be kept in memory."""
+    if data_args.cache_videos:
+        for clips in filter(None, (data.train, data.validation, *data.tests.values())):
+            clips.fill_cache(functools.partial(tqdm, disable=args.disable_tqdm))
+
+
+def augmentation_of(data_args: DataArguments) -> AugmentationConfig:
+    """How training clips are changed."""
+    return AugmentationConfig(
+        data_args.crop_scale_min,
+        data_args.crop_ratio_max,
+        data_args.mirror_probability,
+        data_args.brightness,
+        data_args.evidence_zoom,
+    )
+
+
+def check_guidance(args: RSConfig, data_args: DataArguments, guidance: Guidance | None) -> None:
+    """Raises ConfigError where training needs guidance that is not given."""
+    if (args.needs_guidance or data_args.evidence_zoom > 0) and guidance is None:
+        raise ConfigError(
+            "spatial_weight or an evidence view is above 0 but no guidance is given: name a table, or set them to 0"
+        )
+
+
+def rows_and_name(data_args: DataArguments, guidance, load) -> tuple[Dataset | None, str | None]:
     """The rows of the training guidance, and what its table is called."""
     if isinstance(guidance, PackedGuidance):
         return guidance.rows, guidance.table

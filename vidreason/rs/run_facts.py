@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from modeling_tsvit import TSViTForVideoClassification
+from modeling_tsvit import TSViTPreTrainedModel
 
 from ..cards import GuidanceFacts, RecipeFacts, SupervisionFacts, TrainingFacts
 from .annotators import NoiseModel
@@ -29,8 +29,12 @@ def training_facts(
     device: str,
 ) -> TrainingFacts:
     """What the model card says of a run."""
-    is_tsvit = isinstance(model, TSViTForVideoClassification)
-    sizes = {clips.split: len(clips) for clips in (data.train, data.validation, *data.tests.values()) if clips}
+    is_tsvit = isinstance(model, TSViTPreTrainedModel)
+    sizes = {
+        clips.split: len(clips.videos) if data_args.task == "segmentation" else len(clips)
+        for clips in (data.train, data.validation, *data.tests.values())
+        if clips
+    }
     supervision = SupervisionFacts(
         args.spatial_weight,
         args.temporal_weight,
@@ -48,7 +52,9 @@ def training_facts(
         architecture=describe_model(model),
         supervised_query="the [CLS] token" if is_tsvit else model.supervised_query,
         gives_attention=is_tsvit,
-        class_names=tuple(data.manifest.class_names),
+        class_names=tuple(data.class_names),
+        task=data_args.task,
+        frames_per_second=data_args.fps if data_args.task == "segmentation" else None,
         dataset_sources=(data.manifest.source,),
         split_sizes=sizes,
         guidance=guidance_facts(data) if args.needs_guidance or is_zoomed else None,
@@ -71,7 +77,7 @@ def training_facts(
 def describe_model(model: PreTrainedModel) -> str:
     """What a supervised model is, in a phrase."""
     config = model.config
-    if isinstance(model, TSViTForVideoClassification):
+    if isinstance(model, TSViTPreTrainedModel):
         layers = (
             f"TSViT, {config.num_spatial_layers} spatial and {config.num_temporal_layers} temporal layers of width "
             f"{config.hidden_size}"

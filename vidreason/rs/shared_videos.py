@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ import numpy as np
 from ..errors import VideoError
 from ..video import DecodedFrames, decode_frames
 
-SharedVideos = MutableMapping[tuple[str, int | None], DecodedFrames]
+SharedVideos = MutableMapping[tuple, DecodedFrames]
+"""(path, longer side) -> all frames; or (path, longer side, rate) -> those at the times of a rate."""
 
 _shared: SharedVideos | None = None
 
@@ -31,7 +32,7 @@ def sharing_videos(videos: SharedVideos) -> Iterator[None]:
     """Until its end, whole videos are taken from `videos` where they are in it, and put there where they are not.
 
     Args:
-        videos: (path, longer side) -> all frames. Whoever gives it decides how long, and for what, it is kept.
+        videos: what is kept. Whoever gives it decides how long, and for what.
     """
     global _shared
     before, _shared = _shared, videos
@@ -47,12 +48,34 @@ def decode_whole_video(path: Path, max_side_px: int | None, max_pixels: int | No
     Raises:
         VideoError: it cannot be read.
     """
-    if _shared is None:
-        return decode_frames(path, max_side_px=max_side_px, max_pixels=max_pixels)
-    key = (str(path), max_side_px)
-    if key not in _shared:
-        _shared[key] = decode_frames(path, max_side_px=max_side_px, max_pixels=max_pixels)
-    return _shared[key]
+    return _shared_or_decoded((str(path), max_side_px), path, None, max_side_px, max_pixels)
+
+
+def decode_at_rate(
+    path: Path, timestamps_s: Sequence[float], fps: float, max_side_px: int | None, max_pixels: int | None
+) -> DecodedFrames:
+    """The frames of a video at the times of a rate, out of `sharing_videos` where they were decoded before.
+
+    Args:
+        path: of the video.
+        timestamps_s: all times at `fps` that the video has.
+        fps: what the times are known by.
+        max_side_px: see `decode_frames`.
+        max_pixels: see `decode_frames`.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    return _shared_or_decoded((str(path), max_side_px, fps), path, timestamps_s, max_side_px, max_pixels)
+
+
+def _shared_or_decoded(key: tuple, path: Path, timestamps_s, max_side_px, max_pixels) -> DecodedFrames:
+    if _shared is not None and key in _shared:
+        return _shared[key]
+    decoded = decode_frames(path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels)
+    if _shared is not None:
+        _shared[key] = decoded
+    return decoded
 
 
 _FRAMES, _INDEX = "frames.bin", "videos.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from .losses import classification_loss, linear_warmup, spatial_alignment_loss, 
 logger = logging.getLogger(__name__)
 
 BATCH_FIELDS = ("pixel_values", "frame_mask", "labels", "guidance", "guidance_mask")
-NOT_FOR_THE_MODEL = ("labels", "guidance", "guidance_mask", "view_draw")
+NOT_FOR_THE_MODEL = ("labels", "guidance", "guidance_mask", "view_draw", "video", "start")
 
 
 class RSTrainer(DistributedTrainer):
@@ -58,8 +58,7 @@ class RSTrainer(DistributedTrainer):
             )
         # compute_loss divides by the counts of the whole step, so the Trainer must not divide once more
         self.model_accepts_loss_kwargs = True
-        self._step_clips: torch.Tensor | None = None
-        self._step_frames: torch.Tensor | None = None
+        self._step_counts: dict[str, torch.Tensor] | None = None
         self._part_sums: dict[str, torch.Tensor] = {}
         self._steps_since_log = 0
 
@@ -68,17 +67,24 @@ class RSTrainer(DistributedTrainer):
     ) -> tuple[list, torch.Tensor]:
         """Fetch the micro-batches of one optimizer step and count, over all processes, what its means go over."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        counts = torch.zeros(2, dtype=torch.int64)
+        names = list(self.count({}))
+        counts = torch.zeros(len(names), dtype=torch.int64)
         for batch in batches:
-            counts[0] += (batch["labels"] != IGNORED_LABEL).sum().cpu()
-            if "guidance_mask" in batch:
-                counts[1] += batch["guidance_mask"].sum().cpu()
+            counts += torch.stack([count.cpu() for count in self.count(batch).values()])
         counts = counts.to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.gather(counts.unsqueeze(0)).sum(dim=0)
-        self._step_clips, self._step_frames = counts[0], counts[1]
+        self._step_counts = dict(zip(names, counts, strict=True))
         self._steps_since_log += 1
-        return batches, self._step_clips
+        return batches, counts[0]
+
+    def count(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """What the means of the loss go over in a batch, each a scalar of int64; zeros for a batch that is empty."""
+        nothing = torch.zeros((), dtype=torch.int64)
+        return {
+            "labelled": (batch["labels"] != IGNORED_LABEL).sum() if "labels" in batch else nothing,
+            "guided": batch["guidance_mask"].sum() if "guidance_mask" in batch else nothing,
+        }
 
     def compute_loss(
         self,
@@ -88,43 +94,60 @@ class RSTrainer(DistributedTrainer):
         num_items_in_batch: torch.Tensor | None = None,
     ):
         """The total loss of a micro-batch, scaled so that the parts of an optimizer step sum up to the step's loss."""
-        in_training = model.training and self._step_clips is not None
+        in_training = model.training and self._step_counts is not None
         if in_training and self.args.evidence_views.any:
             inputs = self._show_evidence(inputs)
         outputs = model(**_model_inputs(inputs))
-        clips, frames = (self._step_clips, self._step_frames) if in_training else (None, None)
-        parts = self._loss_parts(outputs, inputs, clips, frames)
+        parts = self.loss_parts(outputs, inputs, self._step_counts if in_training else {})
         factor = linear_warmup(self._progress(), self.args.weight_warmup_ratio) if in_training else 1.0
         total = parts["classification"]
-        if "spatial" in parts:
-            total = total + factor * self.args.spatial_weight * parts["spatial"]
-        if "temporal" in parts:
-            total = total + factor * self.args.temporal_weight * parts["temporal"]
+        for name, weight in self.part_weights(factor).items():
+            if name in parts:
+                total = total + weight * parts[name]
         if in_training:
             self._record(parts)
             # gradients are averaged over processes, and these parts are to be summed
             total = total * self.accelerator.num_processes
         return (total, outputs) if return_outputs else total
 
-    def _loss_parts(
-        self, outputs: Any, inputs: dict[str, Any], clips: torch.Tensor | None, frames: torch.Tensor | None
+    def part_weights(self, factor: float) -> dict[str, float]:
+        """The weights of the parts beside the classification, where `factor` is how far their warm-up is."""
+        return {"spatial": factor * self.args.spatial_weight, "temporal": factor * self.args.temporal_weight}
+
+    def loss_parts(
+        self, outputs: Any, inputs: dict[str, Any], counts: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """Each part that has a weight, unweighted: a scalar, float32."""
+        """Each part that has a weight, unweighted: a scalar, float32.
+
+        Args:
+            outputs: of the model.
+            inputs: the batch.
+            counts: of the whole step (see `count`); empty for means over this batch alone.
+        """
         args, labels = self.args, inputs["labels"]
+        clips = counts.get("labelled")
         parts = {"classification": classification_loss(outputs["logits"], labels, clips, args.label_smoothing_factor)}
-        if args.spatial_weight > 0 and "guidance" in inputs:
-            attention = outputs.get("layer_attention")
-            attention = _required(outputs, "frame_attention") if attention is None else attention
-            _check_tokens(attention, inputs["guidance"])
-            valid = inputs["guidance_mask"] & (labels != IGNORED_LABEL)[:, None]
-            parts["spatial"] = spatial_alignment_loss(
-                attention, inputs["guidance"], valid, frames, args.attention_epsilon
-            )
+        parts |= self.spatial_part(outputs, inputs, (labels != IGNORED_LABEL)[:, None], counts)
         if args.temporal_weight > 0:
             parts["temporal"] = temporal_consistency_loss(
                 _required(outputs, "segment_logits"), labels != IGNORED_LABEL, args.temperature, clips
             )
         return parts
+
+    def spatial_part(
+        self, outputs: Any, inputs: dict[str, Any], usable: torch.Tensor, counts: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Spatial alignment over the guided frames among those that are `usable` (batch, 1 or frames), if it has a
+        weight."""
+        if self.args.spatial_weight <= 0 or "guidance" not in inputs:
+            return {}
+        attention = outputs.get("layer_attention")
+        attention = _required(outputs, "frame_attention") if attention is None else attention
+        _check_tokens(attention, inputs["guidance"])
+        valid = inputs["guidance_mask"] & usable
+        epsilon = self.args.attention_epsilon
+        loss = spatial_alignment_loss(attention, inputs["guidance"], valid, counts.get("guided"), epsilon)
+        return {"spatial": loss}
 
     def _show_evidence(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The batch with its evidence views."""
@@ -184,9 +207,13 @@ class RSTrainer(DistributedTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**_model_inputs(inputs))
+        return None, self.outcome(outputs, inputs), inputs["labels"]
+
+    def outcome(self, outputs: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        """What evaluation keeps of a batch, as `compute_metrics` takes it apart."""
         frame_attention = _required(outputs, "frame_attention")
         _check_tokens(frame_attention, inputs["guidance"])
-        outcome = clip_outcome(
+        return clip_outcome(
             outputs["logits"],
             _required(outputs, "segment_logits"),
             frame_attention,
@@ -194,8 +221,7 @@ class RSTrainer(DistributedTrainer):
             inputs["guidance_mask"],
             inputs["frame_mask"],
             self.args,
-        )
-        return None, outcome.as_tuple(), inputs["labels"]
+        ).as_tuple()
 
 
 def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:

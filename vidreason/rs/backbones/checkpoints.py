@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from modeling_tsvit import TSViTForVideoClassification
+from modeling_tsvit import TSViTForVideoClassification, TSViTPreTrainedModel
 
 from ...errors import ConfigError
 from .registry import backbone_for
@@ -24,7 +24,11 @@ _FORMER_NAMES = {
 
 
 def load_checkpoint(
-    name: str, overrides: dict[str, Any], class_names: list[str], replace_head: bool = False
+    name: str,
+    overrides: dict[str, Any],
+    class_names: list[str],
+    replace_head: bool = False,
+    tsvit_class: type[TSViTPreTrainedModel] = TSViTForVideoClassification,
 ) -> PreTrainedModel:
     """A model with a checkpoint's weights and a head for these classes.
 
@@ -33,6 +37,7 @@ def load_checkpoint(
         overrides: fields of its configuration to set.
         class_names: of the data, in order of their indices.
         replace_head: start a new head whatever the checkpoint's labels are.
+        tsvit_class: what a TSViT checkpoint is loaded as.
 
     Raises:
         ConfigError: it cannot be loaded, its weights do not fit the configuration, or its labels are other ones.
@@ -45,7 +50,7 @@ def load_checkpoint(
         raise ConfigError(f"model_config: {type(config).__name__} has no {sorted(unknown)}")
     if backbone is not None:
         backbone.check(config)
-    auto_class = TSViTForVideoClassification if backbone is None else backbone.auto_class
+    auto_class = tsvit_class if backbone is None else backbone.auto_class
     model, report = _load(auto_class, name, config)
     _refuse_unfitting(name, report["mismatched_keys"], trained, config)
     unfilled = sorted(report["missing_keys"])
@@ -132,7 +137,7 @@ def fit_head(
 
 def head_of(model: PreTrainedModel) -> nn.Linear:
     """The last layer of a classifier, a row of whose weight belongs to each label."""
-    if isinstance(model, TSViTForVideoClassification):
+    if isinstance(model, TSViTPreTrainedModel):
         return model.classifier.out_proj
     return backbone_for(model.config).head(model)
 

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from modeling_tsvit import TSViTForVideoClassification
+from modeling_tsvit import TSViTPreTrainedModel
 
 from ...errors import ConfigError
 from .description import Backbone
@@ -171,7 +171,7 @@ def supervised_view(model: PreTrainedModel, supervised_layers: Layers = None) ->
         ConfigError: the model is not known, has no attention, cannot be supervised as configured, or has no such
             layer.
     """
-    if isinstance(model, TSViTForVideoClassification):
+    if isinstance(model, TSViTPreTrainedModel):
         return _with_tsvit_layers(model, supervised_layers)
     if isinstance(model, SupervisedView):
         model = plain_view(model)
@@ -247,7 +247,7 @@ def resolve_layers(supervised_layers: Layers, num_layers: int, name: str) -> tup
     return tuple(resolved)
 
 
-def _with_tsvit_layers(model: TSViTForVideoClassification, layers: Layers) -> TSViTForVideoClassification:
+def _with_tsvit_layers(model: TSViTPreTrainedModel, layers: Layers) -> TSViTPreTrainedModel:
     if layers is not None:
         previous, model.config.supervised_layers = model.config.supervised_layers, layers
         try:

@@ -1,0 +1,235 @@
+"""What is reported of a segmentation model: whole videos, put together from their windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import evaluate
+import numpy as np
+import torch
+from transformers import EvalPrediction
+
+from ...metrics import metric_path
+from ..config import RSConfig
+from ..evaluation import IGNORED, ClipMetrics, clip_outcome
+from ..losses import segment_divergence
+from .losses import IGNORED_LABEL, smoothing_loss
+from .views import action_runs, view_logits
+from .windows import VideoWindows
+
+F1_THRESHOLDS = (10, 25, 50)
+CLIP_LOSS = "loss_clip"
+
+
+@dataclass(frozen=True)
+class WindowOutcome:
+    """What evaluation keeps of a batch of windows.
+
+    Args:
+        logits: (batch, frames, labels), float32.
+        spatial: (batch, frames), float32: KL(guidance || attention), IGNORED without guidance.
+        mass: (batch, frames), float32: share of the attention inside the guided region, IGNORED without guidance.
+        pointed: (batch, frames), int64: the token attended to most, IGNORED for padded frames.
+        region: (batch, frames, tokens), int8: 1 for tokens of the guided region, IGNORED for padding.
+        video: (batch,), int64: whose window it is.
+        start: (batch,), int64: its first frame.
+    """
+
+    logits: Any
+    spatial: Any
+    mass: Any
+    pointed: Any
+    region: Any
+    video: Any
+    start: Any
+
+    def as_tuple(self) -> tuple[torch.Tensor, ...]:
+        return tuple(vars(self).values())
+
+
+def window_outcome(outputs: Any, inputs: Mapping[str, torch.Tensor], args: RSConfig) -> WindowOutcome:
+    """Reduce the outputs of a batch of windows to what the metrics need."""
+    clip = clip_outcome(
+        outputs["logits"],
+        outputs["segment_logits"],
+        outputs["frame_attention"],
+        inputs["guidance"],
+        inputs["guidance_mask"],
+        inputs["frame_mask"].bool(),
+        args,
+    )
+    place = (inputs["video"], inputs["start"])
+    return WindowOutcome(clip.logits, clip.spatial, clip.mass, clip.pointed, clip.region, *place)
+
+
+@dataclass(frozen=True)
+class ScoredVideo:
+    """One video put together.
+
+    Args:
+        video_id: of the manifest.
+        logits: (frames, labels), the mean over the windows that a frame is in.
+        labels: (frames,) ids, -100 where there is none.
+    """
+
+    video_id: str
+    logits: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(frames,) bool."""
+        return self.labels != IGNORED_LABEL
+
+
+class SegmentationMetrics(ClipMetrics):
+    """`compute_metrics` of `SegmentationTrainer`.
+
+    Gives, over the labelled frames of the videos that can be read:
+
+    - `mof` (mean over frames, all videos pooled), `edit` and `f1_10`, `f1_25`, `f1_50` (means over videos), as shares
+      in [0, 1]; segments of background labels do not count in `edit` and F1.
+    - `top1`, `top5` and `loss_clip` in nats: every true segment that is not background is a clip, whose
+      score is the mean over its frames.
+    - `oversegmentation`: predicted segments for each true one.
+    - `loss_classification` (mean over frames), `loss_temporal`, `loss_smoothing`, their weighted sum `loss` (with the
+      spatial part), and where any frame has guidance
+      `loss_spatial`, `attention_in_region`, `pointing_accuracy`, `guided_frames`.
+    - `num_videos`, `num_frames`, `skipped_videos`.
+
+    Args:
+        args: of the training.
+        windows: that are evaluated, in the order that predictions refer to.
+    """
+
+    def __init__(self, args: RSConfig, windows: VideoWindows):
+        super().__init__(args)
+        self.windows = windows
+        self.mof = evaluate.load(metric_path("mof"), keep_in_memory=True)
+        self.edit_score = evaluate.load(metric_path("edit_score"), keep_in_memory=True)
+        self.segment_f1 = evaluate.load(metric_path("segment_f1"), keep_in_memory=True)
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        outcome = WindowOutcome(*prediction.predictions)
+        labels = np.asarray(prediction.label_ids)
+        videos = merge_windows(outcome, labels, self.windows)
+        scored = [video for video in videos if video.labelled.any()]
+        metrics: dict[str, float] = {
+            "num_videos": len(scored),
+            "num_frames": int(sum(video.labelled.sum() for video in scored)),
+            "skipped_videos": len(videos) - len(scored),
+        }
+        if scored:
+            metrics |= self._segmentation(scored)
+            metrics |= self._accuracy(scored)
+            metrics |= self._losses(scored)
+            readable = np.ones(len(labels), dtype=bool)
+            metrics |= self._attention(_without_repeats(outcome), readable)
+            metrics["loss"] = (
+                metrics["loss_classification"]
+                + self.args.spatial_weight * metrics.get("loss_spatial", 0.0)
+                + self.args.temporal_weight * metrics["loss_temporal"]
+                + self.args.smoothing_weight * metrics["loss_smoothing"]
+            )
+        return metrics
+
+    def _segmentation(self, videos: Sequence[ScoredVideo]) -> dict[str, float]:
+        predictions = [video.logits[video.labelled].argmax(axis=-1) for video in videos]
+        references = [video.labels[video.labelled] for video in videos]
+        background = self.windows.labels.background_ids
+        arguments = {"predictions": predictions, "references": references}
+        f1 = self.segment_f1.compute(**arguments, thresholds=F1_THRESHOLDS, background=background)
+        return {
+            "mof": self.mof.compute(**arguments)["mof"] / 100,
+            "edit": self.edit_score.compute(**arguments, background=background)["edit_score"] / 100,
+            **{f"f1_{threshold}": f1[f"f1@{threshold}"] / 100 for threshold in F1_THRESHOLDS},
+            "oversegmentation": sum(map(_num_segments, predictions)) / sum(map(_num_segments, references)),
+        }
+
+    def _accuracy(self, videos: Sequence[ScoredVideo]) -> dict[str, float | None]:
+        logits, labels = segments_as_clips(videos, self.windows.labels.background_ids)
+        if not len(labels):
+            return {"top1": None, "top5": None, CLIP_LOSS: None}
+        accuracy = self.topk_accuracy.compute(predictions=logits, references=labels, k=[1, 5])
+        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
+        return {"top1": accuracy["top1"], "top5": accuracy["top5"], CLIP_LOSS: float(loss)}
+
+    def _losses(self, videos: Sequence[ScoredVideo]) -> dict[str, float]:
+        """The parts of the loss over whole videos."""
+        frames, divergences, steps = [], [], []
+        for video in videos:
+            logits, labels = torch.from_numpy(video.logits)[None], torch.from_numpy(video.labels)[None]
+            log_probabilities = logits[0].log_softmax(dim=-1)[video.labelled]
+            frames.append(-log_probabilities.gather(1, labels[0, video.labelled, None]).squeeze(1))
+            divergences.append(segment_divergence(view_logits(logits, action_runs(labels)), self.args.temperature))
+            if len(labels[0]) > 1:
+                valid = torch.ones_like(labels, dtype=torch.bool)
+                mean = smoothing_loss(logits, valid, self.args.smoothing_threshold)
+                steps.append((float(mean), len(labels[0]) - 1))
+        views = torch.cat(divergences)
+        return {
+            "loss_classification": float(torch.cat(frames).mean()),
+            "loss_temporal": float(views.mean()) if len(views) else 0.0,
+            "loss_smoothing": sum(mean * pairs for mean, pairs in steps) / max(1, sum(pairs for _, pairs in steps)),
+        }
+
+
+def merge_windows(outcome: WindowOutcome, labels: np.ndarray, windows: VideoWindows) -> list[ScoredVideo]:
+    """Put the windows of every video together; a frame's logits are the mean over the windows that it is in.
+
+    Args:
+        outcome: of all windows, in any order; a window that is there twice counts twice in the mean.
+        labels: (windows, frames), -100 for padding and for frames without a label.
+        windows: the data set.
+    """
+    num_labels = outcome.logits.shape[-1]
+    sums = [np.zeros((len(video.times_s), num_labels)) for video in windows.videos]
+    counts = [np.zeros(len(video.times_s)) for video in windows.videos]
+    merged = [np.full(len(video.times_s), IGNORED_LABEL, dtype=np.int64) for video in windows.videos]
+    for row, (video, start) in enumerate(zip(outcome.video, outcome.start, strict=True)):
+        width = min(windows.settings.num_frames, labels.shape[1], len(merged[video]) - start)
+        place = slice(start, start + width)
+        sums[video][place] += outcome.logits[row, :width]
+        counts[video][place] += 1
+        merged[video][place] = labels[row, :width]
+    return [
+        ScoredVideo(video.video_id, total / np.maximum(count, 1)[:, None], of)
+        for video, total, count, of in zip(windows.videos, sums, counts, merged, strict=True)
+    ]
+
+
+def segments_as_clips(videos: Sequence[ScoredVideo], background_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Every true segment that is not background as a clip of its own.
+
+    Returns:
+        Scores (segments, labels), the mean over the frames of each, and labels (segments,).
+    """
+    scores, targets = [], []
+    for video in videos:
+        borders = np.flatnonzero(np.diff(video.labels)) + 1
+        for logits, labels in zip(np.split(video.logits, borders), np.split(video.labels, borders), strict=True):
+            if labels[0] != IGNORED_LABEL and labels[0] not in background_ids:
+                scores.append(logits.mean(axis=0))
+                targets.append(labels[0])
+    num_labels = videos[0].logits.shape[1]
+    return np.reshape(scores, (-1, num_labels)), np.array(targets, dtype=np.int64)
+
+
+def _without_repeats(outcome: WindowOutcome) -> WindowOutcome:
+    """The outcome with every frame's attention counted once, in the first of its windows."""
+    mass = np.array(outcome.mass)
+    seen: set[tuple[int, int]] = set()
+    for row, (video, start) in enumerate(zip(outcome.video.tolist(), outcome.start.tolist(), strict=True)):
+        for frame in range(mass.shape[1]):
+            place = (video, start + frame)
+            if place in seen:
+                mass[row, frame] = IGNORED
+            seen.add(place)
+    fields = vars(outcome) | {"mass": mass}
+    return WindowOutcome(**fields)
+
+
+def _num_segments(labels: np.ndarray) -> int:
+    return 1 + int((np.diff(labels) != 0).sum())

@@ -1,0 +1,80 @@
+"""The trainer of temporal action segmentation: reasoning supervision where every frame has a label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers.trainer_utils import EvalLoopOutput
+
+from ..losses import temporal_consistency_loss
+from ..trainer import RSTrainer
+from .evaluation import SegmentationMetrics, window_outcome
+from .losses import IGNORED_LABEL, frame_classification_loss, neighbour_mask, smoothing_loss
+from .views import action_runs, view_logits
+from .windows import WindowCollator
+
+
+class SegmentationTrainer(RSTrainer):
+    """As `RSTrainer`, for `logits` (batch, frames, labels) and batches of `WindowCollator`.
+
+    The classification loss is the mean over the labelled frames of a step, with class weights or as focal loss where
+    the arguments say so. Temporal consistency compares the views of every action in a window (see
+    `vidreason.rs.segmentation.views`), and smoothing is a part of its own, logged as `loss_smoothing`. Evaluation
+    gives the metrics of `SegmentationMetrics`, over whole videos.
+
+    Args:
+        *args: of `transformers.Trainer`.
+        class_weights: a factor for the frames of each label; None weighs all alike.
+        **kwargs: of `transformers.Trainer`.
+    """
+
+    def __init__(self, *args: Any, class_weights: Sequence[float] | None = None, **kwargs: Any):
+        kwargs.setdefault("data_collator", WindowCollator())
+        super().__init__(*args, **kwargs)
+        self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Evaluate over whole videos, whose windows are put together again."""
+        self.compute_metrics = SegmentationMetrics(self.args, dataloader.dataset)
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
+    def count(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        counts = super().count(batch)
+        nothing = torch.zeros((), dtype=torch.int64)
+        has_labels = "labels" in batch
+        return {
+            **counts,
+            "actions": torch.tensor(len(action_runs(batch["labels"]))) if has_labels else nothing,
+            "neighbours": neighbour_mask(batch["frame_mask"].bool()).sum() if has_labels else nothing,
+        }
+
+    def part_weights(self, factor: float) -> dict[str, float]:
+        return {**super().part_weights(factor), "smoothing": self.args.smoothing_weight}
+
+    def loss_parts(
+        self, outputs: Any, inputs: dict[str, Any], counts: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        args, labels, logits = self.args, inputs["labels"], outputs["logits"]
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        parts = {
+            "classification": frame_classification_loss(
+                logits, labels, counts.get("labelled"), weights, args.focal_gamma, args.label_smoothing_factor
+            )
+        }
+        # a video that cannot be read is a window without any label; a frame without one may well be guided
+        readable = (labels != IGNORED_LABEL).any(dim=1, keepdim=True)
+        parts |= self.spatial_part(outputs, inputs, readable, counts)
+        if args.temporal_weight > 0:
+            views = view_logits(logits, action_runs(labels))
+            parts["temporal"] = temporal_consistency_loss(views, None, args.temperature, counts.get("actions"))
+        if args.smoothing_weight > 0:
+            parts["smoothing"] = smoothing_loss(
+                logits, inputs["frame_mask"].bool(), args.smoothing_threshold, counts.get("neighbours")
+            )
+        return parts
+
+    def outcome(self, outputs: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        return window_outcome(outputs, inputs, self.args).as_tuple()
