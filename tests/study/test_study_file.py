@@ -92,7 +92,7 @@ def test_every_setting_knows_its_baseline(make_study):
         ({"seeds": []}, "seeds are"),
         ({"seeds": [1, 1]}, "seeds are"),
         ({"seeds": [True]}, "seeds are"),
-        ({"data": {}}, "either synthetic or manifest"),
+        ({"data": {}}, "one of manifest, synthetic and assembly"),
         ({"data": {"synthetic": {"size": 3}}}, r"data, synthetic has \['size'\]"),
         ({"axes": {}}, "axes is empty"),
         ({"axes": {"share": {"a-b": {}}}}, "axes, share, a-b"),

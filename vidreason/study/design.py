@@ -13,13 +13,17 @@ from .metric_styles import METRICS
 
 GUIDANCE_AXIS = "guidance"
 
+WORLDS = ("synthetic", "assembly")
+"""Worlds that a study draws anew for every seed: of clips, and of long videos of many actions."""
+
 
 @dataclass(frozen=True)
 class GuidanceSource:
     """How the guidance of a run's training split is made.
 
     Args:
-        producer: "truth" (of the synthetic world, with the mistakes below), "motion", "table", or "" for none.
+        producer: "truth" (of a synthetic world, with the mistakes below), "objects" (a local chat server is asked for
+            objects and their centres in frames of the assembly world), "motion", "table", or "" for none.
         table: folder or Hub id of a table that is there already.
         missed_frames: these four are the mistakes of `vidreason.rs.annotators.NoiseModel`, drawn anew for every seed.
         misplaced_cells: see there.
@@ -28,6 +32,7 @@ class GuidanceSource:
         coverage: share of the training videos of each class that keep their guidance. The videos of a smaller share
             are among those of a larger one.
         grid: (rows, columns).
+        frames_per_second: that are asked about, by the producer "objects"; the paper's rate by default.
     """
 
     producer: str = ""
@@ -38,10 +43,11 @@ class GuidanceSource:
     wrong_cells: float = 0.0
     coverage: float = 1.0
     grid: tuple[int, int] = (4, 4)
+    frames_per_second: float = 10.0
 
     def __post_init__(self):
-        if self.producer not in ("", "truth", "motion", "table"):
-            raise ConfigError(f"producer is {self.producer!r}, expected truth, motion or table")
+        if self.producer not in ("", "truth", "objects", "motion", "table"):
+            raise ConfigError(f"producer is {self.producer!r}, expected truth, objects, motion or table")
         if (self.producer == "table") != (self.table is not None):
             raise ConfigError("a guidance source has a `table` if, and only if, its producer is table")
         if self.producer != "truth" and any(self.mistakes.values()):
@@ -106,6 +112,11 @@ class RunPlan:
         return Cell(self.values, ()).run_name(self.seed)
 
     @property
+    def world(self) -> str | None:
+        """The world that is drawn anew for every seed; None for data that are there."""
+        return next((world for world in WORLDS if world in self.data), None)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Everything that decides how the run comes out, as plain data."""
         guidance = None if self.guidance is None else self.guidance.settings
@@ -128,7 +139,7 @@ class Study:
         question: below the heading.
         recipe_path: of the settings that all runs share.
         recipe: what that file holds.
-        data: {"synthetic": {...}} or {"manifest": ..., ...}.
+        data: {"synthetic": {...}}, {"assembly": {...}} or {"manifest": ..., ...}.
         axes: {axis: {value: settings}}, in the order of the tables.
         cells: every setting, in the order of the axes and their values.
         baseline: {axis: value} of what a setting is compared with; None compares nothing.

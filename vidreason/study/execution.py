@@ -95,7 +95,7 @@ _decoded: tuple[Any, dict] = (None, {})
 def _videos_of(run: RunPlan) -> dict:
     """What earlier runs of this process have decoded of the same data; nothing is kept of other data."""
     global _decoded
-    data = (run.data, run.seed if "synthetic" in run.data else None)
+    data = (run.data, run.seed if run.world else None)
     if _decoded[0] != data:
         _decoded = (data, {})
     return _decoded[1]

@@ -37,7 +37,22 @@ METRIC_STYLES = {
     "loss": MetricStyle("clip loss", "nats", 1, 3),
     "attention_in_region": MetricStyle("attention in region", "%", 100, 1),
     "pointing_accuracy": MetricStyle("pointing", "%", 100, 1),
+    "mof": MetricStyle("MoF", "%", 100, 1),
+    "edit": MetricStyle("Edit", "%", 100, 1),
+    "f1_10": MetricStyle("F1@10", "%", 100, 1),
+    "f1_25": MetricStyle("F1@25", "%", 100, 1),
+    "f1_50": MetricStyle("F1@50", "%", 100, 1),
+    "oversegmentation": MetricStyle("segments per true one", "ratio", 1, 2),
+    "loss_temporal": MetricStyle("temporal consistency", "nats", 1, 4),
+    "loss_smoothing": MetricStyle("smoothing", "squared step", 1, 4),
 }
+"""Under the names that `vidreason.rs.run` gives them."""
 
-METRICS = tuple(METRIC_STYLES)
-"""Under the names that `vidreason.rs.run` gives them, the main one first."""
+METRICS = ("top1", "top5", "loss", "attention_in_region", "pointing_accuracy")
+"""What a study of clips reports, the main one first."""
+
+SEGMENTATION_METRICS = (
+    *("mof", "edit", "f1_10", "f1_25", "f1_50", "top1", "loss"),
+    *("oversegmentation", "loss_temporal", "loss_smoothing", "attention_in_region", "pointing_accuracy"),
+)
+"""What a study of temporal action segmentation reports."""

@@ -25,11 +25,18 @@ from ..guidance import load_guidance, write_guidance
 from ..parquet_folder import read_folder
 from ..rs.annotators import MotionAnnotator, NoiseModel, truth_guidance
 from ..synthetic import WorldConfig, build_synthetic_actions
+from ..synthetic.assembly import AssemblyConfig, build_synthetic_assembly
 from ..video.manifest import load_manifest, write_manifest
 from .design import GuidanceSource, RunPlan
+from .object_guidance import write_object_guidance
 from .seeds import derive_seed
 
 logger = logging.getLogger(__name__)
+
+_WORLDS = {
+    "synthetic": (WorldConfig, build_synthetic_actions),
+    "assembly": (AssemblyConfig, build_synthetic_assembly),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def make_places(run: RunPlan, work: Path, num_proc: int = 1) -> RunPlaces:
     Raises:
         VidreasonError: the data cannot be made, or are not where the study says.
     """
-    if "synthetic" in run.data:
+    if run.world is not None:
         base, manifest, truth = _make_world(run, work / "data", num_proc)
         evaluation = _made(base / "guidance-true", lambda folder: _write_truth(folder, truth))
         video_root = None
@@ -88,7 +95,7 @@ def make_places(run: RunPlan, work: Path, num_proc: int = 1) -> RunPlaces:
 
 def world_seed(run: RunPlan) -> int:
     """Each seed of a study draws a world of its own."""
-    return run.data["synthetic"].get("first_seed", 0) + run.seed
+    return run.data[run.world].get("first_seed", 0) + run.seed
 
 
 def choose_share(labels: Iterable[int], share: float, seed: int) -> list[int]:
@@ -109,15 +116,17 @@ def choose_share(labels: Iterable[int], share: float, seed: int) -> list[int]:
 
 def _make_world(run: RunPlan, folder: Path, num_proc: int) -> tuple[Path, Path, Path]:
     """Folders of all that belongs to a world, of its manifest, and of its truth."""
-    settings = run.data["synthetic"]
+    settings = run.data[run.world]
     seed = world_seed(run)
+    config_class, build = _WORLDS[run.world]
     try:
-        config = WorldConfig(**settings.get("world", {}))
+        config = config_class(**settings.get("world", {}))
     except TypeError as error:
-        raise ConfigError(f"study {run.study}: data, synthetic, world: {error}") from None
-    base = folder / f"world-{_digest([asdict(config), settings.get('split_sizes')])}-seed{seed}"
+        raise ConfigError(f"study {run.study}: data, {run.world}, world: {error}") from None
+    name = "world" if run.world == "synthetic" else run.world
+    base = folder / f"{name}-{_digest([asdict(config), settings.get('split_sizes')])}-seed{seed}"
     with locked(base / "world.lock"):
-        build_synthetic_actions(base / "world", config, settings.get("split_sizes"), seed=seed, num_proc=num_proc)
+        build(base / "world", config, settings.get("split_sizes"), seed=seed, num_proc=num_proc)
     return base, base / "world", base / "world" / "truth"
 
 
@@ -141,6 +150,11 @@ def _make_guidance(
         table = _made(
             base / f"guidance-motion-{_digest([split, whole])}",
             lambda folder: _write_motion(folder, manifest, video_root, split, source.grid),
+        )
+    elif source.producer == "objects":
+        table = _made(
+            base / f"guidance-objects-{_digest([split, whole])}",
+            lambda folder: write_object_guidance(folder, manifest, split, source),
         )
     else:
         table = _made(

@@ -5,7 +5,7 @@
     question: Which of the two losses does what?
     recipe: tsvit.yaml                # beside the study file; settings of train.py that all runs share
     seeds: [0, 1, 2, 3, 4]
-    data: {synthetic: {}}             # the world is drawn anew for every seed; or {manifest: folder, ...}
+    data: {synthetic: {}}             # the world is drawn anew for every seed; or {assembly: {}}, {manifest: folder}
     axes:
       supervision:
         none: {spatial_weight: 0.0, temporal_weight: 0.0}
@@ -36,13 +36,15 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError
-from .design import Cell, Study
-from .metric_styles import METRICS
+from .design import WORLDS, Cell, Study
+from .metric_styles import METRIC_STYLES, METRICS, SEGMENTATION_METRICS
 
 STUDY_FILE = "study.yaml"
 """The name of the copy that lies beside the results."""
 
 STUDY_KIND, GROUPS_KIND = "study", "leave_one_group_out"
+
+_DEFAULT_METRICS = {"classification": METRICS, "segmentation": SEGMENTATION_METRICS}
 
 _REQUIRED = ("name", "title", "recipe", "seeds", "data", "axes", "blocks")
 _OPTIONAL = ("kind", "question", "defaults", "baseline", "metrics", "plots", "paper")
@@ -96,7 +98,7 @@ def load_study(path: str | os.PathLike) -> Study:
         axes=axes,
         cells=_read_cells(path, content, axes),
         baseline=_named_values(path, "baseline", content["baseline"], axes) if content.get("baseline") else None,
-        metrics=tuple(content.get("metrics", METRICS)),
+        metrics=tuple(content.get("metrics", _DEFAULT_METRICS[recipe.get("task", "classification")])),
         plots=list(content.get("plots", [])),
         paper=content.get("paper"),
     )
@@ -125,15 +127,17 @@ def _read_axes(path: Path, axes: Any) -> dict[str, dict[str, dict[str, Any]]]:
 
 def _read_data(path: Path, data: Any) -> dict[str, Any]:
     _check(path, isinstance(data, dict), "data is no mapping, expected {synthetic: {...}} or {manifest: folder, ...}")
-    _check(path, ("synthetic" in data) != ("manifest" in data), "data has to name either synthetic or manifest")
-    known = {"synthetic"} if "synthetic" in data else {"manifest", "video_root", "evaluation_guidance", "truth"}
+    kinds = [kind for kind in ("manifest", *WORLDS) if kind in data]
+    _check(path, len(kinds) == 1, f"data has to name one of manifest, {' and '.join(WORLDS)}, and names {kinds}")
+    kind = kinds[0]
+    known = {kind} if kind in WORLDS else {"manifest", "video_root", "evaluation_guidance", "truth"}
     _check(path, set(data) <= known, f"data has {sorted(set(data) - known)}, expected only {sorted(known)}")
-    if "synthetic" not in data:
+    if kind == "manifest":
         return dict(data)
-    world = dict(data["synthetic"] or {})
+    world = dict(data[kind] or {})
     known = {"split_sizes", "world", "first_seed"}
-    _check(path, set(world) <= known, f"data, synthetic has {sorted(set(world) - known)}, expected {sorted(known)}")
-    return {"synthetic": world}
+    _check(path, set(world) <= known, f"data, {kind} has {sorted(set(world) - known)}, expected {sorted(known)}")
+    return {kind: world}
 
 
 def _read_cells(path: Path, content: dict[str, Any], axes: dict[str, dict]) -> tuple[Cell, ...]:
@@ -189,8 +193,8 @@ def _named_values(path: Path, key: str, chosen: Any, axes: dict[str, dict]) -> d
 def _check_study(study: Study) -> None:
     """What only shows once all is read."""
     path = study.path
-    unknown = [metric for metric in study.metrics if metric not in METRICS]
-    _check(path, study.metrics and not unknown, f"metrics has {unknown}, expected some of {METRICS}")
+    unknown = [metric for metric in study.metrics if metric not in METRIC_STYLES]
+    _check(path, study.metrics and not unknown, f"metrics has {unknown}, expected some of {list(METRIC_STYLES)}")
     for cell in study.cells:
         is_baseline = study.baseline and all(cell.values[axis] == value for axis, value in study.baseline.items())
         compared = study.baseline is None or is_baseline or study.baseline_cell(cell)
@@ -201,5 +205,8 @@ def _check_study(study: Study) -> None:
         share = run.train_share
         good = isinstance(share, int | float) and 0 < share <= 1
         _check(path, good, f"{run.name}: train_share is {share!r}, expected a share in (0, 1]")
-        if "synthetic" not in run.data and run.guidance and run.guidance.producer == "truth":
+        producer = run.guidance.producer if run.guidance else ""
+        if run.world is None and producer == "truth":
             _check(path, "truth" in run.data, f"{run.name}: guidance from truth, but data name no truth")
+        if producer == "objects":
+            _check(path, run.world == "assembly", f"{run.name}: guidance from objects is there for the assembly world")
