@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import multiprocessing
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +28,19 @@ from .config import (
     WORLD_VERSION,
     WorldConfig,
 )
+from .folder import (
+    SETTINGS_FILE,
+    TRUTH_FOLDER,
+    UNFINISHED_FILE,
+    VIDEO_FOLDER,
+    is_complete,
+    mapped_jobs,
+    prepare_folder,
+)
 from .render import Clip, render_clip
 from .scene import clip_seed, draw_nuisance
 
 logger = logging.getLogger(__name__)
-
-TRUTH_FOLDER, VIDEO_FOLDER = "truth", "videos"
-SETTINGS_FILE, UNFINISHED_FILE = "settings.json", "settings.unfinished.json"
-
-_OWN_ENTRIES = (VIDEO_FOLDER, TRUTH_FOLDER, "data", "README.md", "manifest.json", "skipped.jsonl", UNFINISHED_FILE)
 
 
 def truth_features() -> Features:
@@ -96,10 +95,10 @@ def build_synthetic_actions(
     split_sizes = dict(DEFAULT_SPLIT_SIZES if split_sizes is None else split_sizes)
     _check_request(split_sizes, seed, num_proc)
     settings = _settings(config, split_sizes, seed)
-    if not overwrite and _is_complete(folder, settings):
+    if not overwrite and is_complete(folder, settings):
         logger.info("%s is there already, with the same settings", folder)
         return load_manifest(folder)
-    _clear(folder, settings)
+    prepare_folder(folder, settings)
     jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
     rows = _render_all(jobs, folder / TRUTH_FOLDER, split_sizes, num_proc, progress)
     write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic actions, ground truth")
@@ -115,7 +114,7 @@ def _render_all(
     """Write all videos, and their ground truth as it comes in. Returns the manifest's rows by split."""
     rows: dict[str, list[dict[str, Any]]] = {split: [] for split in split_sizes}
     bar = tqdm(total=len(jobs), unit="clip", disable=not progress)
-    with bar, _mapped(_render_job, jobs, num_proc) as results:
+    with bar, mapped_jobs(_render_job, jobs, num_proc) as results:
         for split, size in split_sizes.items():
             write_split(truth_folder, split, _truth_rows(results, size, rows[split], bar), truth_features())
     return rows
@@ -185,19 +184,6 @@ def _truth_rows(results: Iterator, size: int, rows: list[dict[str, Any]], bar: t
         yield from truth
 
 
-@contextmanager
-def _mapped(function, jobs: list[_Job], num_proc: int) -> Iterator[Iterator]:
-    """The results of the jobs, in their order."""
-    if num_proc == 1:
-        yield map(function, jobs)
-        return
-    # spawned and not forked: the caller may hold threads of torch or of a progress bar, which a fork does not survive
-    # an executor and not a Pool, which would start a worker that cannot start again and again, without an end
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_proc, len(jobs)), mp_context=context) as pool:
-        yield pool.map(function, jobs, chunksize=4)
-
-
 def _check_request(split_sizes: Mapping[str, int], seed: int, num_proc: int) -> None:
     unknown = sorted(set(split_sizes) - set(SPLITS))
     if unknown or not split_sizes:
@@ -224,40 +210,3 @@ def _settings(config: WorldConfig, split_sizes: Mapping[str, int], seed: int) ->
         "background_strengths": BACKGROUND_STRENGTHS,
         "cooccurring_strengths": COOCCURRING_STRENGTHS,
     }
-
-
-def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether a finished data set with these settings is there.
-
-    Raises:
-        ConfigError: one with other settings is.
-    """
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
-        return False
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not readable ({error}); pass overwrite to build anew") from error
-    names = sorted(name for name in {*found, *settings} if found.get(name) != settings.get(name))
-    if names:
-        changes = ", ".join(f"{name} is {found.get(name)} and not {settings.get(name)}" for name in names)
-        raise ConfigError(f"{folder} was built with other settings: {changes}; choose another folder or overwrite")
-    return True
-
-
-def _clear(folder: Path, settings: dict[str, Any]) -> None:
-    """Make the folder ready, without what an earlier build left there, and mark it as unfinished."""
-    started = (folder / SETTINGS_FILE).is_file() or (folder / UNFINISHED_FILE).is_file()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file, expected a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not started:
-        raise ConfigError(f"{folder} is not empty and was not built by this library; choose another folder")
-    for name in (SETTINGS_FILE, *_OWN_ENTRIES) if started else ():
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / UNFINISHED_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .backgrounds import background_picture
+from .camera import Camera, draw_camera
 from .config import REVERSED_PAIRS, WorldConfig, check_action
 from .layout import Layout, draw_layout, role_of
 from .scene import BACKGROUND_STREAM, CAMERA_STREAM, LAYOUT_STREAM, SCENE_STREAM, Nuisance, draw_scene, stream
@@ -21,8 +22,6 @@ ACTOR = "person"
 _ACTOR_ITEMS = ("arm", "hand")
 _IRRELEVANT_ROLES = ("actor", "distractor", "cooccurring")
 IDLE = "idle"
-
-_NOISE_TILE_PX = 24  # the noise of a frame is a random window of one larger field, which is far cheaper to draw
 
 
 @dataclass(frozen=True)
@@ -73,23 +72,6 @@ class Clip:
     truth: ClipTruth
 
 
-@dataclass(frozen=True, eq=False)
-class _Camera:
-    """Shake, light and noise of each frame, in the script's time.
-
-    Args:
-        shifts_px: (frames, 2), whole canvas pixels of the supersampled picture.
-        gains: (frames,), brightness.
-        noise: (height + tile, width + tile, 3), float32.
-        windows: (frames, 2), the upper left corner of each frame's window of the noise.
-    """
-
-    shifts_px: np.ndarray
-    gains: np.ndarray
-    noise: np.ndarray
-    windows: np.ndarray
-
-
 def render_clip(
     action: str,
     seed: int | np.random.SeedSequence,
@@ -111,7 +93,7 @@ def render_clip(
     """
     config, nuisance = config or WorldConfig(), nuisance or Nuisance()
     layout = lay_out(action, seed, config, nuisance)
-    camera = _draw_camera(config, stream(seed, CAMERA_STREAM))
+    camera = draw_camera(config, config.num_frames, stream(seed, CAMERA_STREAM))
     frames = _render_frames(layout, camera, config, nuisance, seed)
     truths = [
         _frame_truth(layout, moment, shift / SUPERSAMPLING, _label_at(layout, action, index), config)
@@ -145,7 +127,7 @@ def render_masks(
     """
     config, nuisance = config or WorldConfig(), nuisance or Nuisance()
     layout = lay_out(action, seed, config, nuisance)
-    camera = _draw_camera(config, stream(seed, CAMERA_STREAM))
+    camera = draw_camera(config, config.num_frames, stream(seed, CAMERA_STREAM))
     masks: dict[str, list[np.ndarray]] = {}
     for moment, shift in zip(layout.moments, camera.shifts_px, strict=True):
         for item in layout.static_items:
@@ -174,22 +156,9 @@ def _label_at(layout: Layout, action: str, index: int) -> str:
     return action if layout.start_frame <= index < layout.end_frame else IDLE
 
 
-def _draw_camera(config: WorldConfig, rng: np.random.Generator) -> _Camera:
-    times = np.arange(config.num_frames)
-    phases = rng.uniform(0, 2 * math.pi, size=(2, 2))
-    rates = rng.uniform(0.15, 0.9, size=(2, 2))  # radians per frame: a slow sway and a quicker tremble
-    sway = np.sin(times[:, None, None] * rates + phases) @ np.array([0.6, 0.4])
-    shifts = np.rint(sway * config.max_jitter_px * rng.uniform(0.2, 1.0) * SUPERSAMPLING).astype(int)
-    drift = np.sin(times * rng.uniform(0.05, 0.4) + rng.uniform(0, 2 * math.pi))
-    gains = (1 + config.max_brightness_change * rng.uniform(-1, 1)) * (1 + 0.5 * config.max_brightness_change * drift)
-    field = (config.height + _NOISE_TILE_PX, config.width + _NOISE_TILE_PX, 3)
-    noise = rng.standard_normal(field, dtype=np.float32) * np.float32(config.noise_std)
-    return _Camera(shifts, gains, noise, rng.integers(_NOISE_TILE_PX + 1, size=(config.num_frames, 2)))
-
-
 def _render_frames(
     layout: Layout,
-    camera: _Camera,
+    camera: Camera,
     config: WorldConfig,
     nuisance: Nuisance,
     seed: int | np.random.SeedSequence,
@@ -204,17 +173,8 @@ def _render_frames(
         canvas = still.crop((left, top, left + size[0], top + size[1]))
         place = layout.anchor_px * SUPERSAMPLING + shift
         draw_parts(canvas, moment.parts, layout.scale_px * SUPERSAMPLING, place)
-        _expose(np.asarray(canvas.reduce(SUPERSAMPLING)), camera, index, out=frames[index])
+        camera.expose(np.asarray(canvas.reduce(SUPERSAMPLING)), index, out=frames[index])
     return frames
-
-
-def _expose(picture: np.ndarray, camera: _Camera, index: int, out: np.ndarray) -> None:
-    """Light and noise of one frame, from and to uint8 (height, width, 3)."""
-    height, width = picture.shape[:2]
-    top, left = camera.windows[index]
-    exposed = np.multiply(picture, camera.gains[index], dtype=np.float32)
-    exposed += camera.noise[top : top + height, left : left + width]
-    out[:] = np.clip(exposed, 0, 255, out=exposed)
 
 
 def _still_picture(

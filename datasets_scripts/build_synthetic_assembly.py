@@ -1,0 +1,109 @@
+"""Render the synthetic assembly: long H.264 videos of many actions with a manifest, the table of their segments, and
+the ground truth of every frame.
+
+python datasets_scripts/build_synthetic_assembly.py --out outputs/assembly --seed 0
+python datasets_scripts/build_synthetic_assembly.py --out outputs/small --split_sizes '{"train": 4, "test": 2}'
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import dataclass, field
+
+from vidreason.errors import ConfigError, VidreasonError
+from vidreason.synthetic import TRUTH_FOLDER
+from vidreason.synthetic.assembly import DEFAULT_SPLIT_SIZES, AssemblyConfig, build_synthetic_assembly
+from vidreason.video.manifest import Manifest
+from vidreason.video.segments import SEGMENTS_FOLDER
+
+
+@dataclass
+class BuildArguments:
+    """What to build."""
+
+    out: str = field(metadata={"help": "Folder to write; a complete one with the same settings is left as it is."})
+    split_sizes: str = field(
+        default=json.dumps(DEFAULT_SPLIT_SIZES), metadata={"help": "Number of videos of each split, as JSON."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the world."})
+    width: int = field(default=AssemblyConfig.width, metadata={"help": "Width of the frames in pixels."})
+    height: int = field(default=AssemblyConfig.height, metadata={"help": "Height of the frames in pixels."})
+    fps: float = field(default=AssemblyConfig.fps, metadata={"help": "Frames per second."})
+    min_duration_s: float = field(
+        default=AssemblyConfig.min_duration_s, metadata={"help": "Length of the shortest video in seconds."}
+    )
+    max_duration_s: float = field(
+        default=AssemblyConfig.max_duration_s, metadata={"help": "Length of the longest video in seconds."}
+    )
+    min_action_s: float = field(
+        default=AssemblyConfig.min_action_s, metadata={"help": "Length of the shortest action in seconds."}
+    )
+    max_action_s: float = field(
+        default=AssemblyConfig.max_action_s, metadata={"help": "Length of the longest action in seconds."}
+    )
+    pause_probability: float = field(
+        default=AssemblyConfig.pause_probability, metadata={"help": "Of a pause between two actions."}
+    )
+    min_pause_s: float = field(
+        default=AssemblyConfig.min_pause_s, metadata={"help": "Length of the shortest pause in seconds."}
+    )
+    max_pause_s: float = field(
+        default=AssemblyConfig.max_pause_s, metadata={"help": "Length of the longest pause in seconds."}
+    )
+    num_proc: int = field(default=2, metadata={"help": "Processes that render."})
+    overwrite: bool = field(default=False, metadata={"help": "Build anew what is there."})
+
+    def config(self) -> AssemblyConfig:
+        """The settings of the world."""
+        names = ("width", "height", "fps", "pause_probability")
+        times = [f"{end}_{kind}_s" for end in ("min", "max") for kind in ("duration", "action", "pause")]
+        return AssemblyConfig(**{name: getattr(self, name) for name in (*names, *times)})
+
+
+def main() -> int:
+    # imported here, since every rendering process imports this file too
+    from transformers import HfArgumentParser
+
+    (arguments,) = HfArgumentParser(BuildArguments).parse_args_into_dataclasses()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("vidreason").setLevel(logging.INFO)
+    try:
+        manifest = _build(arguments)
+    except VidreasonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for split, rows in manifest.splits.items():
+        print(f"{split}: {len(rows)} videos, {sum(rows['duration_s']) / 60:.1f} minutes")
+    print(
+        f"videos and manifest in {arguments.out}, segments in {arguments.out}/{SEGMENTS_FOLDER}, ground truth in "
+        f"{arguments.out}/{TRUTH_FOLDER}"
+    )
+    return 0
+
+
+def _build(arguments: BuildArguments) -> Manifest:
+    return build_synthetic_assembly(
+        arguments.out,
+        arguments.config(),
+        _read_sizes(arguments.split_sizes),
+        arguments.seed,
+        arguments.num_proc,
+        arguments.overwrite,
+        progress=True,
+    )
+
+
+def _read_sizes(text: str) -> dict[str, int]:
+    try:
+        sizes = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"split_sizes is {text!r}, expected JSON such as {DEFAULT_SPLIT_SIZES} ({error})") from error
+    if not isinstance(sizes, dict):
+        raise ConfigError(f"split_sizes is {text!r}, expected numbers by split")
+    return sizes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

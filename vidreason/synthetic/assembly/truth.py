@@ -1,0 +1,84 @@
+"""What is in each frame, as the ground truth says it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..shapes import Part, clipped_extent
+from .items import SOCKET_PLACE
+from .state import FRONT, State, point_of_board
+from .steps import Step
+
+ACTOR = "person"
+HAND = "hand"
+_HOLDING_GRIP = 0.5
+_PLUGGED_DISTANCE = 0.5  # from the socket to the plug's tip, at most
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The frame that boxes are measured in.
+
+    Args:
+        scale_px: pixels per unit of the desk.
+        origin_px: (2,), where the desk's origin is without shake.
+        size: (width, height) in pixels.
+    """
+
+    scale_px: float
+    origin_px: np.ndarray
+    size: tuple[int, int]
+
+    def box(self, parts: Sequence[Part], around: list[float], shift_px: np.ndarray) -> list[float] | None:
+        """The box (4,) in [0, 1] around what of some parts is in the frame; None where nothing is.
+
+        Args:
+            parts: of one object.
+            around: (4,), the box around them in units of the desk, in plain numbers: this runs for every object of
+                every frame.
+            shift_px: (2,), of the camera.
+        """
+        place = self.origin_px + shift_px
+        (dx, dy), (width, height) = place.tolist(), self.size
+        x0, y0, x1, y1 = (v * self.scale_px + d for v, d in zip(around, (dx, dy, dx, dy), strict=True))
+        if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+            clipped = clipped_extent(parts, self.scale_px, place, self.size)
+            if clipped is None:
+                return None
+            x0, y0, x1, y1 = clipped.tolist()
+        box = [min(max(v / side, 0.0), 1.0) for v, side in zip((x0, y0, x1, y1), self.size * 2, strict=True)]
+        return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+def object_entry(name: str, role: str, box: list[float], relevant: bool) -> dict[str, Any]:
+    """An entry of the ground truth, from a box (4,) in [0, 1]."""
+    x0, y0, x1, y1 = box
+    center = [(x0 + x1) / 2, (y0 + y1) / 2]
+    return {"name": name, "center": center, "box": box, "relevant": relevant, "role": role}
+
+
+def relations_of(state: State, step: Step, boxes: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The relations of a frame, among what is in view."""
+    found = [("hand", "holding" if state.hand.grip > _HOLDING_GRIP else "touching", step.held)] if step.held else []
+    found += step.relations(state)
+    found += [(name, "on", "board") for name, place in state.items.items() if place.parent]
+    if _is_plugged(state):
+        found.append(("plug", "inside", "board"))
+    unique = dict.fromkeys(found)
+    return [
+        {"subject": subject, "predicate": predicate, "object": other}
+        for subject, predicate, other in unique
+        if subject in boxes and other in boxes
+    ]
+
+
+def _is_plugged(state: State) -> bool:
+    if "board" not in state.items or state.side_up != FRONT:
+        return False
+    plug = state.items["plug"]
+    return math.dist((plug.x, plug.y), point_of_board(state, SOCKET_PLACE)) < _PLUGGED_DISTANCE
