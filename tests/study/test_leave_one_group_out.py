@@ -6,6 +6,7 @@ import pytest
 
 from vidreason.errors import ConfigError, VidreasonError
 from vidreason.study.leave_one_group_out import LeaveOneGroupOutArguments, group_means, run_all, write_tables
+from vidreason.study.metric_styles import SEGMENTATION_METRICS
 
 
 def write_run(folder, recipe, group, seed, top1, attention=0.5):
@@ -75,3 +76,30 @@ def test_no_runs_is_an_error(tmp_path):
 def test_recipes_that_are_not_named_are_refused(tmp_path, recipes, message):
     with pytest.raises(ConfigError, match=message):
         run_all(LeaveOneGroupOutArguments(out=str(tmp_path), manifest="m", guidance="g", recipes=recipes))
+
+
+SEGMENTATION = dict.fromkeys(SEGMENTATION_METRICS, 0.5)
+
+
+def write_segmentation_run(folder, recipe, group, **metrics):
+    record = {"recipe": recipe, "group": group, "seed": 0, "device": "cpu", "train_seconds": 1.0}
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**record, "metrics": {**SEGMENTATION, **metrics}})
+    (folder / "runs" / f"{recipe}-{group}-seed0.json").write_text(text)
+
+
+def test_segmentation_has_the_scores_of_segmentation(tmp_path):
+    for group, mof in {"a": 0.4, "b": 0.6}.items():
+        write_segmentation_run(tmp_path, "plain", group, mof=mof)
+        write_segmentation_run(tmp_path, "rs", group, mof=mof + 0.1, edit=0.75)
+    page = write_tables(tmp_path, "Segmented")
+    header = next(line for line in page.splitlines() if line.startswith("| recipe"))
+    assert "MoF (%) | Edit (%) | F1@10 (%) | F1@25 (%) | F1@50 (%) | top-1 (%)" in header
+    assert "- mof, rs minus plain: +0.100" in page
+    assert "- edit, rs minus plain: +0.250" in page
+
+
+def test_runs_of_two_tasks_are_not_mixed(results):
+    write_segmentation_run(results, "plain", "d")
+    with pytest.raises(ConfigError, match="of clips and of segmentation"):
+        write_tables(results, "Mixed")

@@ -5,7 +5,8 @@
         --test_pattern "_original$" --work outputs/folds --out docs/results/clips
 
 Writes one JSON per run under `<out>/runs` and the table beside them. A run whose JSON is there is not made again, and
-`--table_only` rebuilds the table from the JSON.
+`--table_only` rebuilds the table from the JSON. Where the manifest has a table of segments, each fold has its part of
+it, for recipes of the task `segmentation`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import yaml
 from ..errors import ConfigError, VidreasonError
 from ..guidance import load_guidance, write_guidance
 from ..video.manifest import Manifest, load_manifest, write_manifest
+from ..video.segments import SEGMENTS_FOLDER, load_segments, write_segments
+from .metric_styles import METRIC_STYLES, SEGMENTATION_METRICS
 from .statistics import compare_paired, summarize
 from .study_file import GROUPS_KIND, STUDY_FILE
 from .tables import Column, markdown_table, write_csv
@@ -31,6 +34,7 @@ from .tables import Column, markdown_table, write_csv
 logger = logging.getLogger(__name__)
 
 METRICS = ("top1", "loss", "attention_in_region", "pointing_accuracy")
+"""What is reported of clips; of segmentation it is `SEGMENTATION_METRICS`."""
 
 
 @dataclass
@@ -121,7 +125,10 @@ def make_folds(args: LeaveOneGroupOutArguments) -> Iterator[Fold]:
                 split_of[row["video_id"]] = "test"
         if "test" not in split_of.values():
             raise ConfigError(f"group {group!r} has no video that matches test_pattern {args.test_pattern!r}")
-        yield write_fold(manifest, rows, guidance, split_of, group, Path(args.work) / f"fold_{group}")
+        fold = write_fold(manifest, rows, guidance, split_of, group, Path(args.work) / f"fold_{group}")
+        if (Path(args.manifest) / SEGMENTS_FOLDER).is_dir():
+            write_fold_segments(fold, Path(args.manifest), args.split, split_of, manifest.source)
+        yield fold
 
 
 def write_fold(
@@ -141,6 +148,16 @@ def write_fold(
     write_manifest(fold.manifest, by_split, manifest.class_names, manifest.source, manifest.video_root)
     write_guidance(fold.guidance, guidance_by_split)
     return fold
+
+
+def write_fold_segments(fold: Fold, manifest: Path, split: str, split_of: dict[str, str], source: str) -> None:
+    """The part of a table of segments that a fold's videos have, beside its manifest."""
+    segments = load_segments(manifest)[split]
+    rows: dict[str, list[dict]] = {"train": [], "test": []}
+    for row in segments.to_list():
+        if row["video_id"] in split_of:
+            rows[split_of[row["video_id"]]].append(row)
+    write_segments(fold.manifest, rows, segments.features["label"].names, source)
 
 
 def run_one(fold: Fold, name: str, recipe: str, seed: int, work: Path) -> dict[str, Any]:
@@ -179,20 +196,15 @@ def write_tables(out: Path, title: str) -> str:
     if not runs:
         raise ConfigError(f"{out / 'runs'} holds no JSON of runs")
     names = sorted({run["recipe"] for run in runs})
-    by_group = {metric: {name: group_means(runs, name, metric) for name in names} for metric in METRICS}
+    metrics = reported_metrics(runs)
+    by_group = {metric: {name: group_means(runs, name, metric) for name in names} for metric in metrics}
     rows = []
     for name in names:
-        summaries = {metric: summarize(by_group[metric][name].values()) for metric in METRICS}
+        summaries = {metric: summarize(by_group[metric][name].values()) for metric in metrics}
         row = {metric: (summary.mean, summary.std) for metric, summary in summaries.items()}
         rows.append({"recipe": name, **row, "runs": sum(run["recipe"] == name for run in runs)})
-    columns = [
-        "recipe",
-        Column("top1", "top-1 (%)", 1, 100),
-        Column("loss", "clip loss (nats)", 3),
-        Column("attention_in_region", "attention in region (%)", 1, 100),
-        Column("pointing_accuracy", "pointing (%)", 1, 100),
-        "runs",
-    ]
+    styles = {metric: METRIC_STYLES[metric] for metric in metrics}
+    columns = ["recipe", *(Column(name, of.label, of.decimals, of.scale) for name, of in styles.items()), "runs"]
     write_csv(out / "results.csv", rows, columns)
     text = f"# {title}\n\n{_facts(runs)}\n\n{markdown_table(rows, columns)}\n{_comparisons(by_group, names)}"
     notes = out / "NOTES.md"
@@ -200,6 +212,18 @@ def write_tables(out: Path, title: str) -> str:
         text += "\n" + notes.read_text(encoding="utf-8")
     (out / "README.md").write_text(text, encoding="utf-8")
     return text
+
+
+def reported_metrics(runs: list[dict]) -> tuple[str, ...]:
+    """The metrics of the runs' task.
+
+    Raises:
+        ConfigError: the runs are of different tasks.
+    """
+    is_segmentation = {"mof" in run["metrics"] for run in runs}
+    if len(is_segmentation) > 1:
+        raise ConfigError("the runs are of clips and of segmentation; keep their results in folders of their own")
+    return SEGMENTATION_METRICS if is_segmentation.pop() else METRICS
 
 
 def write_title(out: Path, title: str) -> None:
@@ -231,7 +255,7 @@ def _comparisons(by_group: dict[str, dict[str, dict[str, float]]], names: list[s
     """Each recipe against the first, paired by group."""
     lines = []
     for name in names[1:]:
-        for metric in METRICS:
+        for metric in by_group:
             paired = compare_paired(by_group[metric][names[0]], by_group[metric][name])
             low, high = paired.difference.interval or (None, None)
             spread = "" if low is None else f", 95 % interval {low:+.3f} to {high:+.3f}"

@@ -117,9 +117,9 @@ class VideoLabeller:
             frames: at the model's rate.
             overlapped: decode in a thread while the model works; without it one waits for the other.
         """
-        chunks = _chunks(frames, self.chunk_frames)
+        chunks = chunked(frames, self.chunk_frames)
         merger = _WindowMerger(self.model, self.window, self.stride)
-        for chunk in _in_thread(chunks) if overlapped else chunks:
+        for chunk in in_thread(chunks) if overlapped else chunks:
             yield from merger.add([frame.timestamp_s for frame in chunk], self._encode(chunk))
         yield from merger.finish()
 
@@ -231,7 +231,7 @@ class _WindowMerger:
             self.counts, self.first = self.counts[number:].clone(), end
 
 
-def _chunks(frames: Iterable[TimedFrame], size: int) -> Iterator[list[TimedFrame]]:
+def chunked(frames: Iterable[TimedFrame], size: int) -> Iterator[list[TimedFrame]]:
     chunk: list[TimedFrame] = []
     for frame in frames:
         chunk.append(frame)
@@ -242,7 +242,7 @@ def _chunks(frames: Iterable[TimedFrame], size: int) -> Iterator[list[TimedFrame
         yield chunk
 
 
-def _in_thread(chunks: Iterator[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
+def in_thread(chunks: Iterator[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
     """The same chunks, made in a thread that is a few of them ahead. It ends with whoever reads them."""
     waiting: queue.Queue = queue.Queue(_CHUNKS_AHEAD)
     stopped = threading.Event()
