@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -17,11 +18,13 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.utils.data import Dataset, IterableDataset, SequentialSampler, Subset
 from transformers import PreTrainedModel, VideoMAEConfig, VideoMAEForVideoClassification
 
-from modeling_tsvit import TSViTConfig, TSViTForVideoClassification
+from modeling_tsvit import TSViTConfig, TSViTForActionSegmentation, TSViTForVideoClassification
 from vidreason.guidance import MISSING
 from vidreason.rs.backbones import supervised_view
 from vidreason.rs.config import RSConfig
 from vidreason.rs.data import IGNORED_LABEL
+from vidreason.rs.segmentation.trainer import SegmentationTrainer
+from vidreason.rs.segmentation.windows import window_starts
 from vidreason.rs.trainer import RSTrainer
 
 GLOBAL_BATCH = 8
@@ -62,6 +65,40 @@ class MadeUpClips(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.clips[index]
+
+
+class MadeUpWindows(Dataset):
+    """Windows of four frames of two videos, of 33 and 12 frames, whose labels and guidance are drawn; 21 windows."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(1)
+        self.labels, self.settings = SimpleNamespace(background_ids=[0]), SimpleNamespace(num_frames=4)
+        self.videos, self.content, self.windows = [], [], []
+        for video, length in enumerate((33, 12)):
+            self.videos.append(SimpleNamespace(video_id=str(video), times_s=list(range(length))))
+            drawn = torch.randint(0, 3, (length // 3 + 1,), generator=generator).repeat_interleave(3)[:length]
+            drawn[5:7] = IGNORED_LABEL
+            weights = torch.rand(length, 16, generator=generator)
+            pixels = torch.randn(length, 3, 16, 16, generator=generator)
+            self.content.append((pixels, drawn, weights / weights.sum(dim=-1, keepdim=True)))
+            self.windows += [(video, start) for start in window_starts(length, 4, 2)]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict:
+        video, start = self.windows[index]
+        pixels, labels, guidance = (part[start : start + 4] for part in self.content[video])
+        statuses = ["ok" if index % 3 and frame != 2 else MISSING for frame in range(len(labels))]
+        ok = torch.tensor([status == "ok" for status in statuses])
+        return {
+            "pixel_values": pixels,
+            "labels": labels.tolist(),
+            "guidance": guidance * ok[:, None],
+            "guidance_status": statuses,
+            "video": video,
+            "start": start,
+        }
 
 
 class ClipStream(IterableDataset):
@@ -229,6 +266,33 @@ def sharded_checkpoint(folder: Path, fsdp: bool) -> None:
     resumed(folder, fsdp)
 
 
+class OrderedSegmentationTrainer(SegmentationTrainer):
+    """Takes the windows in their order."""
+
+    def _get_train_sampler(self, *args) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+
+def segmentation(folder: Path, fsdp: bool) -> None:
+    """Two steps over windows with every part of the loss, and the scores of whole videos."""
+    windows = MadeUpWindows()
+    settings = {"smoothing_weight": 0.5, "focal_gamma": 1.0, "max_steps": 2, "per_device_eval_batch_size": 3}
+    template = make_trainer(folder, fsdp, **settings).args
+    trainer = OrderedSegmentationTrainer(
+        model=TSViTForActionSegmentation(make_model().config),
+        args=template,
+        train_dataset=windows,
+        class_weights=[0.5, 1.0, 2.0],
+    )
+    trainer.model.load_state_dict(make_model().state_dict())
+    trainer.train()
+    found = trainer.evaluate(windows)
+    timing = ("runtime", "per_second", "time", "epoch")
+    metrics = {key: value for key, value in found.items() if not any(word in key for word in timing)}
+    trainer.seen = []
+    finish(trainer, folder, metrics=metrics)
+
+
 def evaluation(folder: Path, fsdp: bool) -> None:
     """Metrics of splits that do not divide into batches and processes."""
     # without a word about it, accelerate would read a stream in one process and send the clips around
@@ -255,6 +319,7 @@ SCENARIOS = {
         bf16,
         resumed,
         sharded_checkpoint,
+        segmentation,
         evaluation,
     )
 }

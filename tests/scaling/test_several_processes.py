@@ -15,7 +15,7 @@ from scaling_runs import EVALUATED, run
 def one_process(tmp_path_factory) -> Path:
     """The runs of one process, made here."""
     folder = tmp_path_factory.mktemp("one_process")
-    run(folder, ["steps", "videomae", "evidence_views", "evaluation", "bf16"])
+    run(folder, ["steps", "videomae", "evidence_views", "evaluation", "bf16", "segmentation"])
     return folder
 
 
@@ -29,7 +29,16 @@ def free_port() -> int:
 def two_processes(tmp_path_factory, launch) -> Path:
     """The runs of two processes."""
     folder = tmp_path_factory.mktemp("two_processes")
-    scenarios = ("steps", "videomae", "evidence_views", "accumulation", "bf16", "resumed", "evaluation")
+    scenarios = (
+        "steps",
+        "videomae",
+        "evidence_views",
+        "accumulation",
+        "bf16",
+        "resumed",
+        "segmentation",
+        "evaluation",
+    )
     arguments = (str(folder), "--scenarios", *scenarios)
     flags = ("--mixed_precision", "no", "--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port()))
     ranks = [(*flags, "--machine_rank", rank) for rank in ("0", "1")]
@@ -78,6 +87,20 @@ def test_two_processes_resume_to_the_same_weights(two_processes):
     whole, again = two_processes / "resumed" / "whole", two_processes / "resumed" / "again"
     assert len(training_log(again)) == 8
     assert_same_training(again, whole, rel=0, atol=0)
+
+
+def test_two_processes_take_the_steps_of_one_over_windows_of_long_videos(two_processes, one_process):
+    assert_same_training(two_processes / "segmentation", one_process / "segmentation")
+    logs = [training_log(folder / "segmentation") for folder in (two_processes, one_process)]
+    for ours, expected in zip(*logs, strict=True):
+        assert ours["loss_smoothing"] == pytest.approx(expected["loss_smoothing"], rel=1e-4)
+
+
+def test_two_processes_put_the_same_videos_together(two_processes, one_process):
+    ours, expected = (read(folder / "segmentation")["metrics"] for folder in (two_processes, one_process))
+    assert expected["eval_num_videos"] == 2
+    assert expected["eval_num_frames"] == 33 + 12 - 4
+    assert ours == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["", ", streamed"])
