@@ -1,17 +1,22 @@
-# Two commands matter: `make demo` runs the main job, `make test` runs the tests. Both install what they need, once.
+# Three commands matter: `make demo` runs the main job, `make test` runs the tests, `make space` shows it in a browser.
+# All install what they need, once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
+DEMO_MODELS := outputs/demo/models
+MODEL_IDS ?= $(DEMO_MODELS)/rs_evidence,$(DEMO_MODELS)/plain,$(DEMO_MODELS)/rs
 
 # No network look-ups at run time.
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo space browser test lint format clean
 
 help:
 	@echo "make demo    data, guidance, two trained models, report and pictures in outputs/demo"
+	@echo "make space   the Space on this machine, with the demo's models (MODEL_IDS=a,b: others, folders or Hub ids)"
+	@echo "make browser Debian's Chromium, for the tests of the Space"
 	@echo "make test    the tests"
 	@echo "make lint    ruff check and format check"
 	@echo "make clean   remove outputs (not the environment)"
@@ -25,6 +30,16 @@ install: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python -m vidreason.demo --output_dir outputs/demo
+
+# The demo is run first where its models are asked for and are not there.
+space: $(STAMP)
+	case "$(MODEL_IDS)" in *$(DEMO_MODELS)*) test -d $(DEMO_MODELS)/rs_evidence || $(MAKE) demo;; esac
+	MODEL_IDS="$(MODEL_IDS)" $(BIN)/python space_app/app.py
+
+# Without a browser its tests are skipped, but not in continuous integration. Needs Debian or Ubuntu, and root or sudo.
+browser:
+	command -v chromium >/dev/null || { SUDO=$$(command -v sudo || true); $$SUDO apt-get update -q && \
+		$$SUDO apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core; }
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile

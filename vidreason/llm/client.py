@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InvalidAnswer, LLMError
 from .chat import INVALID, OK, REFUSED, TRUNCATED, ChatRequest, Usage
-from .redact import hide, redact, register_key_variable, secret_values
+from .redact import MIN_SECRET_LENGTH, hide, redact, register_key_variable, secret_values
 from .retry import AttemptFailed, failure_of, failure_of_status, shorten, words_of
 
 if TYPE_CHECKING:
@@ -137,17 +137,24 @@ class OpenAIChatClient:
         timeout_s: in which an answer must be complete.
         api_key_env: the variable of the environment that holds the key. It is read when a connection is made and kept
             nowhere here. Servers other than OpenAI's need none.
+        api_key: the key itself, for a service whose users bring their own; no variable is read then. It lives as long
+            as this object does, and is in no message, answer or log of it.
 
     Raises:
         LLMError: the openai package is missing, the address is not usable, or OpenAI is asked without a key.
     """
 
     def __init__(
-        self, base_url: str | None = None, timeout_s: float = 120.0, api_key_env: str = "OPENAI_API_KEY"
+        self,
+        base_url: str | None = None,
+        timeout_s: float = 120.0,
+        api_key_env: str = "OPENAI_API_KEY",
+        api_key: str | None = None,
     ) -> None:
         self.base_url = _check_url(base_url or os.environ.get("OPENAI_BASE_URL") or None)
         self.timeout_s = timeout_s
         self.api_key_env = api_key_env
+        self._api_key = None if api_key is None else _check_key(api_key.strip(), "the given key")
         register_key_variable(api_key_env)
         self._left_out: dict[str, set[str]] = {}  # per model: names that its server does not take
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -184,7 +191,7 @@ class OpenAIChatClient:
             raise LLMError('the openai package is missing: pip install "vidreason[llm]"') from error
         return openai.AsyncOpenAI(
             base_url=self.base_url,
-            api_key=_read_key(self.api_key_env, needed=is_openai(self.base_url)),
+            api_key=self._api_key or _read_key(self.api_key_env, needed=is_openai(self.base_url)),
             timeout=openai.Timeout(self.timeout_s, connect=min(_CONNECT_TIMEOUT_S, self.timeout_s)),
             max_retries=0,  # every attempt is counted in the ledger, so none may be made behind its back
         )
@@ -203,12 +210,14 @@ class OpenAIChatClient:
                 answer = await asyncio.wait_for(self._post(body), self.timeout_s)
             except (openai.OpenAIError, asyncio.TimeoutError, OSError, *_NOT_JSON) as error:
                 if getattr(error, "code", None) in _REFUSING_CODES:
-                    return RawCompletion("", "content_filter", refusal=shorten(redact(words_of(error))), usage=Usage())
+                    refusal = shorten(redact(words_of(error)))
+                    return self._without_key(RawCompletion("", "content_filter", refusal=refusal, usage=Usage()))
                 failure = failure_of(error)
                 if not self.learn(body, getattr(error, "status_code", None), _objection(error)):
                     break
             else:
                 return self._without_key(read_completion(answer))
+        failure.args = tuple(hide(text, self._secrets()) for text in failure.args)
         raise failure  # out here, so that no error that knows the request's headers hangs on it as a context
 
     async def _post(self, body: dict[str, Any]) -> Any:
@@ -219,9 +228,13 @@ class OpenAIChatClient:
 
     def _without_key(self, completion: RawCompletion) -> RawCompletion:
         """What a server sends is stored and published, and some echo what they were sent."""
-        values = secret_values([self.api_key_env])
+        values = self._secrets()
         texts = {name: hide(getattr(completion, name), values) for name in ("text", "refusal", "model")}
         return dataclasses.replace(completion, **texts)
+
+    def _secrets(self) -> list[str]:
+        given = [self._api_key] if self._api_key and len(self._api_key) >= MIN_SECRET_LENGTH else []
+        return given + secret_values([self.api_key_env])
 
     def adapt(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """A body with what the server is known not to take left out.
@@ -266,7 +279,7 @@ class OpenAIChatClient:
                     self.base_url or "OpenAI",
                     ", ".join(sorted(found)),
                     body["model"],
-                    shorten(redact(objection), 200),
+                    shorten(hide(redact(objection), self._secrets()), 200),
                 ),
             )
         known |= found
@@ -311,6 +324,12 @@ def _read_key(api_key_env: str, needed: bool) -> str:
         if needed:
             raise LLMError(f"OpenAI wants a key: set the environment variable {api_key_env}")
         return NO_KEY
+    return _check_key(key, f"the key in {api_key_env}")
+
+
+def _check_key(key: str, name: str) -> str:
+    if not key:
+        raise LLMError(f"{name} is empty")
     if not (key.isascii() and key.isprintable()):
-        raise LLMError(f"the key in {api_key_env} has characters that an HTTP header cannot hold")
+        raise LLMError(f"{name} has characters that an HTTP header cannot hold")
     return key

@@ -1,0 +1,138 @@
+"""Loading the operator's checkpoints: once, from safetensors only, with code of theirs only where it is allowed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HfHubHTTPError
+from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor, PreTrainedModel
+
+import modeling_tsvit  # noqa: F401  registers TSViT, so that its checkpoints need no code of their own
+from vidreason.errors import ConfigError
+from vidreason.rs.backbones import supervised_view
+
+logger = logging.getLogger(__name__)
+
+CLASSIFICATION = "classification"
+
+_TASKS = {"ForVideoClassification": CLASSIFICATION}
+"""End of an architecture's name -> the task. Other tasks bring their own tabs to `page` when they come."""
+
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """A loaded model.
+
+    Args:
+        name: for the visitor: the last part of a folder's path, or the Hub id.
+        task: what it does.
+        model: in evaluation mode; gives `frame_attention` and `segment_logits`.
+        processor: its video processor.
+        card: Markdown of its card, without the front matter; empty where it has none.
+        per_frame: its attention in a frame depends on that frame alone, so that any frame can be asked about.
+        lock: models that are read through hooks take one clip at a time.
+    """
+
+    name: str
+    task: str
+    model: PreTrainedModel
+    processor: object
+    card: str
+    per_frame: bool
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels, in order."""
+        return [str(self.model.config.id2label[index]) for index in range(self.model.config.num_labels)]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a clip that the model is given."""
+        return int(self.model.config.num_frames)
+
+
+def load_checkpoints(model_ids: Sequence[str], remote_code_ids: Sequence[str] = ()) -> dict[str, Checkpoint]:
+    """Load all checkpoints: name -> checkpoint, in the order given.
+
+    Raises:
+        ConfigError: a checkpoint cannot be loaded, or two have one name.
+    """
+    loaded: dict[str, Checkpoint] = {}
+    for model_id in model_ids:
+        checkpoint = load_checkpoint(model_id, model_id in remote_code_ids)
+        if checkpoint.name in loaded:
+            raise ConfigError(f"two checkpoints are called {checkpoint.name!r}: rename a folder")
+        loaded[checkpoint.name] = checkpoint
+    return loaded
+
+
+def load_checkpoint(model_id: str, remote_code: bool = False) -> Checkpoint:
+    """Load one checkpoint.
+
+    Args:
+        model_id: folder or Hub id.
+        remote_code: its own code may run.
+
+    Raises:
+        ConfigError: it cannot be loaded, its weights are not in safetensors, its task is not known here, or it gives
+            no attention.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model_id, trust_remote_code=remote_code)
+        task = task_of(model_id, config.architectures)
+        model, report = AutoModelForVideoClassification.from_pretrained(
+            model_id,
+            use_safetensors=True,
+            trust_remote_code=remote_code,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        processor = AutoVideoProcessor.from_pretrained(model_id, trust_remote_code=remote_code)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"checkpoint {model_id} cannot be loaded: {error}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ConfigError(f"checkpoint {model_id} lacks {len(missing)} weights, such as {missing[0]}")
+    per_frame = config.model_type == "tsvit"
+    if not hasattr(model, "token_grid"):
+        model = supervised_view(model)
+    model.eval().requires_grad_(False)
+    return Checkpoint(display_name(model_id), task, model, processor, read_card(model_id), per_frame)
+
+
+def task_of(model_id: str, architectures: Sequence[str] | None) -> str:
+    """What a checkpoint does, by the name of its architecture.
+
+    Raises:
+        ConfigError: there is no view of such checkpoints here.
+    """
+    for ending, task in _TASKS.items():
+        if any(architecture.endswith(ending) for architecture in architectures or ()):
+            return task
+    raise ConfigError(f"checkpoint {model_id}: there is no view of {architectures}, only of {sorted(_TASKS)}")
+
+
+def display_name(model_id: str) -> str:
+    """What visitors see: no folder of this machine."""
+    return Path(model_id).resolve().name if Path(model_id).is_dir() else model_id
+
+
+def read_card(model_id: str) -> str:
+    """The Markdown of a checkpoint's card without its front matter, empty where there is none."""
+    path = Path(model_id) / "README.md"
+    try:
+        content = path.read_text(encoding="utf-8") if Path(model_id).is_dir() else ModelCard.load(model_id).content
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        logger.warning("checkpoint %s has no readable card (%s)", model_id, type(error).__name__)
+        return ""
+    return _FRONT_MATTER.sub("", content.replace("\r\n", "\n")).strip()

@@ -1,0 +1,165 @@
+"""What happens when a visitor does something: from the values of the page's parts to new ones.
+
+Nothing raises here that a visitor could see: what is refused is said in its own words, and anything unexpected goes to
+the operator's log and is called a mishap on the page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from . import language_model
+from .charts import agreement_chart, label_bars, view_bars
+from .guidance import LLM, MOTION, PUBLISHED
+from .limits import Refused
+from .service import AUTOMATIC, MOTION_ONLY, Ask, Service, Shown
+from .strip import make_strip, strip_html
+
+logger = logging.getLogger(__name__)
+
+NOBODY = "none"
+GUIDANCE_CHOICES = [("published, where the clip is known; else movement", AUTOMATIC), ("movement", MOTION_ONLY)]
+_GUIDANCE_LABELS = {
+    MOTION: "Guidance: movement",
+    PUBLISHED: "Guidance: published",
+    LLM: "Guidance: language model",
+}
+MISHAP = "Something went wrong here. It was written down; please try another clip."
+
+
+class Handlers:
+    """The page's reactions.
+
+    Args:
+        service: that carries requests out.
+    """
+
+    def __init__(self, service: Service):
+        self.service = service
+
+    def show(self, video, name, other, guidance, strength, heat_map, llm_rows, progress=gr.Progress()):  # noqa: B008
+        """Everything that the page shows of a clip: status, bars, three videos, agreement, views, strip."""
+        if not video:
+            return self._nothing("")
+        ask = self._ask(video, name, other, guidance, strength if heat_map else 0.0, llm_rows)
+        shown, text = self._guarded(lambda: self.service.show(ask, lambda share, what: progress(share, desc=what)))
+        return self._nothing(text) if shown is None else self._everything(shown)
+
+    def repaint(self, video, name, other, guidance, strength, heat_map, llm_rows):
+        """The videos with another strength of the heat map; all else comes from the cache."""
+        if not video:
+            return "", gr.skip(), gr.skip()
+        ask = self._ask(video, name, other, guidance, strength if heat_map else 0.0, llm_rows)
+        shown, text = self._guarded(lambda: self.service.show(ask))
+        if shown is None:
+            return text, gr.skip(), gr.skip()
+        return _status(shown), *_attention_videos(shown)
+
+    def strip(self, video, name, other, guidance, llm_rows):
+        """Single pictures beside one another."""
+        if not video:
+            return "Please choose a clip first."
+        ask = self._ask(video, name, other, guidance, 0.5, llm_rows)
+        shown, text = self._guarded(lambda: self.service.show(ask))
+        if shown is None:
+            return text
+        answers = [(answer.name, answer.analysis, answer.frames) for answer in shown.answers]
+        return strip_html(make_strip(shown.clip, answers, shown.guidance.maps))
+
+    def analyse(self, video, name, other, guidance) -> dict[str, Any]:
+        """What the page shows of a clip, as JSON.
+
+        Where the model looks in each picture (`attention`, over `attention_grid`, row-major from the top left), what
+        it answers (`labels`, and `views` of the beginning, the middle and the whole), the guidance, and how far the
+        two agree. `other` is a second checkpoint, or "none".
+        """
+        if not video:
+            raise gr.Error("Please choose a clip first.", print_exception=False)
+        ask = self._ask(video, name, other, guidance, 0.5, None)
+        shown, text = self._guarded(lambda: self.service.show(ask), plain=True)
+        if shown is None:
+            raise gr.Error(text, print_exception=False)
+        return shown.as_json()
+
+    def price(self, video, model, num_frames):
+        """What asking a language model costs: text, the quote, and whether it can be asked."""
+        if not video:
+            return "Please choose a clip first.", None, gr.update(interactive=False)
+        make = lambda: language_model.quote(self.service, video, model, int(num_frames))  # noqa: E731
+        quote, text = self._guarded(make)
+        if quote is None:
+            return text, None, gr.update(interactive=False)
+        return escape(quote.describe()), quote, gr.update(interactive=True)
+
+    def ask_llm(self, video, quote, api_key):
+        """Ask a language model: text, what it said for the session, and an emptied field for the key."""
+        if not video:
+            return "Please choose a clip first.", None, ""
+        said, text = self._guarded(lambda: language_model.ask(self.service, video, quote, api_key or ""))
+        if said is None:
+            return text, None, ""
+        text = f"{said.usable} of {len(said.rows)} pictures have guidance now; it cost ${said.cost_usd:.4f}."
+        return escape(text), said, ""
+
+    def card(self, name) -> str:
+        """The card of a checkpoint as Markdown."""
+        checkpoint = self.service.checkpoints.get(name)
+        return checkpoint.card if checkpoint and checkpoint.card else "This checkpoint has no card."
+
+    def _ask(self, video, name, other, guidance, strength, llm_rows) -> Ask:
+        names = [name] if other in (None, NOBODY, name) else [name, other]
+        rows = {"llm_rows": llm_rows.rows, "llm_digest": llm_rows.digest} if llm_rows else {}
+        return Ask(video, tuple(names), guidance or AUTOMATIC, float(strength), **rows)
+
+    def _guarded(self, make: Callable[[], Any], plain: bool = False) -> tuple[Any, str]:
+        """What a call gives and no text, or nothing and what to tell the visitor."""
+        try:
+            return make(), ""
+        except Refused as refused:
+            text = refused.text
+        except Exception as error:
+            # the words of an unexpected error could name files or values: they stay in the operator's log
+            logger.error("a request failed", exc_info=error)
+            text = MISHAP
+        return None, text if plain else f'<p role="alert">{escape(text)}</p>'
+
+    def _nothing(self, text: str) -> tuple:
+        hidden = gr.update(value=None, visible=False)
+        return text, "", gr.update(value=None), hidden, gr.update(value=None), "", "", ""
+
+    def _everything(self, shown: Shown) -> tuple:
+        named = [(answer.name, answer.analysis) for answer in shown.answers]
+        series = [(answer.name, answer.frames, answer.summary) for answer in shown.answers]
+        return (
+            _status(shown),
+            label_bars(named),
+            *_attention_videos(shown),
+            gr.update(value=str(shown.guidance_video), label=_GUIDANCE_LABELS[shown.guidance.kind]),
+            agreement_chart(series, shown.clip.shown_times_s, shown.guidance.source),
+            view_bars(named),
+            "",  # the strip is of another clip now
+        )
+
+
+def _attention_videos(shown: Shown) -> tuple:
+    """Updates of the two places for videos with attention."""
+    updates = [
+        gr.update(value=str(answer.video), label=f"Attention of {answer.name}", visible=True)
+        for answer in shown.answers
+    ]
+    return tuple(updates) if len(updates) == 2 else (updates[0], gr.update(value=None, visible=False))
+
+
+def _status(shown: Shown) -> str:
+    facts = shown.clip.facts
+    name, (label, share) = shown.answers[0].name, shown.answers[0].analysis.top(1)[0]
+    return (
+        f'<p role="status">{escape(name)} says <strong data-testid="label">{escape(label)}</strong> '
+        f"({100 * share:.0f} %). {facts.width} x {facts.height} pixels, {facts.duration_s:.1f} s, "
+        f"answered in {shown.seconds['total']:.1f} s.</p>"
+    )

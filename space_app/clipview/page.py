@@ -1,0 +1,198 @@
+"""The page: which parts it has, and which of the handlers each of them calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+
+from .handlers import GUIDANCE_CHOICES, NOBODY, Handlers
+from .language_model import MAX_FRAMES, MODELS
+from .service import AUTOMATIC, Service
+from .settings import SpaceSettings
+
+_FOLDER = Path(__file__).parent
+
+TITLE = "See what a video model sees"
+STYLE = _FOLDER / "style.css"
+HEAD = f"<script>{(_FOLDER / 'page.js').read_text(encoding='utf-8')}</script>"
+
+_GROUP = "work"  # all that computes shares one limit
+_API_EXAMPLE = """from gradio_client import Client, handle_file
+
+client = Client("OWNER/SPACE")
+result = client.predict(
+    video=handle_file("my_video.mp4"), name=%r, other="none", guidance="automatic", api_name="/analyse"
+)
+result["checkpoints"][0]["labels"]  # {label: probability}, the likeliest first
+result["checkpoints"][0]["attention"]  # per picture, the weights of the cells, row-major from the top left"""
+
+
+def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
+    """The page over a service.
+
+    Args:
+        service: that carries requests out.
+        examples: clips to start with.
+    """
+    handlers, names = Handlers(service), list(service.checkpoints)
+    settings = service.settings
+    kept = (settings.sweep_every_s, settings.clips_kept_s)
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=kept) as page:
+        gr.Markdown(f"# {TITLE}\nDrop in a clip: what the model answers, where it looked, and where it should have.")
+        with gr.Tab("Look"):
+            parts = _look(service, names, examples)
+        with gr.Tab("How it works"):
+            gr.Markdown((_FOLDER / "method.md").read_text(encoding="utf-8"))
+            gr.HTML((_FOLDER / "method.svg").read_text(encoding="utf-8"), elem_classes="vr-method")
+        with gr.Tab("Checkpoints"):
+            card_of = gr.Dropdown(names, value=names[0], label="Card and results of")
+            card = gr.Markdown(handlers.card(names[0]))
+            card_of.change(handlers.card, card_of, card, **_private("cards"))
+        with gr.Tab("For programs"):
+            _programs(handlers, parts, names[0])
+        gr.Markdown(_footer(settings))
+        _connect(handlers, parts)
+        if settings.offer_llm:
+            _connect_llm(handlers, parts)
+    return page
+
+
+def _footer(settings: SpaceSettings) -> str:
+    """Links, and what becomes of clips."""
+    links = [f"[{name}](https://huggingface.co/{name})" for name in settings.model_ids if not Path(name).exists()]
+    links += [f"[code, paper, how to train your own]({settings.project_url})"] if settings.project_url else []
+    minutes = settings.clips_kept_s / 60
+    return " · ".join([*links, f"Clips are deleted after {minutes:.3g} minutes."])
+
+
+def _private(group: str) -> dict:
+    """Of events that programs do not see."""
+    return {"api_visibility": "private", "concurrency_id": group, "show_progress": "minimal"}
+
+
+def _progress(parts: SimpleNamespace) -> dict:
+    """Of events that take seconds: the bar is where the video will be."""
+    return {"show_progress": "full", "show_progress_on": parts.first}
+
+
+def _look(service: Service, names: list[str], examples: Sequence[Path]) -> SimpleNamespace:
+    parts = SimpleNamespace()
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            parts.video = _upload()
+            gr.Markdown(service.settings.limits.describe())
+            if examples:
+                gr.Examples(
+                    [[str(path)] for path in examples], parts.video, label="Or an example", examples_per_page=6
+                )
+            parts.name = gr.Dropdown(names, value=names[0], label="Checkpoint", elem_id="checkpoint")
+            others = [NOBODY, *names]
+            parts.other = gr.Dropdown(others, value=NOBODY, label="Side by side with", elem_id="other")
+            parts.guidance = gr.Radio(GUIDANCE_CHOICES, value=AUTOMATIC, label="Guidance")
+            parts.run = gr.Button("Show", variant="primary", elem_id="run")
+        with gr.Column(scale=3, min_width=300):
+            _results(parts)
+            parts.llm_rows, parts.quote = _state(service), _state(service)
+            if service.settings.offer_llm:
+                _language_model(parts)
+    return parts
+
+
+def _upload() -> gr.Video:
+    """Where clips come in."""
+    # include_audio and no format: otherwise Gradio would hand strangers' files to a system's ffmpeg
+    passed_on = {"include_audio": True, "format": None}
+    # small pictures are enough, and within the limits; Gradio asks cameras for 1920 x 1440
+    camera = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
+    options = gr.WebcamOptions(mirror=False, constraints=camera)
+    return gr.Video(
+        label="Your clip",
+        sources=["upload", "webcam"],
+        webcam_options=options,
+        elem_id="input",
+        height=300,
+        **passed_on,
+    )
+
+
+def _state(service: Service) -> gr.State:
+    return gr.State(time_to_live=service.settings.clips_kept_s)
+
+
+def _results(parts: SimpleNamespace) -> None:
+    parts.status = gr.HTML("", elem_id="status", elem_classes="vr-status")
+    parts.bars = gr.HTML("")
+    with gr.Row():
+        parts.strength = gr.Slider(0.1, 1.0, value=0.5, step=0.1, label="Strength of the heat map", elem_id="strength")
+        parts.heat_map = gr.Checkbox(True, label="Heat map", elem_id="heat-map", min_width=100)
+    with gr.Row(elem_classes="vr-synced"):
+        shown = {"interactive": False, "autoplay": True, "loop": True, "min_width": 260, "buttons": ["download"]}
+        parts.first = gr.Video(label="Attention", elem_id="attention", **shown)
+        parts.second = gr.Video(label="Attention", elem_id="attention-other", visible=False, **shown)
+        parts.cells = gr.Video(label="Guidance", elem_id="guidance", **shown)
+    with gr.Accordion("Does it look where it should?", open=True):
+        parts.agreement = gr.HTML("")
+    with gr.Accordion("Beginning, middle and whole", open=True):
+        parts.views = gr.HTML("")
+    with gr.Accordion("Frame by frame", open=False):
+        parts.strip_button = gr.Button("Show single pictures", elem_id="strip-button")
+        parts.strip = gr.HTML("")
+
+
+def _language_model(parts: SimpleNamespace) -> None:
+    with gr.Accordion("Guidance from a language model, with your own key", open=False):
+        gr.Markdown(
+            "Some pictures of the clip are sent to OpenAI, and your key pays. It is used for that one request and "
+            "kept nowhere. You see the price first."
+        )
+        with gr.Row():
+            parts.llm = gr.Dropdown(list(MODELS), value=MODELS[0], label="Model", elem_id="llm-model")
+            parts.llm_frames = gr.Slider(2, MAX_FRAMES, value=6, step=1, label="Pictures")
+        parts.price_button = gr.Button("Show the price", elem_id="price")
+        parts.price = gr.HTML("", elem_id="price-text")
+        parts.key = gr.Textbox(label="Your OpenAI key", type="password", elem_id="key", max_length=512)
+        parts.ask_button = gr.Button("Ask", interactive=False, elem_id="ask")
+
+
+def _programs(handlers: Handlers, parts: SimpleNamespace, name: str) -> None:
+    gr.Markdown("All that the page shows, as JSON. In Python, with `gradio_client`:")
+    gr.Code(_API_EXAMPLE % name, language="python", label="Example", interactive=False)
+    button = gr.Button("Show the JSON of the clip on the first tab")
+    result = gr.JSON(label="Result", elem_id="json")
+    button.click(
+        handlers.analyse,
+        [parts.video, parts.name, parts.other, parts.guidance],
+        result,
+        api_name="analyse",
+        concurrency_id=_GROUP,
+    )
+
+
+def _connect(handlers: Handlers, parts: SimpleNamespace) -> None:
+    settings = [parts.video, parts.name, parts.other, parts.guidance]
+    inputs = [*settings, parts.strength, parts.heat_map, parts.llm_rows]
+    outputs = [parts.status, parts.bars, parts.first, parts.second, parts.cells, parts.agreement, parts.views]
+    events = [parts.video.change, parts.name.input, parts.other.input, parts.guidance.input, parts.run.click]
+    shown = {"trigger_mode": "always_last", **(_private(_GROUP) | _progress(parts))}
+    gr.on(events, handlers.show, inputs, [*outputs, parts.strip], **shown)
+    painted = [parts.status, parts.first, parts.second]
+    repaints = [parts.strength.release, parts.heat_map.input]
+    gr.on(repaints, handlers.repaint, inputs, painted, trigger_mode="always_last", **_private(_GROUP))
+    parts.strip_button.click(handlers.strip, [*settings, parts.llm_rows], parts.strip, **_private(_GROUP))
+
+
+def _connect_llm(handlers: Handlers, parts: SimpleNamespace) -> None:
+    settings = [parts.video, parts.name, parts.other, parts.guidance, parts.strength, parts.heat_map, parts.llm_rows]
+    outputs = [parts.status, parts.bars, parts.first, parts.second, parts.cells, parts.agreement, parts.views]
+    priced = [parts.price, parts.quote, parts.ask_button]
+    parts.price_button.click(handlers.price, [parts.video, parts.llm, parts.llm_frames], priced, **_private(_GROUP))
+    asked = parts.ask_button.click(
+        handlers.ask_llm,
+        [parts.video, parts.quote, parts.key],
+        [parts.price, parts.llm_rows, parts.key],
+        **_private(_GROUP),
+    )
+    asked.then(handlers.show, settings, [*outputs, parts.strip], **_private(_GROUP) | _progress(parts))

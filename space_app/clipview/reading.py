@@ -1,0 +1,99 @@
+"""Reading a visitor's video: its limits, its facts, and the frames that are shown and given to models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidreason.video import decode_frames, fps_timestamps, probe_video, uniform_indices
+from vidreason.video.frame_table import read_frame_table
+
+from .limits import check_file, check_statements, too_large, too_long
+from .settings import Drawing, Limits
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """What is known of a video.
+
+    Args:
+        width, height: pixels, as displayed.
+        num_frames: of the video.
+        duration_s: of the video.
+        fps: on average.
+        rotation_deg: from the stored to the displayed picture, clockwise.
+    """
+
+    width: int
+    height: int
+    num_frames: int
+    duration_s: float
+    fps: float
+    rotation_deg: int
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A video as far as it is looked at.
+
+    Args:
+        facts: of the video.
+        frames: uint8 (frames, height, width, 3), different ones, as displayed, scaled down.
+        times_s: (frames,) of each.
+        shown: positions in `frames` of the pictures of the drawn video, at a constant rate.
+        shown_fps: their rate.
+        sampled: number of frames of a model -> positions in `frames` that it is given.
+    """
+
+    facts: ClipFacts
+    frames: np.ndarray
+    times_s: np.ndarray
+    shown: list[int]
+    shown_fps: float
+    sampled: dict[int, list[int]]
+
+    @property
+    def shown_times_s(self) -> list[float]:
+        """When each picture of the drawn video is shown."""
+        return [position / self.shown_fps for position in range(len(self.shown))]
+
+
+def read_clip(path: str | os.PathLike, frame_counts: Sequence[int], limits: Limits, drawing: Drawing) -> Clip:
+    """Check a video against the limits and decode what is shown of it and given to models.
+
+    Args:
+        path: of the file.
+        frame_counts: numbers of frames that models want.
+        limits: of the video.
+        drawing: size and rate of what is shown.
+
+    Raises:
+        Refused: the video breaks a limit.
+        VideoError: it cannot be read.
+    """
+    check_file(path, limits)
+    check_statements(path, limits)
+    table = read_frame_table(path, limits.max_pixels)
+    if table.duration_s > limits.max_duration_s + 0.5 or len(table) > limits.max_frames:
+        raise too_long(limits)
+    info = probe_video(path, max_pixels=limits.max_pixels)
+    if max(info.width, info.height) > limits.max_side_px:
+        raise too_large(limits)
+    facts = ClipFacts(info.width, info.height, len(table), table.duration_s, table.fps, info.rotation_deg)
+    shown_fps = min(drawing.max_fps, table.fps)
+    shown = [table.nearest(time_s) for time_s in fps_timestamps(table.duration_s, shown_fps)]
+    sampled = {count: uniform_indices(len(table), count) for count in frame_counts}
+    wanted = sorted({*shown, *(index for indices in sampled.values() for index in indices)})
+    decoded = decode_frames(path, wanted, max_side_px=drawing.max_side_px, max_pixels=limits.max_pixels)
+    position_of = {index: position for position, index in enumerate(wanted)}
+    return Clip(
+        facts=facts,
+        frames=decoded.frames,
+        times_s=np.asarray(decoded.timestamps_s),
+        shown=[position_of[index] for index in shown],
+        shown_fps=shown_fps,
+        sampled={count: [position_of[index] for index in indices] for count, indices in sampled.items()},
+    )

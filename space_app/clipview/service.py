@@ -1,0 +1,298 @@
+"""A request from its file to what the page shows, with a cache at every step."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidreason.guidance import GridMap
+from vidreason.video import uniform_indices
+
+from .agreement import AgreementSummary, FrameAgreement, frame_agreement, summarize
+from .analysis import VIEWS, Analysis, analyse
+from .cache import Cache
+from .checkpoints import Checkpoint
+from .guidance import PUBLISHED, ClipGuidance, KnownClips, motion_guidance, rows_guidance
+from .limits import Deadline, Refused, check_file
+from .painting import write_attention, write_guidance
+from .reader import ClipReader
+from .reading import Clip
+from .settings import MIB, SpaceSettings
+
+logger = logging.getLogger(__name__)
+
+AUTOMATIC, MOTION_ONLY = "automatic", "motion"
+
+_MAX_CLIP_BYTES = 600 * MIB
+_MAX_VIDEOS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """What a visitor wants to see.
+
+    Args:
+        path: of the video.
+        checkpoints: names of one or two.
+        guidance: AUTOMATIC (a published table where one knows the clip, else movement) or MOTION_ONLY.
+        strength: of the heat map, 0 to 1.
+        llm_rows: rows that a language model gave for this clip; they are used in place of other guidance.
+        llm_digest: of the clip that they are about.
+    """
+
+    path: str
+    checkpoints: tuple[str, ...]
+    guidance: str = AUTOMATIC
+    strength: float = 0.5
+    llm_rows: Sequence[Mapping[str, Any]] = ()
+    llm_digest: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one checkpoint made of the clip."""
+
+    name: str
+    analysis: Analysis
+    frames: list[FrameAgreement]
+    summary: AgreementSummary
+    video: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the page shows of a request.
+
+    Args:
+        digest: SHA-256 of the file.
+        clip: as read.
+        guidance: of its pictures.
+        guidance_video: drawn.
+        answers: of the checkpoints.
+        seconds: by step, and `total`; steps that came from the cache take next to none.
+    """
+
+    digest: str
+    clip: Clip
+    guidance: ClipGuidance
+    guidance_video: Path
+    answers: list[Answer]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs. No path is in it."""
+        return {
+            "video": asdict(self.clip.facts),
+            "guidance": {
+                "kind": self.guidance.kind,
+                "source": self.guidance.source,
+                "guided_pictures": self.guidance.guided,
+                "weights": [None if m is None else _rounded_weights(m) for m in self.guidance.maps],
+            },
+            "times_s": [round(time_s, 4) for time_s in self.clip.shown_times_s],
+            "checkpoints": [_answer_json(answer) for answer in self.answers],
+            "seconds": self.seconds,
+        }
+
+
+def _answer_json(answer: Answer) -> dict[str, Any]:
+    analysis = answer.analysis
+    return {
+        "name": answer.name,
+        "labels": {label: round(share, 6) for label, share in analysis.top(len(analysis.labels))},
+        "views": {
+            view: dict(zip(analysis.labels, (round(float(share), 6) for share in shares), strict=True))
+            for view, shares in zip(VIEWS, analysis.views, strict=True)
+        },
+        "views_divergence_nats": round(analysis.divergence, 6),
+        "attention_grid": list(analysis.attention[0].grid),
+        "attention_rectangle": list(analysis.attention[0].rectangle),
+        "attention": [_rounded_weights(m) for m in analysis.attention],
+        "agreement": {
+            "mean": asdict(answer.summary),
+            "mass_inside": [_rounded(frame.mass) for frame in answer.frames],
+            "divergence_nats": [_rounded(frame.divergence) for frame in answer.frames],
+            "hit": [frame.hit for frame in answer.frames],
+        },
+    }
+
+
+def _rounded_weights(grid_map: GridMap) -> list[float]:
+    return [round(float(weight), 4) for weight in grid_map.weights]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+class Service:
+    """Answers requests.
+
+    Args:
+        settings: of the operator.
+        checkpoints: name -> checkpoint.
+        known: guidance tables for clips that they know.
+    """
+
+    def __init__(self, settings: SpaceSettings, checkpoints: Mapping[str, Checkpoint], known: KnownClips):
+        self.settings, self.checkpoints, self.known = settings, checkpoints, known
+        self.folder = Path(tempfile.mkdtemp(prefix="vidreason_space_"))
+        self.reader = ClipReader(settings.limits, settings.drawing)
+        self._workers = ThreadPoolExecutor(settings.limits.max_at_once, thread_name_prefix="worker")
+        self._frame_counts = sorted({checkpoint.num_frames for checkpoint in checkpoints.values()})
+        kept_s = settings.clips_kept_s
+        self._clips: Cache[Clip] = Cache(_MAX_CLIP_BYTES, kept_s, size_of=lambda clip: clip.frames.nbytes)
+        self._analyses: Cache[Analysis] = Cache(_MAX_VIDEOS, kept_s)
+        self._guidance: Cache[ClipGuidance] = Cache(_MAX_VIDEOS, kept_s)
+        self._videos: Cache[Path] = Cache(_MAX_VIDEOS, kept_s, on_removed=_delete)
+        self._closed = threading.Event()
+        threading.Thread(target=self._sweep_all, name="sweeper", daemon=True).start()
+
+    def show(self, ask: Ask, progress: Callable[[float, str], None] = lambda share, text: None) -> Shown:
+        """Carry a request out.
+
+        Args:
+            ask: what is wanted.
+            progress: told how far it is.
+
+        Raises:
+            Refused: it cannot be carried out; the text is for the visitor.
+        """
+        started = time.perf_counter()
+        deadline = Deadline(self.settings.limits.request_timeout_s)
+        chosen = self._chosen(ask.checkpoints)
+        seconds: dict[str, float] = {}
+        progress(0.05, "reading the video")
+        with _timed(seconds, "read"):
+            digest, clip = self.read(ask.path)
+        deadline.check()
+        progress(0.35, "asking the model")
+        finding = self._workers.submit(self._guidance_of, ask, digest, clip, deadline)  # while the model is asked
+        with _timed(seconds, "model"):
+            analyses = [self._analysis(digest, clip, checkpoint, deadline) for checkpoint in chosen]
+        progress(0.5, "finding guidance")
+        with _timed(seconds, "guidance"):
+            guidance = finding.result()
+        progress(0.65, "drawing and writing the videos")
+        with _timed(seconds, "draw_and_write"):
+            guidance_video, videos = self._draw(ask, digest, clip, chosen, analyses, guidance, deadline)
+        answers = []
+        for checkpoint, analysis, video in zip(chosen, analyses, videos, strict=True):
+            frames = frame_agreement(analysis.attention, guidance.maps)
+            answers.append(Answer(checkpoint.name, analysis, frames, summarize(frames), video))
+        seconds["total"] = round(time.perf_counter() - started, 3)
+        progress(1.0, "done")
+        return Shown(digest, clip, guidance, guidance_video, answers, seconds)
+
+    def single_frames(self, path: str, count: int) -> tuple[str, list[np.ndarray], list[dict[str, Any]]]:
+        """Frames of a clip at equal distances, for a language model: the clip's digest, pictures and frame keys.
+
+        Raises:
+            Refused: as `read`.
+        """
+        digest, clip = self.read(path)
+        chosen = [clip.shown[place] for place in uniform_indices(len(clip.shown), min(count, len(clip.shown)))]
+        key = {"video_id": digest[:16], "source": "upload", "split": "upload"}
+        size = {"frame_height": clip.facts.height, "frame_width": clip.facts.width}
+        keys = [
+            key | size | {"frame_index": number, "timestamp_s": float(clip.times_s[position])}
+            for number, position in enumerate(chosen)
+        ]
+        return digest, [clip.frames[position] for position in chosen], keys
+
+    def read(self, path: str) -> tuple[str, Clip]:
+        """The digest of a file and what is in it.
+
+        Raises:
+            Refused: it breaks a limit or cannot be read.
+        """
+        check_file(path, self.settings.limits)
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()  # of a size that was looked at
+        return digest, self._clips.get_or_make(digest, lambda: self.reader.read(path, self._frame_counts))
+
+    def close(self) -> None:
+        """Stop all threads and processes, and delete what was drawn."""
+        self._closed.set()
+        self.reader.close()
+        self._workers.shutdown()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _chosen(self, names: Sequence[str]) -> list[Checkpoint]:
+        names = list(dict.fromkeys(names))
+        if not 1 <= len(names) <= 2 or any(name not in self.checkpoints for name in names):
+            raise Refused("unknown_checkpoint", "Please choose one or two of the checkpoints that are listed.")
+        return [self.checkpoints[name] for name in names]
+
+    def _analysis(self, digest: str, clip: Clip, checkpoint: Checkpoint, deadline: Deadline) -> Analysis:
+        return self._analyses.get_or_make((digest, checkpoint.name), lambda: analyse(checkpoint, clip, deadline))
+
+    def _guidance_of(self, ask: Ask, digest: str, clip: Clip, deadline: Deadline) -> ClipGuidance:
+        if ask.llm_rows and ask.llm_digest == digest:
+            source = f"the language model {ask.llm_rows[0]['model']}"
+            return rows_guidance(source, ask.llm_rows, clip.shown_times_s)  # the visitor's own, and in no cache
+        file_name = Path(ask.path).name
+        if ask.guidance == AUTOMATIC and self.known.find(file_name, clip.facts):
+            key = (digest, PUBLISHED, file_name)
+            return self._guidance.get_or_make(key, lambda: self.known.guidance(file_name, clip))
+        fps = self.settings.drawing.guidance_fps
+        return self._guidance.get_or_make((digest, MOTION_ONLY), lambda: motion_guidance(clip, fps, deadline))
+
+    def _draw(self, ask: Ask, digest: str, clip: Clip, chosen, analyses, guidance: ClipGuidance, deadline: Deadline):
+        """The guidance's video and the attention's of each checkpoint, two written at a time."""
+        strength = round(min(max(float(ask.strength), 0.0), 1.0), 2)
+        drawing, pictures = self.settings.drawing, (clip.frames, clip.shown)
+
+        def draw_guidance() -> Path:
+            return write_guidance(
+                self._new_path("guidance"), *pictures, guidance.maps, clip.shown_fps, drawing, deadline
+            )
+
+        def draw_attention(analysis: Analysis) -> Callable[[], Path]:
+            return lambda: write_attention(
+                *(self._new_path("attention"), *pictures, analysis.attention, clip.shown_fps, strength),
+                *(drawing, deadline),
+            )
+
+        # an LLM's guidance is another object each time, so that its video has a key that nobody else finds
+        jobs = [(("guidance", digest, guidance), draw_guidance)]
+        for checkpoint, analysis in zip(chosen, analyses, strict=True):
+            jobs.append((("attention", digest, checkpoint.name, strength), draw_attention(analysis)))
+        first, *others = self._workers.map(lambda job: self._videos.get_or_make(*job), jobs)
+        return first, others
+
+    def _new_path(self, name: str) -> Path:
+        return self.folder / f"{name}_{uuid.uuid4().hex}.mp4"
+
+    def _sweep_all(self) -> None:
+        while not self._closed.wait(self.settings.sweep_every_s):
+            for cache in (self._clips, self._analyses, self._guidance, self._videos):
+                cache.sweep()
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+class _timed:
+    """Adds the seconds that a block takes to a dictionary, under a name."""
+
+    def __init__(self, seconds: dict[str, float], name: str):
+        self.seconds, self.name = seconds, name
+
+    def __enter__(self):
+        self.started = time.perf_counter()
+
+    def __exit__(self, *_):
+        self.seconds[self.name] = round(time.perf_counter() - self.started, 3)

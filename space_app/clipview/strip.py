@@ -1,0 +1,75 @@
+"""Single pictures of a clip beside one another: what each checkpoint attended to, and the guidance."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from vidreason.guidance import GridMap
+from vidreason.video import side_by_side, uniform_indices
+
+from .agreement import FrameAgreement
+from .analysis import Analysis
+from .painting import paint_attention, paint_guidance
+from .reading import Clip
+
+STRIP_PICTURES = 8
+_HEIGHT_PX = 200
+_STRENGTH = 0.5
+
+
+def make_strip(
+    clip: Clip,
+    answers: Sequence[tuple[str, Analysis, Sequence[FrameAgreement]]],
+    guidance: Sequence[GridMap | None],
+    count: int = STRIP_PICTURES,
+) -> list[tuple[np.ndarray, str]]:
+    """Pictures at equal distances in time with a line about each.
+
+    Args:
+        clip: as read.
+        answers: (name of the checkpoint, what it makes of the clip, each picture's agreement).
+        guidance: of each picture.
+        count: pictures at most.
+
+    Returns:
+        (uint8 (height, width, 3), caption) of each.
+    """
+    strip = []
+    for position in uniform_indices(len(clip.shown), min(count, len(clip.shown))):
+        frame = clip.frames[clip.shown[position]]
+        panels = [
+            (name, paint_attention(frame, analysis.attention[position], _STRENGTH)) for name, analysis, _ in answers
+        ]
+        panels.append(("guidance", paint_guidance(frame, guidance[position])))
+        facts = [f"{name}: {_in_words(frames[position])}" for name, _, frames in answers]
+        caption = f"{clip.shown_times_s[position]:.2f} s. {'; '.join(facts)}"
+        strip.append((side_by_side(panels, _HEIGHT_PX), caption))
+    return strip
+
+
+def strip_html(strip: Sequence[tuple[np.ndarray, str]]) -> str:
+    """A strip with its pictures in it, which needs no files, and says to screen readers what it shows.
+
+    Args:
+        strip: as from `make_strip`.
+    """
+    figures = []
+    for picture, caption in strip:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+        source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+        text = escape(caption, quote=True)
+        figures.append(f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    return f'<div class="vr-strip">{"".join(figures)}</div>'
+
+
+def _in_words(frame: FrameAgreement) -> str:
+    if frame.mass is None:
+        return "no guidance"
+    return f"{100 * frame.mass:.0f} % inside, KL {frame.divergence:.2f}, {'hit' if frame.hit else 'miss'}"

@@ -1,0 +1,131 @@
+"""The running app, as programs see it: `python space_app/app.py` in a process of its own, asked by `gradio_client`."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from space_clips import bad_files
+from space_server import SpaceServer
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint_folders, tmp_path_factory):
+    with SpaceServer(checkpoint_folders, tmp_path_factory.mktemp("space")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server, tmp_path_factory):
+    return Client(server.url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
+def analyse(client, path, name="with", other="none", guidance="automatic"):
+    return client.predict(video=handle_file(str(path)), name=name, other=other, guidance=guidance, api_name="/analyse")
+
+
+def test_the_answer_is_json(client, square_path):
+    result = analyse(client, square_path, other="without")
+    assert [answer["name"] for answer in result["checkpoints"]] == ["with", "without"]
+    assert result["video"]["num_frames"] == 24 and result["guidance"]["kind"] == "motion"
+    assert sum(result["checkpoints"][0]["labels"].values()) == pytest.approx(1, abs=1e-4)
+    assert len(result["checkpoints"][0]["attention"]) == 24
+
+
+def test_the_documented_call_works(client, server, square_path):
+    page = (Path(__file__).parents[2] / "docs" / "space.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?gradio_client.*?)```", page, re.DOTALL)[1]
+    code = code.replace("OWNER/SPACE", server.url).replace("my_video.mp4", str(square_path))
+    names = {}
+    exec(code.replace("rs_evidence", "with"), names)
+    assert names["result"]["checkpoints"][0]["name"] == "with"
+
+
+def test_the_second_request_is_faster(client, square_path):
+    analyse(client, square_path)
+    assert analyse(client, square_path)["seconds"]["total"] < 0.2
+
+
+def test_bad_files_get_their_message_and_no_more(client, tmp_path, square_path, server):
+    for name, (path, _) in bad_files(tmp_path / "bad").items():
+        with pytest.raises(AppError) as caught:
+            analyse(client, path)
+        text = str(caught.value)
+        assert re.search(r"[A-Z][a-z].*\.", text) and "/" not in text and "Traceback" not in text, name
+    assert analyse(client, square_path)["video"]["num_frames"] == 24
+    assert "a request failed" not in server.log()  # each of them was expected
+
+
+def test_eight_requests_at_once(client, square_path):
+    with ThreadPoolExecutor(8) as pool:
+        names = ["with", "without"] * 4
+        results = list(pool.map(lambda name: analyse(client, square_path, name), names))
+    assert [result["checkpoints"][0]["name"] for result in results] == names
+
+
+def test_unknown_checkpoints_are_refused(client, square_path):
+    for name in ("nobody", "../../etc"):
+        with pytest.raises((AppError, ValueError)):
+            analyse(client, square_path, name)
+
+
+def test_other_events_are_not_for_programs(client):
+    assert "/analyse" in str(client.view_api(return_format="dict"))
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/analyse"]
+
+
+def test_files_of_the_machine_are_not_served(server, client, square_path):
+    for path in ("/etc/passwd", str(Path(__file__)), str(square_path)):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{server.url}/gradio_api/file={path}")
+        assert caught.value.code in (403, 404)
+    # nor read for those who name them
+    file = {"path": str(square_path), "meta": {"_type": "gradio.FileData"}}
+    body = json.dumps({"data": [file, "with", "none", "automatic"]}).encode()
+    call = f"{server.url}/gradio_api/call/analyse"
+    request = urllib.request.Request(call, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        event_id = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{call}/{event_id}") as answer:
+        events = answer.read().decode()
+    assert "event: error" in events and "checkpoints" not in events and str(square_path.parent) not in events
+
+
+def test_too_large_files_are_not_even_taken(server, tmp_path):
+    large = tmp_path / "large.mp4"
+    with open(large, "wb") as file:
+        file.truncate(51 * 2**20)
+    with pytest.raises(Exception, match=r"(?i)size|413|large"):
+        analyse(Client(server.url, verbose=False), large)
+
+
+def test_clips_and_what_was_made_of_them_are_deleted(checkpoint_folders, tmp_path, square_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with SpaceServer(checkpoint_folders, tmp_path, CLIPS_KEPT_S="2", TMPDIR=str(scratch)) as server:
+        analyse(Client(server.url, verbose=False, download_files=False), square_path)
+        # the client's copy is sent back and forth; the app's own videos lie in the temporary folder
+
+        def files():
+            found = [path for folder in (scratch, server.uploads) for path in folder.rglob("*.mp4")]
+            return [path for path in found if not path.name.startswith("test_0")]  # examples stay
+
+        assert {path.name.split("_")[0] for path in files()} >= {"square.mp4", "attention", "guidance"}
+        end = time.monotonic() + 30
+        while files() and time.monotonic() < end:
+            time.sleep(0.5)
+        assert files() == []
+
+
+def test_the_page_tells_programs_nothing_of_the_machine(server):
+    with urllib.request.urlopen(f"{server.url}/config") as answer:
+        config = json.load(answer)
+    text = json.dumps(config)
+    assert "checkpoints0" not in text and '"run_history": false' in text  # the folder of the checkpoints
