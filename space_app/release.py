@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ MODEL_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "*
 CODE_PATTERNS = ("configuration_*.py", "modeling_*.py", "layers_*.py", "temporal_views_*.py", "video_processing_*.py")
 CODE_PATTERNS += ("action_segmentation_*.py",)
 SPACE_PATTERNS = ("README.md", "requirements.txt", "app.py", "clipview/*")
+WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "vidreason", "modeling_tsvit", "model_cards")
 _LARGE_BYTES = 5 * 2**30
 
 
@@ -116,9 +118,16 @@ def stage_space(
 
 
 def build_wheel(out: Path) -> Path:
-    """The library as a wheel in a folder."""
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(REPOSITORY)]
-    finished = subprocess.run(command, capture_output=True, text=True)
+    """The library as a wheel in a folder. Built from a copy: what an earlier build left behind would go into it."""
+    with tempfile.TemporaryDirectory() as copy:
+        for name in WHEEL_SOURCES:
+            source, target = REPOSITORY / name, Path(copy) / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(source, target)
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), copy]
+        finished = subprocess.run(command, capture_output=True, text=True)
     wheels = list(out.glob("vidreason-*.whl"))
     if finished.returncode or len(wheels) != 1:
         raise ConfigError(f"the library's wheel cannot be built: {finished.stderr.strip()[-500:]}")

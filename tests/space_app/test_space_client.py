@@ -109,7 +109,7 @@ def test_too_large_files_are_not_even_taken(server, tmp_path):
 def test_clips_and_what_was_made_of_them_are_deleted(checkpoint_folders, tmp_path, square_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with SpaceServer(checkpoint_folders, tmp_path, CLIPS_KEPT_S="2", TMPDIR=str(scratch)) as server:
+    with SpaceServer(checkpoint_folders, tmp_path, CLIPS_KEPT_S="12", TMPDIR=str(scratch)) as server:
         analyse(Client(server.url, verbose=False, download_files=False), square_path)
         # the client's copy is sent back and forth; the app's own videos lie in the temporary folder
 
@@ -118,7 +118,7 @@ def test_clips_and_what_was_made_of_them_are_deleted(checkpoint_folders, tmp_pat
             return [path for path in found if not path.name.startswith("test_0")]  # examples stay
 
         assert {path.name.split("_")[0] for path in files()} >= {"square.mp4", "attention", "guidance"}
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while files() and time.monotonic() < end:
             time.sleep(0.5)
         assert files() == []
