@@ -16,12 +16,9 @@ from clipview.guidance import KnownClips  # noqa: E402
 from clipview.reading import read_clip  # noqa: E402
 from clipview.service import Service  # noqa: E402
 from clipview.settings import Drawing, Limits, SpaceSettings  # noqa: E402
-from space_clips import moving_square, write_clip  # noqa: E402
+from space_clips import LABELS, NUM_FRAMES, moving_square, write_clip  # noqa: E402
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor  # noqa: E402
-
-LABELS = ["left_to_right", "right_to_left", "<b>neither</b>"]
-NUM_FRAMES = 4
 
 
 def save_checkpoint(folder: Path, seed: int, **overrides) -> Path:

@@ -13,6 +13,10 @@ from vidreason.video import write_video
 
 HEIGHT, WIDTH = 96, 128
 
+LABELS = ["left_to_right", "right_to_left", "<b>neither</b>"]
+NUM_FRAMES = 4
+"""Of the checkpoints of conftest.py."""
+
 
 def moving_square(num_frames: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """A bright square that moves from left to right through the third of four rows: (frames, height, width, 3).

@@ -23,7 +23,7 @@ from vidreason.guidance import GridMap
 from vidreason.video import decode_frames, overlay_grid, overlay_heatmap, probe_video
 
 GREY = np.full((64, 96, 3), 100, np.uint8)
-PATIENT = Deadline(60)
+PATIENT = Deadline(float("inf"))  # it is made when tests are collected, minutes before some of them run
 
 
 def one_hot(cell, grid=(4, 4), rectangle=(0.0, 0.0, 1.0, 1.0)):

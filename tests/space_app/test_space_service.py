@@ -19,7 +19,7 @@ from vidreason.guidance import guidance_row, load_guidance, write_guidance
 from vidreason.rs.annotators import MotionAnnotator
 from vidreason.video import decode_frames, probe_video
 
-PATIENT = Deadline(60)
+PATIENT = Deadline(float("inf"))  # it is made when tests are collected, minutes before some of them run
 
 
 def row(video_id, number, cell, **changes):
