@@ -41,6 +41,8 @@ class TSViTConfig(PreTrainedConfig):
         classifier_hidden_size: Width of the hidden layer of the classification head. None means `hidden_size`.
         frames_per_second: Rate that the frames of a window are sampled at, for action segmentation. None where clips
             of any length are sampled to `num_frames`.
+        score_averaging_s: Seconds over which the scores of a frame are averaged when whole videos are labelled, the
+            frame in the middle. None for its own scores alone.
         supervised_layers: Spatial layers that hand out their CLS attention: an index, several (negative ones count
             from the last), or "all".
 
@@ -83,6 +85,7 @@ class TSViTConfig(PreTrainedConfig):
     classifier_hidden_size: int | None = None
     supervised_layers: int | str | list[int] | tuple[int, ...] = (-1,)
     frames_per_second: float | int | None = None
+    score_averaging_s: float | int | None = None
 
     def __post_init__(self, **kwargs):
         self._check_numbers()
@@ -103,9 +106,10 @@ class TSViTConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value < 1:
                 raise ValueError(f"{name} must be a probability in [0, 1), got {value!r}")
-        for name in ("layer_norm_eps", "initializer_range", "position_initializer_range", "frames_per_second"):
+        optional = ("initializer_range", "frames_per_second", "score_averaging_s")
+        for name in ("layer_norm_eps", "position_initializer_range", *optional):
             value = getattr(self, name)
-            if name in ("initializer_range", "frames_per_second") and value is None:
+            if name in optional and value is None:
                 continue
             if not _is_number(value) or not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be a positive number, got {value!r}")

@@ -36,6 +36,12 @@ _METRICS: dict[str, tuple[str, dict[str, Any] | None, str, bool]] = {
     "pointing_accuracy": ("pointing", None, "Pointing accuracy (%)", True),
 }
 
+# what predicted segments decide, before scores are averaged over neighbouring frames
+for _name in ("mof", "edit", "f1_10", "f1_25", "f1_50", "oversegmentation"):
+    _metric, _arguments, _heading, _is_share = _METRICS[_name]
+    _arguments = {**(_arguments or {}), "averaged_scores": False}
+    _METRICS[f"{_name}_unaveraged"] = (_metric, _arguments, f"{_heading}, scores not averaged", _is_share)
+
 # task of a run -> (its name on the Hub, its name in words)
 _TASKS = {
     "classification": ("video-classification", "Video classification"),
@@ -110,6 +116,7 @@ class TrainingFacts:
         gives_attention: the saved model gives its attention by itself (TSViT), and brings its own code.
         task: "classification" of clips, or "segmentation" of long videos into actions.
         frames_per_second: that were sampled of long videos.
+        score_averaging_s: seconds over which their scores are averaged; None for none.
     """
 
     model_name: str
@@ -128,6 +135,7 @@ class TrainingFacts:
     gives_attention: bool = True
     task: str = "classification"
     frames_per_second: float | None = None
+    score_averaging_s: float | None = None
 
 
 def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:

@@ -79,6 +79,13 @@ class RSConfig(TrainingArguments):
     smoothing_threshold: float = field(
         default=4.0, metadata={"help": "Segmentation: where those steps are truncated (tau of MS-TCN)."}
     )
+    score_averaging_s: float = field(
+        default=0.0,
+        metadata={
+            "help": "Segmentation: seconds over which a frame's scores are averaged in evaluation and in use; 0 for "
+            "its own scores alone. Training does not change."
+        },
+    )
     attention_epsilon: float = field(
         default=1e-8, metadata={"help": "The constant that keeps the attention's normalisation and logarithm defined."}
     )
@@ -91,7 +98,7 @@ class RSConfig(TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("spatial_weight", "temporal_weight", "smoothing_weight", "focal_gamma"):
+        for name in ("spatial_weight", "temporal_weight", "smoothing_weight", "focal_gamma", "score_averaging_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} is {value}, expected a finite number >= 0")

@@ -20,7 +20,7 @@ from .config import RSConfig
 from .models import build_model, build_processor
 from .run_data import RunData, build_data, open_videos
 from .run_facts import training_facts
-from .segmentation.evaluation import CLIP_LOSS
+from .segmentation.evaluation import CLIP_LOSS, SEGMENT_METRICS
 from .segmentation.frame_labels import class_weights
 from .segmentation.run_data import build_windows, open_frame_labels
 from .segmentation.trainer import SegmentationTrainer
@@ -76,8 +76,11 @@ def run_training(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=_checkpoint(args))
     train_seconds = time.perf_counter() - started
+    reported = REPORTED_METRICS[data_args.task]
+    if args.score_averaging_s > 0:
+        reported += tuple(f"{name}_unaveraged" for name in SEGMENT_METRICS)
     metrics = {
-        split: _report(trainer.evaluate(clips, metric_key_prefix=split), split, REPORTED_METRICS[data_args.task])
+        split: _report(trainer.evaluate(clips, metric_key_prefix=split), split, reported)
         for split, clips in data.tests.items()
     }
     result = RunResult(
@@ -109,6 +112,7 @@ def prepare(
         labels = open_frame_labels(data_args, manifest)
         model = build_model(model_args, labels.label_names, args, data_args.task)
         model.config.frames_per_second = data_args.fps
+        model.config.score_averaging_s = args.score_averaging_s or None
         processor = build_processor(model_args, model.config)
         data = build_windows(data_args, args, labels, model, processor)
         weights = class_weights(data.train.videos, len(labels.label_names), args.class_weighting)

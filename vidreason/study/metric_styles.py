@@ -43,6 +43,10 @@ METRIC_STYLES = {
     "f1_25": MetricStyle("F1@25", "%", 100, 1),
     "f1_50": MetricStyle("F1@50", "%", 100, 1),
     "oversegmentation": MetricStyle("segments per true one", "ratio", 1, 2),
+    "mof_unaveraged": MetricStyle("MoF, scores not averaged", "%", 100, 1),
+    "edit_unaveraged": MetricStyle("Edit, scores not averaged", "%", 100, 1),
+    "f1_10_unaveraged": MetricStyle("F1@10, scores not averaged", "%", 100, 1),
+    "oversegmentation_unaveraged": MetricStyle("segments per true one, scores not averaged", "ratio", 1, 2),
     "loss_temporal": MetricStyle("temporal consistency", "nats", 1, 4),
     "loss_smoothing": MetricStyle("smoothing", "squared step", 1, 4),
 }

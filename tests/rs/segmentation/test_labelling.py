@@ -12,8 +12,9 @@ import torch
 from modeling_tsvit import TSViTForVideoClassification
 from vidreason.errors import ConfigError, VideoError
 from vidreason.rs.config import RSConfig
+from vidreason.rs.segmentation.averaging import LabelledFrames, average_scores
 from vidreason.rs.segmentation.evaluation import WindowOutcome, merge_windows
-from vidreason.rs.segmentation.labelling import ActionSegment, LabelledFrames, VideoLabeller, load_labeller
+from vidreason.rs.segmentation.labelling import ActionSegment, VideoLabeller, load_labeller
 from vidreason.rs.segmentation.trainer import SegmentationTrainer
 from vidreason.rs.segmentation.windows import window_starts
 from vidreason.video import write_video
@@ -154,6 +155,20 @@ def test_a_file_is_labelled_as_training_evaluates_it(make_labeller, make_windows
             assert set(inside) == {segment.label}
 
 
+def test_scores_are_averaged_where_the_model_or_the_caller_says_so(make_segmenter, segment_processor):
+    frames = list(frames_of(41))
+    model = make_segmenter(frames_per_second=8.0, score_averaging_s=0.7)
+    alone = VideoLabeller(model, segment_processor, averaging_s=0, chunk_frames=5)
+    expected = average_scores(torch.cat([part.logits for part in alone.label(frames)]), 2)
+    labeller = VideoLabeller(model, segment_processor, chunk_frames=5)
+    parts = list(labeller.label(frames))
+    assert [time_s for part in parts for time_s in part.timestamps_s] == [frame.timestamp_s for frame in frames]
+    torch.testing.assert_close(torch.cat([part.logits for part in parts]), expected)
+    wider = VideoLabeller(model, segment_processor, averaging_s=2.0)
+    assert (labeller.each_side, wider.each_side) == (2, 8)
+    assert len(list(wider.segments(wider.label(frames), 6.0))) <= len(list(alone.segments(alone.label(frames), 6.0)))
+
+
 def test_a_saved_model_brings_its_rate(make_segmenter, segment_processor, tmp_path):
     model = make_segmenter(frames_per_second=4.0)
     model.save_pretrained(tmp_path / "model")
@@ -172,6 +187,8 @@ def test_models_and_settings_that_do_not_fit_are_named(make_segmenter, segment_p
         VideoLabeller(make_segmenter(), segment_processor)
     with pytest.raises(ConfigError, match="stride is 13, expected 1 to the 12 frames"):
         VideoLabeller(make_segmenter(), segment_processor, fps=8.0, stride=13)
+    with pytest.raises(ConfigError, match="averaging_s is -1"):
+        VideoLabeller(make_segmenter(), segment_processor, fps=8.0, averaging_s=-1)
     with pytest.raises(ConfigError, match="cannot load a segmentation model"):
         load_labeller(str(tmp_path / "nothing"))
     TSViTForVideoClassification(make_segmenter().config).save_pretrained(tmp_path / "classifier")

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--background", nargs="*", default=["background"], help="labels drawn pale and not subtitled")
     parser.add_argument("--fps", type=float, help="frames per second, where the model does not say it")
     parser.add_argument("--stride", type=int, help="frames from one window to the next; default: half a window")
+    parser.add_argument("--averaging_s", type=float, help="seconds that scores are averaged over, if not the model's")
     parser.add_argument("--max_side_px", type=int, help="frames are scaled down to this side while they are decoded")
     return parser
 
@@ -65,7 +66,8 @@ def label_videos(args: argparse.Namespace) -> list[VideoError]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ConfigError(f"several videos are named {', '.join(repeated)}: label them into different folders")
-    labeller = load_labeller(args.model, fps=args.fps, stride=args.stride, max_side_px=args.max_side_px)
+    settings = {"fps": args.fps, "stride": args.stride, "averaging_s": args.averaging_s}
+    labeller = load_labeller(args.model, **settings, max_side_px=args.max_side_px)
     truth = _Truth(args.truth) if args.truth else None
     args.out.mkdir(parents=True, exist_ok=True)
     failed = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import evaluate
@@ -15,11 +15,15 @@ from ...metrics import metric_path
 from ..config import RSConfig
 from ..evaluation import IGNORED, ClipMetrics, clip_outcome
 from ..losses import segment_divergence
+from .averaging import average_scores, frames_each_side
 from .losses import IGNORED_LABEL, smoothing_loss
 from .views import action_runs, view_logits
 from .windows import VideoWindows
 
 F1_THRESHOLDS = (10, 25, 50)
+SEGMENT_METRICS = ("mof", "edit", *(f"f1_{threshold}" for threshold in F1_THRESHOLDS), "oversegmentation")
+"""What predicted segments decide, and so what averaging over neighbouring frames changes."""
+
 CLIP_LOSS = "loss_clip"
 
 
@@ -83,6 +87,10 @@ class ScoredVideo:
         """(frames,) bool."""
         return self.labels != IGNORED_LABEL
 
+    def averaged(self, each_side: int) -> ScoredVideo:
+        """With the mean of every frame's scores and its neighbours'."""
+        return replace(self, logits=average_scores(torch.from_numpy(self.logits), each_side).numpy())
+
 
 class SegmentationMetrics(ClipMetrics):
     """`compute_metrics` of `SegmentationTrainer`.
@@ -91,9 +99,11 @@ class SegmentationMetrics(ClipMetrics):
 
     - `mof` (mean over frames, all videos pooled), `edit` and `f1_10`, `f1_25`, `f1_50` (means over videos), as shares
       in [0, 1]; segments of background labels do not count in `edit` and F1.
+    - `oversegmentation`: predicted segments for each true one.
+    - The same five and `oversegmentation` with `_unaveraged` behind them: where scores are averaged over neighbouring
+      frames, what they were before.
     - `top1`, `top5` and `loss_clip` in nats: every true segment that is not background is a clip, whose
       score is the mean over its frames.
-    - `oversegmentation`: predicted segments for each true one.
     - `loss_classification` (mean over frames), `loss_temporal`, `loss_smoothing`, their weighted sum `loss` (with the
       spatial part), and where any frame has guidance
       `loss_spatial`, `attention_in_region`, `pointing_accuracy`, `guided_frames`.
@@ -123,6 +133,10 @@ class SegmentationMetrics(ClipMetrics):
         }
         if scored:
             metrics |= self._segmentation(scored)
+            if self.args.score_averaging_s > 0:
+                each_side = frames_each_side(self.args.score_averaging_s, self.windows.labels.fps)
+                metrics |= {f"{name}_unaveraged": metrics[name] for name in SEGMENT_METRICS}
+                metrics |= self._segmentation([video.averaged(each_side) for video in scored])
             metrics |= self._accuracy(scored)
             metrics |= self._losses(scored)
             readable = np.ones(len(labels), dtype=bool)

@@ -2,12 +2,14 @@
 
 Frames are decoded at the model's rate in a thread of their own while the model works on those before. Each goes
 through stage 1 once; windows of their representations overlap, and a frame's scores are the mean over the windows that
-it is in, exactly as in the evaluation of training runs. What is kept is the representations of one window, the scores
-of the frames that another window will still see, and the segments found so far.
+it is in, and over its neighbours where the model says so, exactly as in the evaluation of training runs. What is kept
+is the representations of one window, the scores of the frames that another window will still see, and the segments
+found so far.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -22,6 +24,7 @@ from modeling_tsvit import TSViTForActionSegmentation
 
 from ...errors import ConfigError
 from ...video.streaming import FrameStream, TimedFrame
+from .averaging import LabelledFrames, averaged, frames_each_side
 
 _CHUNKS_AHEAD = 2
 """Chunks of decoded frames that wait for the model, at most."""
@@ -44,19 +47,6 @@ class ActionSegment:
     score: float
 
 
-@dataclass(frozen=True)
-class LabelledFrames:
-    """Frames whose scores are final.
-
-    Args:
-        timestamps_s: (frames,) seconds.
-        logits: (frames, labels) float32.
-    """
-
-    timestamps_s: list[float]
-    logits: torch.Tensor
-
-
 class VideoLabeller:
     """Labels videos with a segmentation model.
 
@@ -65,12 +55,14 @@ class VideoLabeller:
         processor: of its input.
         fps: frames per second that it was trained at; by default what its configuration says.
         stride: frames from one window to the next; by default half a window.
+        averaging_s: seconds over which a frame's scores are averaged, the frame in the middle; by default what the
+            configuration says, and 0 for its own scores alone.
         max_side_px: frames are scaled down to this longer side while they are decoded, as in training.
         max_pixels: a larger frame is refused before it is decoded.
         chunk_frames: frames that go through stage 1 together.
 
     Raises:
-        ConfigError: the rate is not known, or the stride leaves gaps.
+        ConfigError: the rate is not known, the stride leaves gaps, or seconds are below zero.
     """
 
     def __init__(
@@ -79,6 +71,7 @@ class VideoLabeller:
         processor: BaseVideoProcessor,
         fps: float | None = None,
         stride: int | None = None,
+        averaging_s: float | None = None,
         max_side_px: int | None = None,
         max_pixels: int | None = None,
         chunk_frames: int = 32,
@@ -91,6 +84,10 @@ class VideoLabeller:
         self.stride = max(1, self.window // 2) if stride is None else stride
         if not 1 <= self.stride <= self.window:
             raise ConfigError(f"stride is {stride}, expected 1 to the {self.window} frames of a window")
+        seconds = getattr(model.config, "score_averaging_s", None) if averaging_s is None else averaging_s
+        if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+            raise ConfigError(f"averaging_s is {seconds}, expected a number of seconds, 0 or more")
+        self.each_side = frames_each_side(seconds, self.fps)
         self.max_side_px, self.max_pixels, self.chunk_frames = max_side_px, max_pixels, chunk_frames
 
     def __call__(self, path: str | os.PathLike) -> list[ActionSegment]:
@@ -118,10 +115,7 @@ class VideoLabeller:
             overlapped: decode in a thread while the model works; without it one waits for the other.
         """
         chunks = chunked(frames, self.chunk_frames)
-        merger = _WindowMerger(self.model, self.window, self.stride)
-        for chunk in in_thread(chunks) if overlapped else chunks:
-            yield from merger.add([frame.timestamp_s for frame in chunk], self._encode(chunk))
-        yield from merger.finish()
+        yield from averaged(self._merged(in_thread(chunks) if overlapped else chunks), self.each_side)
 
     def segments(self, labelled: Iterable[LabelledFrames], duration_s: float) -> Iterator[ActionSegment]:
         """Stretches of frames with one label, each as soon as it has ended.
@@ -141,6 +135,13 @@ class VideoLabeller:
                 scores, count = scores + score, count + 1
         if current is not None:
             yield ActionSegment(start_s, duration_s, self.model.config.id2label[current], scores / count)
+
+    def _merged(self, chunks: Iterable[list[TimedFrame]]) -> Iterator[LabelledFrames]:
+        """The mean of each frame's scores over the windows that it is in."""
+        merger = _WindowMerger(self.model, self.window, self.stride)
+        for chunk in chunks:
+            yield from merger.add([frame.timestamp_s for frame in chunk], self._encode(chunk))
+        yield from merger.finish()
 
     @torch.inference_mode()
     def _encode(self, chunk: list[TimedFrame]) -> torch.Tensor:
