@@ -83,6 +83,8 @@ def test_pictures_are_pictures(demo):
         assert stream.codec_context.name == "h264"
         assert stream.codec_context.pix_fmt == "yuv420p"
         assert sum(1 for _ in container.decode(stream)) == 24
+    with Image.open(folder / "overlay.webp") as moving:
+        assert moving.n_frames == 24
 
 
 def test_a_second_run_uses_the_world_that_is_there(demo, repository):

@@ -2,7 +2,7 @@
 
     python -m vidreason.demo --output_dir outputs/demo
 
-Writes `report.json`, `curves.png`, `overlay.png`, `overlay.mp4` and the models under `models/`. The
+Writes `report.json`, `curves.png`, `overlay.png`, `overlay.mp4`, `overlay.webp` and the models under `models/`. The
 recipes differ in their `method` alone (plain training, the paper's, and ours), and all start from the same seed.
 """
 
@@ -38,7 +38,7 @@ from .rs.shared_videos import open_decoded, sharing_videos, write_decoded
 from .rs.visualize import attention_maps, comparison_frame, stack_rows
 from .study.plots import Panel, plot_training_curves
 from .synthetic import WorldConfig, build_synthetic_actions
-from .video import decode_frames, write_video
+from .video import decode_frames, write_animation, write_video
 from .video.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ def build_report(results: dict[str, RunResult], data: DemoData, args: DemoArgume
 
 
 def draw_overlays(folder: Path, data: DemoData) -> None:
-    """`overlay.png` and `overlay.mp4`: attention after each way of training, and guidance.
+    """`overlay.png`, `overlay.mp4` and `overlay.webp`: attention after each way of training, and guidance.
 
     The clips are the first of every third class of `test_shifted`, whatever the models make of them.
     """
@@ -263,7 +263,9 @@ def draw_overlays(folder: Path, data: DemoData) -> None:
     still = [clip[len(clip) // 2] for clip in clips]
     Image.fromarray(stack_rows(still)).save(folder / "overlay.png")
     pairs = [stack_rows(list(frames)) for frames in zip(*clips[:2], strict=True)]
-    write_video(folder / "overlay.mp4", pairs, fps=float(rows[chosen[0]]["fps"]) / 2)
+    fps = float(rows[chosen[0]]["fps"]) / 2
+    write_video(folder / "overlay.mp4", pairs, fps)
+    write_animation(folder / "overlay.webp", pairs, fps)
 
 
 def _compare_clip(manifest: Manifest, row: dict, index: GuidanceIndex, models: dict) -> list[np.ndarray]:

@@ -3,9 +3,10 @@
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from vidreason.errors import VidreasonError
-from vidreason.video import decode_frames, probe_video, write_video
+from vidreason.video import decode_frames, probe_video, write_animation, write_video
 
 
 def moving_square(num_frames=10, height=48, width=64):
@@ -92,3 +93,26 @@ def test_an_encoder_that_refuses_is_named(tmp_path):
     with pytest.raises(VidreasonError, match=r"a\.mp4: could not be encoded as H\.264"):
         write_video(tmp_path / "a.mp4", moving_square(2), fps=10, preset="no such preset")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_animation_holds_every_frame_and_repeats(tmp_path):
+    colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+    path = write_animation(
+        tmp_path / "new" / "moving.webp", [np.full((40, 60, 3), c, np.uint8) for c in colors], fps=5
+    )
+    with Image.open(path) as picture:
+        assert (picture.format, picture.size, picture.n_frames, picture.info["loop"]) == ("WEBP", (60, 40), 3, 0)
+        for index, color in enumerate(colors):
+            picture.seek(index)
+            np.testing.assert_allclose(np.asarray(picture.convert("RGB"))[20, 30], color, atol=8)
+            assert picture.info["duration"] == 200
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "message"),
+    [([], 5, "no frames"), ([np.zeros((4, 4, 3), np.uint8)], 0, "fps"), ([np.zeros((4, 4))], 5, "frame 0")],
+)
+def test_bad_animations_are_named(tmp_path, frames, fps, message):
+    with pytest.raises(ValueError, match=message):
+        write_animation(tmp_path / "moving.webp", frames, fps)
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from .decode import DecodedFrames, decode_frames, decode_readable_frames
 from .overlay import overlay_grid, overlay_heatmap, side_by_side
 from .probe import VideoInfo, probe_video
 from .sampling import fps_timestamps, jittered_indices, uniform_indices
-from .writer import write_video
+from .writer import write_animation, write_video
 
 __all__ = [
     "DecodedFrames",
@@ -21,5 +21,6 @@ __all__ = [
     "probe_video",
     "side_by_side",
     "uniform_indices",
+    "write_animation",
     "write_video",
 ]

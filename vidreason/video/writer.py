@@ -1,4 +1,4 @@
-"""Write frames as an H.264 file that every browser plays."""
+"""Write frames as an H.264 file that every browser plays, or as a moving picture for a page of text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from PIL import Image
 
 from ..errors import VidreasonError
 
@@ -63,6 +64,33 @@ def write_video(
         raise VidreasonError(f"{path}: could not be encoded as H.264 ({error})") from error
     finally:
         partial.unlink(missing_ok=True)
+    return path
+
+
+def write_animation(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, quality: int = 70) -> Path:
+    """Write frames as an animated WebP that repeats for ever, which pages show where they show no video.
+
+    Args:
+        path: the file to write. Its folder is made where it is absent.
+        frames: uint8 RGB pictures, each (height, width, 3), all of one size.
+        fps: frames per second.
+        quality: of WebP's lossy compression, 0 to 100.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: no frames, frames that are not uint8 (height, width, 3), unequal sizes, or fps not above zero.
+    """
+    path = Path(path)
+    if not fps > 0:
+        raise ValueError(f"{path}: fps must be above zero, got {fps}")
+    pictures = [Image.fromarray(frame) for frame in _checked_frames(path, frames)]
+    if not pictures:
+        raise ValueError(f"{path}: no frames to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settings = {"duration": round(1000 / fps), "loop": 0, "quality": quality, "minimize_size": True}
+    pictures[0].save(path, format="WEBP", save_all=True, append_images=pictures[1:], **settings)
     return path
 
 
