@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from huggingface_hub import HfApi, RepoCard
+from huggingface_hub import HfApi, ModelCard, RepoCard
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from vidreason.command_line import run_command
@@ -34,6 +34,7 @@ CODE_PATTERNS += ("action_segmentation_*.py",)
 SPACE_PATTERNS = ("README.md", "requirements.txt", "app.py", "clipview/*")
 WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "vidreason", "modeling_tsvit", "model_cards")
 _LARGE_BYTES = 5 * 2**30
+_LIMITS_HEADING = "\n## Limits and biases\n\n"
 
 
 @dataclass
@@ -44,6 +45,9 @@ class ReleaseArguments:
     repo_id: str = field(metadata={"help": "Where it goes on the Hub, <owner>/<name>."})
     out: str = field(metadata={"help": "Folder to write: exactly what goes to the Hub. It must not exist."})
     folder: str | None = field(default=None, metadata={"help": "Of the trained model, for --kind model."})
+    notes: list[str] = field(
+        default_factory=list, metadata={"help": "Limits that only you know, for the card of --kind model."}
+    )
     model_ids: list[str] = field(default_factory=list, metadata={"help": "Hub ids that the Space shows."})
     guidance_ids: list[str] = field(default_factory=list, metadata={"help": "Hub ids of guidance tables it knows."})
     wheel: str | None = field(
@@ -68,6 +72,7 @@ def release(args: ReleaseArguments) -> None:
         raise ConfigError(f"--out {out} exists already; name a new folder")
     if args.kind == "model":
         stage_model(Path(args.folder or ""), out)
+        address_card(out / "README.md", args.repo_id, args.notes)
     else:
         stage_space(out, args.repo_id, args.model_ids, args.guidance_ids, Path(args.wheel) if args.wheel else None)
     files = sorted(path for path in out.rglob("*") if path.is_file())
@@ -91,6 +96,30 @@ def stage_model(folder: Path, out: Path) -> None:
     if not (folder / "README.md").is_file():
         raise ConfigError(f"--folder {folder}: no README.md; a model is not published without its card")
     _copy(folder, out, _matching(folder, (*MODEL_PATTERNS, *CODE_PATTERNS)))
+
+
+def address_card(path: Path, repo_id: str, notes: Sequence[str] = ()) -> None:
+    """Give a model's card the name that the model has on the Hub, so that its code runs as it is printed there.
+
+    Args:
+        path: of the card; its results carry the name that the model had in training.
+        repo_id: the name on the Hub.
+        notes: further limits, one sentence or two each.
+
+    Raises:
+        ConfigError: notes are given, and the card has no place for them.
+    """
+    card = ModelCard.load(path)
+    name = card.data.model_name
+    if name:
+        card.data.model_name = repo_id
+        card.text = card.text.replace(f'"{name}"', f'"{repo_id}"').replace(f"\n# {name}\n", f"\n# {repo_id}\n")
+    if notes:
+        if _LIMITS_HEADING not in card.text:
+            raise ConfigError(f"{path}: no section {_LIMITS_HEADING.strip()!r} for --notes")
+        points = "".join(f"- {note}\n" for note in notes)
+        card.text = card.text.replace(_LIMITS_HEADING, _LIMITS_HEADING + points, 1)
+    card.save(path)
 
 
 def stage_space(

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import release
-from huggingface_hub import RepoCard
+from huggingface_hub import ModelCard, RepoCard
 
+from vidreason.cards import TrainingFacts, write_model_card
 from vidreason.errors import ConfigError, VidreasonError
 
 SCRIPT = Path(release.__file__)
@@ -58,6 +59,27 @@ def test_a_model_goes_without_what_is_not_the_models(tmp_path, checkpoint_folder
     assert code == 0 and "nothing was sent" in printed
     assert set(names_in(tmp_path / "out")) <= set(names_in(checkpoint_folders[0]))
     assert {"config.json", "model.safetensors", "README.md", "modeling_tsvit.py"} <= set(names_in(tmp_path / "out"))
+
+
+def test_the_card_gets_the_models_name_on_the_hub_and_its_limits(tmp_path):
+    facts = TrainingFacts(model_name="rs", architecture="TSViT", metrics={"test": {"top1": 0.5}})
+    write_model_card(tmp_path, facts)
+    release.address_card(tmp_path / "README.md", "owner/model", ["It has seen no snow."])
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.model_name == "owner/model"
+    assert "\n# owner/model\n" in card.text and '"rs"' not in card.text
+    assert card.text.count('"owner/model"') == 2
+    assert "## Limits and biases\n\n- It has seen no snow.\n- " in card.text
+    assert [result.metric_value for result in card.data.eval_results] == [0.5]
+
+
+def test_notes_need_a_place_in_the_card(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("---\nlicense: mit\n---\n# Mine\n")
+    release.address_card(path, "owner/model")
+    assert "# Mine" in path.read_text()
+    with pytest.raises(ConfigError, match="no section '## Limits and biases'"):
+        release.address_card(path, "owner/model", ["It has seen no snow."])
 
 
 def test_what_was_staged_loads(tmp_path, checkpoint_folders):
