@@ -3,6 +3,7 @@
 import csv
 import json
 
+import fake_runs
 import pytest
 
 from vidreason.errors import ConfigError
@@ -188,3 +189,22 @@ def test_a_figure_that_cannot_be_drawn_is_named(results, plot, message):
     with pytest.raises(ConfigError, match=message) as error:
         write_tables(results(plots=[plot]))
     assert "plots, number 1" in str(error.value)
+
+
+def test_segmentation_has_a_tested_table_for_each_main_metric_and_narrow_ones_for_the_rest(
+    make_study, write_results, tmp_path, monkeypatch
+):
+    rest = ["oversegmentation", "mof_unaveraged", "edit_unaveraged", "loss_temporal", "loss_smoothing"]
+    metrics = ["mof", "edit", "f1_10", *rest]
+    study = make_study({"task": "segmentation"}, metrics=metrics)
+    monkeypatch.setattr(fake_runs, "fake_metrics", lambda top1: dict.fromkeys(metrics, top1))
+    copy_study(study, tmp_path / "out")
+    write_results(study, tmp_path / "out", value)
+    page = write_tables(tmp_path / "out")
+    for heading, column in (("MoF", "MoF (%)"), ("Edit", "Edit (%)"), ("F1@10", "F1@10 (%)")):
+        table = section(page, f"## {heading} on `test`")
+        assert table[0][4] == column and table[0][-1] == "p (paired)"
+    others = page.split("Other measures on `test`:")[1].split("## ")[0]
+    first, second = (block for block in others.split("\n\n") if block.startswith("|"))
+    assert first.count("difference in", 0, first.index("\n")) == 4
+    assert "smoothing" not in first and "smoothing (squared step)" in second

@@ -60,3 +60,6 @@ SEGMENTATION_METRICS = (
     *("oversegmentation", "loss_temporal", "loss_smoothing", "attention_in_region", "pointing_accuracy"),
 )
 """What a study of temporal action segmentation reports."""
+
+MAIN_SEGMENTATION_METRICS = SEGMENTATION_METRICS[:7]
+"""Those that work on it is compared by: each has a table with intervals and tests of its own."""

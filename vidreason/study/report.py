@@ -10,7 +10,7 @@ from typing import Any
 
 from .comparison import Records, Result, as_row, compare_all, not_run
 from .design import Cell, Study
-from .metric_styles import METRIC_STYLES, MetricStyle
+from .metric_styles import MAIN_SEGMENTATION_METRICS, METRIC_STYLES, MetricStyle
 from .records import read_results
 from .statistics import summarize
 from .study_file import STUDY_FILE, load_study
@@ -19,6 +19,7 @@ from .tables import NOT_RUN, Column, markdown_table
 
 NOT_MEASURED = "not measured"
 NOTES_FILE = "NOTES.md"
+_METRICS_A_TABLE = 4  # of those beside the main ones; with their differences, more are wider than a page
 
 
 def write_tables(folder: Path) -> str:
@@ -59,14 +60,18 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 def build_page(study: Study, records: Records, results: list[Result], figures: dict[str, Path]) -> str:
     """The study as Markdown."""
     parts = [f"# {study.title}\n", f"{study.question}\n" if study.question else "", _facts_text(study, records)]
-    main, *others = study.metrics
+    main = _main_metrics(study)
+    others = [metric for metric in study.metrics if metric not in main]
     for split in study.splits:
         here = [result for result in results if result.split == split]
-        parts.append(f"## {METRIC_STYLES[main].name.capitalize()} on `{split}`\n")
-        parts.append(_main_table(study, [result for result in here if result.metric == main]))
+        for metric in main:
+            name = METRIC_STYLES[metric].name
+            parts.append(f"## {name[0].upper()}{name[1:]} on `{split}`\n")
+            parts.append(_main_table(study, [result for result in here if result.metric == metric]))
         if others:
             parts.append(f"Other measures on `{split}`:\n")
-            parts.append(_other_table(study, here, others))
+        for first in range(0, len(others), _METRICS_A_TABLE):
+            parts.append(_other_table(study, here, others[first : first + _METRICS_A_TABLE]))
     parts += [f"![{alt}]({path.name})\n" for alt, path in figures.items()]
     parts.append(_cost_section(study, records))
     missing = not_run(study, records)
@@ -76,6 +81,13 @@ def build_page(study: Study, records: Records, results: list[Result], figures: d
         parts.append(_paper_section(study.paper))
     parts.append("Rebuilt from the JSON under `runs/` by `python -m vidreason.study tables`.\n")
     return "\n".join(part for part in parts if part)
+
+
+def _main_metrics(study: Study) -> list[str]:
+    """Metrics that have a table each: the first one, and of segmentation all that it is compared by."""
+    if study.recipe.get("task") != "segmentation":
+        return list(study.metrics[:1])
+    return [name for name in study.metrics if name in (study.metrics[0], *MAIN_SEGMENTATION_METRICS)]
 
 
 def _facts(records: Records) -> dict[str, Any]:
