@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's description, interleaved timing, peak memory of a step, ratios, reports.
+"""What the benchmarks share: the machine's description, interleaved timing, peak memory of a step, rates, reports.
 
 Scripts of this folder import it by its bare name, since Python puts a script's own folder first on its path.
 """
@@ -57,6 +57,11 @@ def _processor_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def settings_of(arguments: Any, but_for: Sequence[str] = ("out",)) -> dict[str, Any]:
+    """The fields of a dataclass, for a report, but for those that say where things lie on this machine."""
+    return {name: value for name, value in asdict(arguments).items() if name not in but_for}
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -151,6 +156,11 @@ def interleave(
 def paired_ratio(values: Sequence[float], peer_values: Sequence[float]) -> Spread:
     """The median of the ratios of two variants' values, each of the same round."""
     return median_spread([mine / peers for mine, peers in zip(values, peer_values, strict=True)])
+
+
+def per_second(amount: float, seconds: Sequence[float]) -> dict[str, Any]:
+    """How much is done a second, where the same amount took so long in each round: a `Spread` as JSON."""
+    return median_spread([amount / taken for taken in seconds]).as_json()
 
 
 def peak_step_bytes(step: Callable[[], Any], device: torch.device | str = "cpu") -> int:

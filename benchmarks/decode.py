@@ -22,7 +22,7 @@ import glob
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,9 @@ from common import (
     interleave,
     machine,
     markdown_rows,
-    median_spread,
     paired_ratio,
+    per_second,
+    settings_of,
     show_ratio,
     write_report,
 )
@@ -82,8 +83,7 @@ def main(args: DecodeArguments) -> None:
         groups[name] = measure(files, args, decoder)
         print(f"{name}: done", file=sys.stderr)
     facts = machine() | {"pyav": av.__version__, "torchcodec": reason}
-    settings = {name: value for name, value in asdict(args).items() if name not in ("videos", "out")}
-    report = {"machine": facts, "settings": settings, "groups": groups}
+    report = {"machine": facts, "settings": settings_of(args, ("videos", "out")), "groups": groups}
     write_report(args.out, report, table(report))
 
 
@@ -179,8 +179,8 @@ def difference(indices: dict[str, list[int]], decoder: type) -> dict[str, Any]:
 def rates(times: Times, num_frames: int) -> dict[str, Any]:
     """Sampled frames per second."""
     return {
-        "frames_per_s": median_spread([num_frames / taken for taken in times.wall_s]).as_json(),
-        "frames_per_cpu_s": median_spread([num_frames / taken for taken in times.cpu_s]).as_json(),
+        "frames_per_s": per_second(num_frames, times.wall_s),
+        "frames_per_cpu_s": per_second(num_frames, times.cpu_s),
     }
 
 

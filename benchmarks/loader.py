@@ -23,7 +23,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,9 @@ from common import (
     interleave,
     machine,
     markdown_rows,
-    median_spread,
     paired_ratio,
+    per_second,
+    settings_of,
     show_ratio,
     write_report,
 )
@@ -113,7 +114,7 @@ def main(args: LoaderArguments) -> None:
         clips = num_batches * args.batch_size
         results[str(num_workers)] = {
             name: {
-                "clips_per_s": median_spread([clips / seconds for seconds in taken.wall_s]).as_json(),
+                "clips_per_s": per_second(clips, taken.wall_s),
                 "speed_against_video_first": paired_ratio(times[PEER].wall_s, taken.wall_s).as_json(),
                 "cpu_speed_against_video_first": (
                     None if num_workers else paired_ratio(times[PEER].cpu_s, taken.cpu_s).as_json()
@@ -124,8 +125,7 @@ def main(args: LoaderArguments) -> None:
         print(f"{num_workers} workers: done", file=sys.stderr)
     report = {
         "machine": machine(),
-        "settings": {name: value for name, value in asdict(args).items() if name not in PLACES}
-        | {"videos": load_manifest(args.manifest).source},
+        "settings": {**settings_of(args, PLACES), "videos": load_manifest(args.manifest).source},
         "bytes_per_clip": bytes_per_clip(args, packed.jpeg_bytes[args.split] / packed.clips[args.split]),
         "decoder": "simplejpeg" if jpeg.simplejpeg is not None else "Pillow",
         "decoders_us_per_frame": jpeg_decoders(args),

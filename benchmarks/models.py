@@ -31,6 +31,7 @@ from common import (
     paired_ratio,
     peak_step_bytes,
     pick_device,
+    settings_of,
     show_ratio,
     write_report,
 )
@@ -91,8 +92,7 @@ def run(args: SpeedArguments, size: ModelArguments, training: TrainingArguments)
     accuracy: Any = NOT_RUN
     if training.manifest:
         accuracy = {name: train_for(training, name, size, device) for name in names}
-    settings = {name: value for name, value in asdict(args).items() if name not in ("out", "device")}
-    settings |= {name: value for name, value in asdict(training).items() if name not in ("manifest", "video_root")}
+    settings = settings_of(args, ("out", "device")) | settings_of(training, ("manifest", "video_root"))
     report = {
         "machine": facts,
         "settings": {**settings, **asdict(size)},

@@ -36,6 +36,7 @@ from common import (
     paired_ratio,
     peak_step_bytes,
     pick_device,
+    settings_of,
     show_ratio,
     write_report,
 )
@@ -92,8 +93,8 @@ def run(args: OverheadArguments, size: ModelArguments) -> None:
         torch.set_num_threads(args.threads)
     facts = machine(device)
     backbones = {name: measure_backbone(name, args, size, device) for name in args.backbones}
-    settings = {name: value for name, value in asdict(args).items() if name not in ("out", "device")}
-    report = {"machine": facts, "settings": {**settings, **asdict(size)}, "backbones": backbones}
+    settings = {**settings_of(args, ("out", "device")), **asdict(size)}
+    report = {"machine": facts, "settings": settings, "backbones": backbones}
     write_report(args.out, report, as_markdown(report))
 
 

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ from common import (
     interleave,
     machine,
     markdown_rows,
-    median_spread,
     paired_ratio,
+    per_second,
+    settings_of,
     show_ratio,
     write_report,
 )
@@ -95,7 +96,7 @@ def main(args: SegmentationArguments) -> None:
         memory = {minutes: measure_memory(file, args) for minutes, file in files.items()}
     report = {
         "machine": machine() | {"pyav": av.__version__},
-        "settings": {name: value for name, value in asdict(args).items() if name != "out"},
+        "settings": settings_of(args),
         "speed": speed,
         "memory": memory,
     }
@@ -185,8 +186,8 @@ def measure_speed(file: Path, args: SegmentationArguments) -> dict[str, Any]:
         "source_frames": source_frames,
         "variants": {
             name: {
-                "labelled_frames_per_s": median_spread([len(stream) / taken for taken in of.wall_s]).as_json(),
-                "times_real_time": median_spread([stream.duration_s / taken for taken in of.wall_s]).as_json(),
+                "labelled_frames_per_s": per_second(len(stream), of.wall_s),
+                "times_real_time": per_second(stream.duration_s, of.wall_s),
             }
             for name, of in times.items()
         },

@@ -15,14 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from common import describe_machine, machine, markdown_rows, write_report
+from common import describe_machine, machine, markdown_rows, settings_of, write_report
 from PIL import Image
 from transformers import HfArgumentParser
 
@@ -60,8 +60,7 @@ def main() -> int:
         except VidreasonError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    settings = {key: value for key, value in asdict(args).items() if key not in ("videos", "output")}
-    report = {"machine": machine(), "settings": settings, "measured": measured}
+    report = {"machine": machine(), "settings": settings_of(args, ("videos", "output")), "measured": measured}
     write_report(args.output, report, describe(report))
     return 0
 

@@ -9,9 +9,8 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
-from vidreason.errors import VidreasonError
+from vidreason.command_line import run_command
 from vidreason.synthetic import DEFAULT_SPLIT_SIZES, SPLITS, TRUTH_FOLDER, WorldConfig, build_synthetic_actions
-from vidreason.video.manifest import Manifest
 
 
 @dataclass
@@ -37,32 +36,27 @@ class BuildArguments:
     overwrite: bool = field(default=False, metadata={"help": "Build anew what is there."})
 
 
-def main() -> int:
-    # imported here, since every rendering process imports this file too
-    from transformers import HfArgumentParser
+def build(arguments: BuildArguments) -> None:
+    """Build and say what is there.
 
-    (arguments,) = HfArgumentParser(BuildArguments).parse_args_into_dataclasses()
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("vidreason").setLevel(logging.INFO)
-    try:
-        manifest = _build(arguments)
-    except VidreasonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for split, rows in manifest.splits.items():
-        print(f"{split}: {len(rows)} clips")
-    print(f"videos and manifest in {arguments.out}, ground truth in {arguments.out}/{TRUTH_FOLDER}")
-    return 0
-
-
-def _build(arguments: BuildArguments) -> Manifest:
+    Raises:
+        ConfigError: settings that make no data set, or a folder that holds something else.
+    """
     config = WorldConfig(
         width=arguments.width, height=arguments.height, num_frames=arguments.num_frames, fps=arguments.fps
     )
     sizes = {split: getattr(arguments, split) for split in SPLITS if getattr(arguments, split) != 0}
-    return build_synthetic_actions(
+    manifest = build_synthetic_actions(
         arguments.out, config, sizes, arguments.seed, arguments.num_proc, arguments.overwrite, progress=True
     )
+    for split, rows in manifest.splits.items():
+        print(f"{split}: {len(rows)} clips")
+    print(f"videos and manifest in {arguments.out}, ground truth in {arguments.out}/{TRUTH_FOLDER}")
+
+
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(build, BuildArguments, log_level=logging.INFO)
 
 
 if __name__ == "__main__":

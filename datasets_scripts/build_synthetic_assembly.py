@@ -12,10 +12,10 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
-from vidreason.errors import ConfigError, VidreasonError
+from vidreason.command_line import run_command
+from vidreason.errors import ConfigError
 from vidreason.synthetic import TRUTH_FOLDER
 from vidreason.synthetic.assembly import DEFAULT_SPLIT_SIZES, AssemblyConfig, build_synthetic_assembly
-from vidreason.video.manifest import Manifest
 from vidreason.video.segments import SEGMENTS_FOLDER
 
 
@@ -62,29 +62,13 @@ class BuildArguments:
         return AssemblyConfig(**{name: getattr(self, name) for name in (*names, *times)})
 
 
-def main() -> int:
-    # imported here, since every rendering process imports this file too
-    from transformers import HfArgumentParser
+def build(arguments: BuildArguments) -> None:
+    """Build and say what is there.
 
-    (arguments,) = HfArgumentParser(BuildArguments).parse_args_into_dataclasses()
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("vidreason").setLevel(logging.INFO)
-    try:
-        manifest = _build(arguments)
-    except VidreasonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for split, rows in manifest.splits.items():
-        print(f"{split}: {len(rows)} videos, {sum(rows['duration_s']) / 60:.1f} minutes")
-    print(
-        f"videos and manifest in {arguments.out}, segments in {arguments.out}/{SEGMENTS_FOLDER}, ground truth in "
-        f"{arguments.out}/{TRUTH_FOLDER}"
-    )
-    return 0
-
-
-def _build(arguments: BuildArguments) -> Manifest:
-    return build_synthetic_assembly(
+    Raises:
+        ConfigError: settings that make no data set, or a folder that holds something else.
+    """
+    manifest = build_synthetic_assembly(
         arguments.out,
         arguments.config(),
         _read_sizes(arguments.split_sizes),
@@ -92,6 +76,12 @@ def _build(arguments: BuildArguments) -> Manifest:
         arguments.num_proc,
         arguments.overwrite,
         progress=True,
+    )
+    for split, rows in manifest.splits.items():
+        print(f"{split}: {len(rows)} videos, {sum(rows['duration_s']) / 60:.1f} minutes")
+    print(
+        f"videos and manifest in {arguments.out}, segments in {arguments.out}/{SEGMENTS_FOLDER}, ground truth in "
+        f"{arguments.out}/{TRUTH_FOLDER}"
     )
 
 
@@ -103,6 +93,11 @@ def _read_sizes(text: str) -> dict[str, int]:
     if not isinstance(sizes, dict):
         raise ConfigError(f"split_sizes is {text!r}, expected numbers by split")
     return sizes
+
+
+def main() -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    return run_command(build, BuildArguments, log_level=logging.INFO)
 
 
 if __name__ == "__main__":

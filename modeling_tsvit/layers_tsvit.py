@@ -11,6 +11,8 @@ from transformers.utils.generic import maybe_autocast
 
 from .configuration_tsvit import TSViTConfig
 
+IGNORED_LABEL = -100  # of what has no part in the loss, as in `torch.nn.CrossEntropyLoss`
+
 
 def attention_probabilities(
     query: torch.Tensor, key: torch.Tensor, scaling: float, attention_mask: torch.Tensor | None = None
@@ -317,6 +319,35 @@ class TSViTClassificationHead(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """features: (..., hidden) -> (..., labels)."""
         return self.out_proj(self.dropout(self.activation(self.dense(features))))
+
+
+def labelled_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the clips or frames that have a label.
+
+    Args:
+        logits: (batch, labels) of clips, or (batch, frames, labels) of frames.
+        labels: (batch,) or (batch, frames) int64, class indices; -100 has no part in the loss.
+
+    Returns:
+        () float32; 0, still connected to the graph, where nothing has a label.
+
+    Raises:
+        ValueError: The labels have another shape, or are none of the model's.
+    """
+    expected, num_labels = tuple(logits.shape[:-1]), logits.shape[-1]
+    if labels.shape != expected:
+        dimensions = "(batch,)" if len(expected) == 1 else "(batch, frames)"
+        raise ValueError(f"labels must have the shape {dimensions}, here {expected}, got {tuple(labels.shape)}")
+    labels = labels.to(logits.device)
+    labelled = labels != IGNORED_LABEL
+    if not is_traced():
+        wrong = labels[labelled & ((labels < 0) | (labels >= num_labels))]
+        if wrong.numel():
+            raise ValueError(f"labels holds {wrong[0].item()}, but the model has {num_labels} labels, from 0")
+    total = nn.functional.cross_entropy(
+        logits.float().flatten(0, -2), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="sum"
+    )
+    return total / labelled.sum().clamp(min=1)
 
 
 def is_traced() -> bool:

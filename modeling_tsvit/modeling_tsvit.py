@@ -23,6 +23,7 @@ from .layers_tsvit import (
     TSViTSpatialEmbeddings,
     TSViTTemporalEmbeddings,
     is_traced,
+    labelled_cross_entropy,
 )
 from .temporal_views_tsvit import NARRATIVE, segment_means
 
@@ -60,12 +61,13 @@ class TSViTModelOutput(ModelOutput):
 
 
 @dataclass
-class TSViTVideoClassifierOutput(ModelOutput):
-    """Output of `TSViTForVideoClassification`. The fields it shares with `TSViTModelOutput` are those.
+class TSViTClassifierOutput(ModelOutput):
+    """Output of the models with a head. The fields it shares with `TSViTModelOutput` are those.
 
     Args:
-        loss: () cross-entropy, where labels were given.
-        logits: (batch, labels) scores of the whole clip, the narrative view.
+        loss: () cross-entropy over the labelled clips or frames, where labels were given.
+        logits: (batch, labels) scores of whole clips, the narrative view; or (batch, frames, labels) scores of every
+            frame, where rows of padded frames mean nothing.
         segment_logits: (batch, 3, labels) scores of the immediate, contextual and narrative views by the same head.
         frame_attention: (batch, frames, tokens).
         layer_attention: (batch, layers, frames, tokens).
@@ -83,7 +85,7 @@ class TSViTVideoClassifierOutput(ModelOutput):
 
 
 class TSViTPreTrainedModel(PreTrainedModel):
-    """Weight initialisation and what both models share."""
+    """Weight initialisation and what all models share."""
 
     config: TSViTConfig
     config_class = TSViTConfig
@@ -375,10 +377,10 @@ def _valid_frames(pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -
     return valid
 
 
-class TSViTForVideoClassification(TSViTPreTrainedModel):
-    """TSViT with an MLP head over the mean of the frames' representations."""
+class TSViTClassifier(TSViTPreTrainedModel):
+    """Both stages and an MLP head; what models share that label clips or frames. Use one of these."""
 
-    # The loss is a plain mean over the clips of a batch. `Trainer` then scales it for gradient accumulation itself,
+    # The loss is a plain mean over what is labelled. `Trainer` then scales it for gradient accumulation itself,
     # instead of passing `num_items_in_batch`, which would rescale the cross-entropy but no auxiliary loss beside it.
     accepts_loss_kwargs = False
 
@@ -389,6 +391,28 @@ class TSViTForVideoClassification(TSViTPreTrainedModel):
         self.classifier = TSViTClassificationHead(config)
         self.post_init()
 
+    def _with_loss(
+        self,
+        outputs: TSViTModelOutput,
+        logits: torch.Tensor,
+        segment_logits: torch.Tensor,
+        labels: torch.Tensor | None,
+    ) -> TSViTClassifierOutput:
+        """logits: (..., labels), segment_logits: (batch, 3, labels), labels: (...) of the same, or None."""
+        return TSViTClassifierOutput(
+            loss=None if labels is None else labelled_cross_entropy(logits, labels),
+            logits=logits,
+            segment_logits=segment_logits,
+            frame_attention=outputs.frame_attention,
+            layer_attention=outputs.layer_attention,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class TSViTForVideoClassification(TSViTClassifier):
+    """TSViT with an MLP head over the mean of the frames' representations."""
+
     @can_return_tuple
     def forward(
         self,
@@ -398,7 +422,7 @@ class TSViTForVideoClassification(TSViTPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         token_mask: torch.Tensor | None = None,
-    ) -> TSViTVideoClassifierOutput:
+    ) -> TSViTClassifierOutput:
         """Classifies clips.
 
         Args:
@@ -416,31 +440,7 @@ class TSViTForVideoClassification(TSViTPreTrainedModel):
             pixel_values, frame_mask, output_attentions, output_hidden_states, token_mask, return_dict=True
         )
         segment_logits = self.classifier(outputs.segment_states)
-        logits = segment_logits[:, NARRATIVE]
-        return TSViTVideoClassifierOutput(
-            loss=None if labels is None else self._classification_loss(logits, labels),
-            logits=logits,
-            segment_logits=segment_logits,
-            frame_attention=outputs.frame_attention,
-            layer_attention=outputs.layer_attention,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-    def _classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """logits: (batch, labels), labels: (batch,) -> (), mean over the labelled clips, 0 where there is none."""
-        if labels.shape != logits.shape[:1]:
-            raise ValueError(
-                f"labels must have the shape (batch,), here {tuple(logits.shape[:1])}, got {tuple(labels.shape)}"
-            )
-        labels = labels.to(logits.device)
-        labelled = labels != -100
-        if not is_traced():
-            wrong = labels[labelled & ((labels < 0) | (labels >= self.num_labels))]
-            if wrong.numel():
-                raise ValueError(f"labels holds {wrong[0].item()}, but the model has {self.num_labels} labels, from 0")
-        total = nn.functional.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="sum")
-        return total / labelled.sum().clamp(min=1)
+        return self._with_loss(outputs, segment_logits[:, NARRATIVE], segment_logits, labels)
 
 
 TSViTModel.register_for_auto_class("AutoModel")

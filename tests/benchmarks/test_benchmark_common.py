@@ -27,6 +27,15 @@ def test_a_ratio_is_taken_within_each_round():
     assert common.paired_ratio([1.0, 30.0, 1.0], [2.0, 60.0, 2.0]).median == 0.5
 
 
+def test_a_rate_is_of_the_same_amount_in_every_round():
+    assert common.per_second(6, [1.0, 2.0, 3.0]) == {"median": 3.0, "low": None, "high": None, "repeats": 3}
+
+
+def test_settings_leave_out_where_things_lie():
+    spread = common.Spread(1.0, None, None, 3)
+    assert common.settings_of(spread, ("low", "high")) == {"median": 1.0, "repeats": 3}
+
+
 def test_variants_take_turns_and_none_always_follows_the_same_other():
     called = []
     variants = {name: (lambda name=name: called.append(name)) for name in "abc"}

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor
 from vidreason.guidance import GuidanceIndex, guidance_row, load_guidance, write_guidance
 from vidreason.rs.config import RSConfig
 from vidreason.rs.data import ClipSettings, GuidedClips
-from vidreason.rs.transforms import AugmentationConfig, evaluation_transform, training_transform
+from vidreason.rs.transforms import AugmentationConfig, ClipTransform, evaluation_transform, training_transform
 from vidreason.video import probe_video, write_video
 from vidreason.video.manifest import Manifest, load_manifest, manifest_row, write_manifest
 
@@ -130,20 +131,55 @@ def make_model():
 
 
 @pytest.fixture
+def short_training() -> dict[str, object]:
+    """Arguments of short runs on the CPU that leave nothing but what they are asked for."""
+    return {
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+
+
+@pytest.fixture
+def write_recipe(short_training, tiny_model, tmp_path):
+    """Writes a recipe that trains the tiny model for two epochs, and gives its path."""
+
+    def write(**settings) -> str:
+        path = tmp_path / "recipe.yaml"
+        common = {"model_config": tiny_model, "output_dir": str(tmp_path / "model"), "num_train_epochs": 2, "seed": 3}
+        path.write_text(yaml.safe_dump({**short_training, **common, "test_splits": ["test"], **settings}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
 def processor() -> TSViTVideoProcessor:
     return TSViTVideoProcessor(size={"height": 32, "width": 32}, num_frames=4)
 
 
 @pytest.fixture
-def make_clips(tiny_world, processor):
+def make_transform():
+    """Builds transforms over a grid of 4x4 tokens."""
+
+    def make(processor: TSViTVideoProcessor, augment: bool, **augmentation) -> ClipTransform:
+        if augment:
+            return training_transform(processor, (4, 4), AugmentationConfig(mirror_probability=0.5, **augmentation))
+        return evaluation_transform(processor, (4, 4))
+
+    return make
+
+
+@pytest.fixture
+def make_clips(tiny_world, processor, make_transform):
     """Builds data sets over the tiny world."""
 
     def make(split="train", augment=False, guided=True, sampling="uniform", manifest=None, **changes) -> GuidedClips:
-        transform = (
-            training_transform(processor, (4, 4), AugmentationConfig(mirror_probability=0.5))
-            if augment
-            else evaluation_transform(processor, (4, 4))
-        )
+        transform = make_transform(processor, augment)
         index = tiny_world.index(split) if guided else None
         settings = ClipSettings(num_frames=4, sampling=sampling, cache=changes.pop("cache", False))
         return GuidedClips(manifest or tiny_world.manifest, split, transform, settings, index, **changes)
@@ -152,21 +188,15 @@ def make_clips(tiny_world, processor):
 
 
 @pytest.fixture
-def make_arguments(tmp_path):
+def make_arguments(short_training, tmp_path):
     """Builds an RSConfig for short runs on the CPU."""
 
     def make(**changes) -> RSConfig:
         settings = {
+            **short_training,
             "output_dir": str(tmp_path / "run"),
-            "per_device_train_batch_size": 4,
             "per_device_eval_batch_size": 4,
             "num_train_epochs": 2,
-            "learning_rate": 1e-3,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
             "seed": 7,
         }
         return RSConfig(**{**settings, **changes})

@@ -1,17 +1,12 @@
 """Whole runs on packed clips: by index and streamed, in one process and two, and what a mistake looks like."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
-import yaml
 from huggingface_hub import ModelCard
+from train_runs import launch, run
 
 from vidreason.errors import ConfigError
-from vidreason.rs.arguments import parse_arguments
-from vidreason.rs.run import run_training
 from vidreason.video.packing import PackRequest, PackSettings, pack_clips
 
 
@@ -27,32 +22,10 @@ def store(tiny_world, tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def recipe(store, tiny_model, tmp_path) -> str:
-    settings = {
-        "packed_clips": store,
-        "validation_split": "test",
-        "test_splits": ["test"],
-        "model_config": tiny_model,
-        "output_dir": str(tmp_path / "model"),
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 4,
-        "per_device_eval_batch_size": 2,
-        "learning_rate": 1.0e-3,
-        "logging_steps": 1,
-        "eval_strategy": "epoch",
-        "save_strategy": "no",
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "seed": 3,
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return str(path)
-
-
-def run(*arguments: str):
-    return run_training(*parse_arguments(list(arguments)))
+def recipe(store, write_recipe) -> str:
+    return write_recipe(
+        packed_clips=store, validation_split="test", per_device_eval_batch_size=2, eval_strategy="epoch"
+    )
 
 
 def test_packed_clips_train_as_videos_do(recipe, tiny_world, tmp_path):
@@ -84,12 +57,8 @@ def test_the_same_clips_are_evaluated_by_index_and_streamed(recipe):
 
 
 def test_two_processes_stream_and_count_every_clip_once(recipe, repository, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--multi_gpu"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command += [str(repository / "train.py"), recipe, "--streaming", "true", "--per_device_train_batch_size", "2"]
-    command += ["--per_device_eval_batch_size", "1", "--dataloader_num_workers", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    arguments = ["--streaming", "true", "--per_device_train_batch_size", "2", "--per_device_eval_batch_size", "1"]
+    done = launch(repository, recipe, *arguments, "--dataloader_num_workers", "1", processes=2)
     assert done.returncode == 0, done.stderr[-2000:]
     history = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"]
     assert [entry["step"] for entry in history if "loss_classification" in entry] == [1, 2, 3, 4]

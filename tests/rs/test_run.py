@@ -1,81 +1,32 @@
 """Whole runs: recipes and flags, one process and two, what is saved, and what a mistake looks like."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from huggingface_hub import ModelCard
+from train_runs import launch, run
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pipeline
 
 from vidreason.errors import ConfigError, VidreasonError
 from vidreason.guidance import guidance_row, load_guidance, write_guidance
 from vidreason.rs.arguments import parse_arguments
-from vidreason.rs.run import run_training
 
 
 @pytest.fixture
-def recipe(tiny_world, tiny_model, tmp_path):
+def recipe(tiny_world, write_recipe):
     """Writes a recipe for the tiny world and returns its path."""
 
     def write(**changes) -> str:
         settings = {
             "manifest": str(tiny_world.manifest_folder),
             "guidance": str(tiny_world.guidance_folder),
-            "test_splits": ["test"],
-            "model_config": tiny_model,
             "mirror_probability": 0.0,
-            "output_dir": str(tmp_path / "model"),
-            "num_train_epochs": 2,
-            "per_device_train_batch_size": 4,
-            "learning_rate": 1.0e-3,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "seed": 3,
         }
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump({**settings, **changes}))
-        return str(path)
+        return write_recipe(**{**settings, **changes})
 
     return write
-
-
-def run(*arguments: str):
-    return run_training(*parse_arguments(list(arguments)))
-
-
-def launch(repository: Path, *arguments: str, processes: int | None = None) -> subprocess.CompletedProcess:
-    """Start train.py in a process of its own, through `accelerate launch` where a number of processes is given."""
-    command = [sys.executable]
-    if processes:
-        command += ["-m", "accelerate.commands.launch", "--num_processes", str(processes)]
-        command += ["--multi_gpu"] if processes > 1 else ["--cpu"]  # torchrun; the recipe says that devices are CPUs
-        command += [
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-            "--main_process_port",
-            "0",
-        ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [*command, str(repository / "train.py"), *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
 
 
 def test_a_recipe_gives_a_model_that_loads_and_a_card_with_its_results(recipe, tmp_path, tiny_world):

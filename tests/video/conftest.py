@@ -112,6 +112,16 @@ def truncate(path: Path, share: float) -> Path:
     return path
 
 
+def blank_packet(path: Path, number: int) -> Path:
+    """Overwrite one packet with zeros, which no decoder reads."""
+    with av.open(str(path)) as container:
+        position, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][number]
+    data = bytearray(path.read_bytes())
+    data[position : position + size] = bytes(size)
+    path.write_bytes(bytes(data))
+    return path
+
+
 @pytest.fixture(scope="session")
 def odd_videos() -> SimpleNamespace:
     """The functions of this file, for tests."""
@@ -123,6 +133,7 @@ def odd_videos() -> SimpleNamespace:
         set_display_matrix=set_display_matrix,
         set_avi_frame_count=set_avi_frame_count,
         truncate=truncate,
+        blank_packet=blank_packet,
         height=HEIGHT,
         width=WIDTH,
     )

@@ -6,6 +6,9 @@ They load offline, without the Hub:
     from vidreason.metrics import metric_path
 
     top_k = evaluate.load(metric_path("topk_accuracy"))
+
+Some of their code is the same on purpose: `evaluate` copies one script with the files beside it to its own folder and
+runs it there, where nothing of another metric, nor of this package, can be imported.
 """
 
 from __future__ import annotations

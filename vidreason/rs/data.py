@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -175,27 +176,24 @@ class ClipSource:
             logger.warning("skipped, split %s: %s", self.split, error)
 
 
-class CachedClips(ClipSource, Dataset):
+class CachedClips(ClipSource, Dataset, ABC):
     """Clips by index, whose frames may be kept in memory once they are decoded."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._cache: dict[int, DecodedFrames] = {}
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Number of clips."""
 
+    @abstractmethod
     def video_id(self, index: int) -> str:
         """Of a clip."""
-        raise NotImplementedError
 
-    def frames(self, index: int, rng: np.random.Generator | None = None) -> DecodedFrames:
-        """The sampled frames of a clip, before any transform."""
-        raise NotImplementedError
-
+    @abstractmethod
     def decode_whole(self, index: int) -> DecodedFrames:
-        """All frames of a clip."""
-        raise NotImplementedError
+        """All frames of a clip, or of what else `cache_keys` counts."""
 
     def kept(self, index: int) -> DecodedFrames:
         """All frames of a clip, from memory but for the first time."""

@@ -1,17 +1,17 @@
-"""The folder of a rendered data set: whether it is finished, how it is begun, and the processes that fill it."""
+"""The folder of a rendered data set: what can be asked for, whether it is finished, how it is begun and ended."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .config import SPLITS
 
 TRUTH_FOLDER, VIDEO_FOLDER = "truth", "videos"
 SETTINGS_FILE, UNFINISHED_FILE = "settings.json", "settings.unfinished.json"
@@ -19,17 +19,27 @@ SETTINGS_FILE, UNFINISHED_FILE = "settings.json", "settings.unfinished.json"
 OWN_ENTRIES = (VIDEO_FOLDER, TRUTH_FOLDER, "data", "README.md", "manifest.json", "skipped.jsonl", UNFINISHED_FILE)
 
 
-@contextmanager
-def mapped_jobs(function: Callable, jobs: Sequence, num_proc: int, chunk_size: int = 4) -> Iterator[Iterator]:
-    """The results of the jobs, in their order."""
-    if num_proc == 1:
-        yield map(function, jobs)
-        return
-    # spawned and not forked: the caller may hold threads of torch or of a progress bar, which a fork does not survive
-    # an executor and not a Pool, which would start a worker that cannot start again and again, without an end
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_proc, len(jobs)), mp_context=context) as pool:
-        yield pool.map(function, jobs, chunksize=chunk_size)
+def check_request(split_sizes: Mapping[str, int], seed: int, num_proc: int) -> None:
+    """Raise `ConfigError` where no data set can be made of these."""
+    unknown = sorted(set(split_sizes) - set(SPLITS))
+    if unknown or not split_sizes:
+        raise ConfigError(f"split sizes name {unknown or 'no split'}, expected some of {SPLITS}")
+    for split, size in split_sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(f"split {split!r} has the size {size!r}, expected a whole number from 1")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}, expected zero or more")
+    if num_proc < 1:
+        raise ConfigError(f"num_proc is {num_proc}, expected at least 1")
+
+
+def request_settings(config: Any, split_sizes: Mapping[str, int], seed: int) -> dict[str, Any]:
+    """What the settings of every world have: seed, sizes, and the fields of its configuration, a dataclass."""
+    return {
+        "seed": seed,
+        **{f"split_sizes.{split}": size for split, size in split_sizes.items()},
+        **{f"config.{name}": value for name, value in asdict(config).items()},
+    }
 
 
 def is_complete(folder: Path, settings: dict[str, Any]) -> bool:
@@ -71,3 +81,8 @@ def prepare_folder(folder: Path, settings: dict[str, Any], own_entries: Sequence
             path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / UNFINISHED_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def mark_complete(folder: Path) -> None:
+    """Say that everything is there; `is_complete` finds the folder from now on."""
+    os.replace(folder / UNFINISHED_FILE, folder / SETTINGS_FILE)

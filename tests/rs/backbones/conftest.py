@@ -26,20 +26,14 @@ MODEL_CONFIGS = {
 
 
 @pytest.fixture
-def train(tiny_world, tmp_path):
+def train(tiny_world, short_training, tmp_path):
     """Trains for two epochs of two steps each on the tiny world, and gives the result."""
 
     def run(output: str = "model", model: dict | None = None, data: dict | None = None, **changes) -> RunResult:
         settings = {
+            **short_training,
             "output_dir": str(tmp_path / output),
             "num_train_epochs": 2,
-            "per_device_train_batch_size": 4,
-            "learning_rate": 1e-3,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
             "seed": 3,
         }
         data_settings = {

@@ -13,7 +13,6 @@ from vidreason.guidance import GuidanceIndex, guidance_row, load_guidance, write
 from vidreason.rs.data import ClipSettings
 from vidreason.rs.segmentation.frame_labels import FrameLabels
 from vidreason.rs.segmentation.windows import VideoWindows
-from vidreason.rs.transforms import AugmentationConfig, evaluation_transform, training_transform
 from vidreason.video import probe_video, write_video
 from vidreason.video.manifest import Manifest, load_manifest, manifest_row, write_manifest
 from vidreason.video.segments import load_segments, write_segments
@@ -119,19 +118,19 @@ def guidance_rows(video_id: str, split: str, labels: list[int], row: int):
 
 
 @pytest.fixture
-def make_segmenter():
+def window_model(tiny_model) -> dict[str, int]:
+    """Fields of a TSViTConfig of windows of 12 frames that trains in seconds."""
+    return {**tiny_model, "num_frames": 12}
+
+
+@pytest.fixture
+def make_segmenter(window_model):
     """Builds tiny segmentation models, the same weights every time."""
 
     def make(**changes) -> TSViTForActionSegmentation:
         torch.manual_seed(0)
         settings = {
-            "image_size": 32,
-            "num_frames": 12,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_attention_heads": 2,
-            "num_spatial_layers": 2,
-            "num_temporal_layers": 1,
+            **window_model,
             "id2label": dict(enumerate(ACTIONS)),
             "label2id": {name: index for index, name in enumerate(ACTIONS)},
         }
@@ -146,15 +145,11 @@ def segment_processor() -> TSViTVideoProcessor:
 
 
 @pytest.fixture
-def make_windows(tiny_assembly, segment_processor):
+def make_windows(tiny_assembly, segment_processor, make_transform):
     """Builds data sets of windows."""
 
     def make(split="test", stride=6, augment=False, guided=True, window=12, cache=True, labels=None, **changes):
-        transform = (
-            training_transform(segment_processor, (4, 4), AugmentationConfig(mirror_probability=0.5, brightness=0.0))
-            if augment
-            else evaluation_transform(segment_processor, (4, 4))
-        )
+        transform = make_transform(segment_processor, augment, brightness=0.0)
         guidance = tiny_assembly.guidance(split) if guided else None
         settings = ClipSettings(window, cache=cache)
         return VideoWindows(labels or tiny_assembly.labels(), split, transform, settings, stride, guidance, **changes)

@@ -11,27 +11,17 @@ from vidreason.rs.arguments import parse_arguments
 from vidreason.rs.run import run_training
 from vidreason.rs.segmentation.labelling import load_labeller
 
-MODEL = {
-    "image_size": 32,
-    "num_frames": 12,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_attention_heads": 2,
-    "num_spatial_layers": 2,
-    "num_temporal_layers": 1,
-    "patch_embedding": "conv_stem",
-}
-
 
 @pytest.fixture
-def run(tiny_assembly, tmp_path):
+def run(tiny_assembly, window_model, short_training, tmp_path):
     def start(**changes):
         settings = {
+            **short_training,
             "task": "segmentation",
             "manifest": tiny_assembly.folder / "manifest",
             "guidance": tiny_assembly.folder / "guidance",
             "output_dir": tmp_path / "run",
-            "model_config": json.dumps(MODEL),
+            "model_config": json.dumps({**window_model, "patch_embedding": "conv_stem"}),
             "fps": 8,
             "test_splits": "test",
             "background_labels": "rest",
@@ -40,13 +30,7 @@ def run(tiny_assembly, tmp_path):
             "brightness": 0.0,
             "crop_scale_min": 1.0,
             "max_steps": 2,
-            "logging_steps": 1,
-            "per_device_train_batch_size": 4,
             "learning_rate": 3e-3,
-            "save_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
             **changes,
         }
         arguments = [
@@ -81,6 +65,13 @@ def test_it_learns_to_tell_the_actions_apart(run, tmp_path, tiny_assembly):
     assert at_2_s.label == "move_right"  # frames 13 to 20 of 8 per second
 
 
+def test_averaged_scores_are_reported_beside_those_before_and_the_model_keeps_the_setting(run, tmp_path):
+    metrics = run(score_averaging_s=0.4).metrics["test"]
+    assert {f"{name}_unaveraged" for name in ("mof", "edit", "f1_10", "f1_25", "f1_50")} <= set(metrics)
+    assert load_labeller(str(tmp_path / "run")).each_side == 1
+    assert "averaged over 0.4 s around it" in (tmp_path / "run" / "README.md").read_text()
+
+
 def test_a_classifier_is_a_start_where_its_labels_fit_or_are_replaced(
     run, tmp_path, make_segmenter, segment_processor
 ):
@@ -105,6 +96,7 @@ def test_a_classifier_is_a_start_where_its_labels_fit_or_are_replaced(
         ({"fps": 0}, "fps is 0"),
         ({"class_weighting": "focal"}, "class_weighting"),
         ({"smoothing_weight": -1}, "smoothing_weight is -1"),
+        ({"score_averaging_s": -1}, "score_averaging_s is -1"),
         ({"guidance": None}, "no guidance is given"),
         ({"task": "tracking"}, "task"),
     ],

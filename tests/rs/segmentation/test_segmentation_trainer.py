@@ -10,6 +10,7 @@ from transformers import EvalPrediction
 from vidreason.rs.config import RSConfig
 from vidreason.rs.data import IGNORED_LABEL
 from vidreason.rs.segmentation.evaluation import (
+    SEGMENT_METRICS,
     SegmentationMetrics,
     WindowOutcome,
     merge_windows,
@@ -22,19 +23,13 @@ TEST_0 = [1] * 8 + [0] * 6 + [2] * 8 + [1] * 8
 
 
 @pytest.fixture
-def arguments(tmp_path):
+def arguments(short_training, tmp_path):
     def make(**changes) -> RSConfig:
         settings = {
+            **short_training,
             "output_dir": str(tmp_path / "run"),
-            "per_device_train_batch_size": 4,
             "per_device_eval_batch_size": 2,
             "max_steps": 2,
-            "logging_steps": 1,
-            "learning_rate": 1e-3,
-            "save_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
             "dataloader_pin_memory": False,
         }
         return RSConfig(**{**settings, **changes})
@@ -112,6 +107,24 @@ def test_what_is_reported_is_worked_out_by_hand(make_windows, tiny_assembly, arg
     assert metrics["loss_temporal"] > 0
     assert metrics["loss_smoothing"] == pytest.approx(2 * 4**2 / 3 * 5 / (29 + 7))  # five steps of 4 in two labels
     assert "attention_in_region" not in metrics
+
+
+def test_averaged_scores_heal_what_two_frames_broke(make_windows, tiny_assembly, arguments):
+    windows = make_windows(labels=tiny_assembly.labels(background=["rest"]))
+    predicted = {0: [1] * 7 + [0] * 7 + [2] * 8 + [1] * 2 + [2] * 2 + [1] * 4, 1: [2] * 8}  # as above
+    outcome, labels = outcome_of(windows, lambda row, video, frame: np.eye(3)[predicted[video][frame]] * 4.0)
+    prediction = EvalPrediction(outcome.as_tuple(), labels)
+    before = SegmentationMetrics(arguments(), windows)(prediction)
+    metrics = SegmentationMetrics(arguments(score_averaging_s=0.5), windows)(prediction)
+    # five frames at 8 per second make it 1 x 7, 0 x 7, 2 x 10, 1 x 6
+    assert metrics["mof"] == pytest.approx(35 / 38)
+    assert metrics["edit"] == metrics["f1_50"] == metrics["oversegmentation"] == 1.0
+    for name in SEGMENT_METRICS:
+        assert metrics[f"{name}_unaveraged"] == before[name]
+    # what training goes by, and clips that are means of frames anyway, are those of the scores themselves
+    assert {name: metrics[name] for name in before if name not in SEGMENT_METRICS} == {
+        name: before[name] for name in before if name not in SEGMENT_METRICS
+    }
 
 
 def test_videos_without_a_label_are_counted_and_left_out(make_windows, arguments):

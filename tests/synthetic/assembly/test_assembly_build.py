@@ -1,13 +1,12 @@
 """The assembly data set on disk: videos, manifest, segments and ground truth."""
 
-import json
 from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
 from datasets import ClassLabel, load_dataset
+from small_worlds import ASSEMBLY_WORLD
 
-from vidreason.errors import ConfigError
 from vidreason.guidance.schema import check_row
 from vidreason.parquet_folder import read_folder
 from vidreason.rs.annotators import truth_guidance
@@ -17,7 +16,6 @@ from vidreason.synthetic.assembly import (
     ASSEMBLY_ACTIONS,
     DEFAULT_SPLIT_SIZES,
     SOURCE,
-    AssemblyConfig,
     assembly_truth_features,
     build_synthetic_assembly,
     draw_sequence,
@@ -26,24 +24,12 @@ from vidreason.synthetic.assembly import (
 from vidreason.video import decode_frames, probe_video
 from vidreason.video.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
 
-CONFIG = AssemblyConfig(
-    width=96,
-    height=72,
-    min_duration_s=5.0,
-    max_duration_s=9.0,
-    min_action_s=0.6,
-    max_action_s=1.5,
-    min_pause_s=0.3,
-    max_pause_s=0.8,
-)
-SIZES = {"train": 3, "test_shifted": 1}
+CONFIG, SIZES = ASSEMBLY_WORLD.config, ASSEMBLY_WORLD.sizes
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("assembly") / "built"
-    build_synthetic_assembly(path, CONFIG, SIZES, seed=3, num_proc=2)
-    return path
+def folder(folder_of):
+    return folder_of(ASSEMBLY_WORLD)
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +90,6 @@ def test_the_truth_belongs_to_the_decoded_frames(folder, truth):
             assert stored["relevant"] == drawn["relevant"] and stored["role"] == drawn["role"]
 
 
-def test_videos_do_not_depend_on_processes_or_on_how_many_there_are(folder, truth, tmp_path):
-    build_synthetic_assembly(tmp_path / "other", CONFIG, {"test_shifted": 1, "train": 1}, seed=3, num_proc=1)
-    for name in ("train/train_00000.mp4", "test_shifted/test_shifted_00000.mp4"):
-        one, other = (decode_frames(root / "videos" / name).frames for root in (folder, tmp_path / "other"))
-        assert one.shape == other.shape
-        # the frames are the same to the byte before encoding; x264 does not promise the same bytes every time
-        assert np.abs(one.astype(int) - other).mean() < 6  # another video is more than 20 away
-    rows = read_folder(tmp_path / "other" / TRUTH_FOLDER)
-    for split in rows:
-        assert truth[split].select(range(len(rows[split]))).to_list() == rows[split].to_list()
-
-
 def test_all_three_folders_open_with_load_dataset(folder, tmp_path):
     videos = load_dataset(str(folder), cache_dir=str(tmp_path))
     assert {split: len(rows) for split, rows in videos.items()} == SIZES
@@ -169,52 +143,6 @@ def test_cards_tell_what_is_in_the_folders(folder):
     assert "Limits" in card and "Seed 3" in card
     assert "`relevant`" in (folder / TRUTH_FOLDER / "README.md").read_text()
     assert "take_board" in (folder / SEGMENTS_FOLDER / "README.md").read_text()
-
-
-def test_a_complete_folder_is_left_alone_and_other_settings_are_named(folder):
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    build_synthetic_assembly(folder, CONFIG, SIZES, seed=3)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
-    with pytest.raises(ConfigError, match=r"seed is 3 and not 4.*split_sizes\.train is 3 and not 2"):
-        build_synthetic_assembly(folder, CONFIG, {**SIZES, "train": 2}, seed=4)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
-
-
-def test_overwriting_and_building_again_after_an_interruption(tmp_path):
-    world = tmp_path / "world"
-    build_synthetic_assembly(world, CONFIG, {"train": 2}, seed=0)
-    build_synthetic_assembly(world, CONFIG, {"test": 1}, seed=1, overwrite=True)
-    assert len(list(world.rglob("*.mp4"))) == 1
-    assert set(read_folder(world / TRUTH_FOLDER)) == set(load_segments(world)) == {"test"}
-    (world / "settings.json").rename(world / "settings.unfinished.json")
-    manifest = build_synthetic_assembly(world, CONFIG, {"train": 1}, seed=0)
-    assert list(manifest.splits) == ["train"] and len(list(world.rglob("*.mp4"))) == 1
-    assert json.loads((world / "settings.json").read_text())["seed"] == 0
-
-
-def test_foreign_files_are_never_touched(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    for overwrite in (False, True):
-        with pytest.raises(ConfigError, match="not empty"):
-            build_synthetic_assembly(tmp_path, CONFIG, SIZES, overwrite=overwrite)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ({"split_sizes": {"dev": 12}}, "dev"),
-        ({"split_sizes": {}}, "no split"),
-        ({"split_sizes": {"train": 0}}, "'train' has the size 0"),
-        ({"split_sizes": {"train": 12.5}}, "size 12.5"),
-        ({"num_proc": 0}, "num_proc is 0"),
-        ({"seed": -1}, "seed is -1"),
-    ],
-)
-def test_requests_that_make_no_data_set_are_named(tmp_path, arguments, named):
-    with pytest.raises(ConfigError, match=named):
-        build_synthetic_assembly(tmp_path / "world", **arguments)
-    assert not (tmp_path / "world").exists()
 
 
 def test_default_sizes():

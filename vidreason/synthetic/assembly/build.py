@@ -5,31 +5,29 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Features, List, Value
-from tqdm.auto import tqdm
 
-from ...errors import ConfigError
 from ...guidance.schema import FRAME_KEY_FEATURES, OBJECT_FEATURES
-from ...parquet_folder import write_card, write_split
+from ...parquet_folder import write_card
 from ...video.manifest import Manifest, load_manifest, write_manifest
 from ...video.segments import SEGMENTS_FOLDER, write_segments
 from ...video.writer import write_video
 from ..folder import (
     OWN_ENTRIES,
-    SETTINGS_FILE,
     TRUTH_FOLDER,
-    UNFINISHED_FILE,
     VIDEO_FOLDER,
+    check_request,
     is_complete,
-    mapped_jobs,
+    mark_complete,
     prepare_folder,
+    request_settings,
 )
-from ..scene import clip_seed
+from ..render_jobs import Rendered, RenderJob, render_all
 from .cards import manifest_description, truth_card
 from .config import (
     ACTIVITY,
@@ -38,7 +36,6 @@ from .config import (
     DEFAULT_SPLIT_SIZES,
     SIGN_STRENGTHS,
     SOURCE,
-    SPLITS,
     AssemblyConfig,
 )
 from .render import AssemblyFrame, render_assembly
@@ -98,76 +95,44 @@ def build_synthetic_assembly(
     """
     folder, config = Path(folder), config or AssemblyConfig()
     split_sizes = dict(DEFAULT_SPLIT_SIZES if split_sizes is None else split_sizes)
-    _check_request(split_sizes, seed, num_proc)
+    check_request(split_sizes, seed, num_proc)
     settings = _settings(config, split_sizes, seed)
     if not overwrite and is_complete(folder, settings):
         logger.info("%s is there already, with the same settings", folder)
         return load_manifest(folder)
     prepare_folder(folder, settings, (*OWN_ENTRIES, SEGMENTS_FOLDER))
     jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
-    rows = _render_all(jobs, folder / TRUTH_FOLDER, split_sizes, num_proc, progress)
+    rows = render_all(_render_job, jobs, assembly_truth_features(), num_proc, progress, "video", chunk_size=1)
     sequences = {split: [job.sequence() for job in jobs if job.split == split] for split in split_sizes}
     write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic assembly, ground truth")
     description = manifest_description(config, seed, sequences)
     manifest = write_manifest(folder, rows, [ACTIVITY], SOURCE, folder / VIDEO_FOLDER, description=description)
     segment_rows = {split: _segment_rows([job for job in jobs if job.split == split]) for split in split_sizes}
     write_segments(folder, segment_rows, ASSEMBLY_ACTIONS, SOURCE)
-    os.replace(folder / UNFINISHED_FILE, folder / SETTINGS_FILE)
+    mark_complete(folder)
     return manifest
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Job(RenderJob):
     """One video to make."""
 
-    folder: Path
-    split: str
-    index: int
-    seed: int
     config: AssemblyConfig
 
     @property
     def video_id(self) -> str:
-        return f"{self.split}/{self.split}_{self.index:05d}"
-
-    @property
-    def video_seed(self) -> np.random.SeedSequence:
-        return clip_seed(self.seed, self.split, self.index)
+        return f"{self.split}/{self.name}"
 
     def sequence(self) -> tuple[AssemblySegment, ...]:
         return draw_sequence(self.video_seed, self.split, self.config)
 
 
-def _render_all(
-    jobs: list[_Job], truth_folder: Path, split_sizes: Mapping[str, int], num_proc: int, progress: bool
-) -> dict[str, list[dict[str, Any]]]:
-    """Write all videos, and their ground truth as it comes in. Returns the manifest's rows by split."""
-    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in split_sizes}
-    bar = tqdm(total=len(jobs), unit="video", disable=not progress)
-    with bar, mapped_jobs(_render_job, jobs, num_proc, chunk_size=1) as results:
-        for split, size in split_sizes.items():
-            truth = _truth_rows(results, size, rows[split], bar)
-            write_split(truth_folder, split, truth, assembly_truth_features())
-    return rows
-
-
-def _render_job(job: _Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _render_job(job: _Job) -> Rendered:
     """Write one video. Returns its manifest row, and its rows of ground truth."""
     truth: list[dict[str, Any]] = []
-    path, config = f"{job.video_id}.mp4", job.config
-    frames = render_assembly(job.video_seed, job.split, config)
-    write_video(job.folder / VIDEO_FOLDER / path, _noting_truth(frames, job, truth), config.fps)
-    row = {
-        "path": path,
-        "label": ACTIVITY,
-        "group": f"{job.split}_{job.index:05d}",  # every video has a desk of its own
-        "num_frames": len(truth),
-        "fps": config.fps,
-        "duration_s": len(truth) / config.fps,
-        "height": config.height,
-        "width": config.width,
-    }
-    return row, truth
+    frames = render_assembly(job.video_seed, job.split, job.config)
+    write_video(job.video_path, _noting_truth(frames, job, truth), job.config.fps)
+    return job.manifest_row(ACTIVITY, len(truth)), truth
 
 
 def _noting_truth(frames: Iterator[AssemblyFrame], job: _Job, truth: list[dict[str, Any]]) -> Iterator[np.ndarray]:
@@ -175,13 +140,7 @@ def _noting_truth(frames: Iterator[AssemblyFrame], job: _Job, truth: list[dict[s
     for index, frame in enumerate(frames):
         truth.append(
             {
-                "video_id": job.video_id,
-                "source": SOURCE,
-                "split": job.split,
-                "frame_index": index,
-                "timestamp_s": index / job.config.fps,
-                "frame_height": job.config.height,
-                "frame_width": job.config.width,
+                **job.frame_key(index, SOURCE),
                 **vars(frame.truth),
                 "label": ASSEMBLY_ACTIONS.index(frame.truth.segment),
                 "background": frame.texture,
@@ -191,15 +150,6 @@ def _noting_truth(frames: Iterator[AssemblyFrame], job: _Job, truth: list[dict[s
             }
         )
         yield frame.picture
-
-
-def _truth_rows(results: Iterator, size: int, rows: list[dict[str, Any]], bar: tqdm) -> Iterator[dict[str, Any]]:
-    """The ground truth of the next `size` videos; their manifest rows are added to `rows` on the way."""
-    for _ in range(size):
-        row, truth = next(results)
-        rows.append(row)
-        bar.update()
-        yield from truth
 
 
 def _segment_rows(jobs: list[_Job]) -> Iterator[dict[str, Any]]:
@@ -215,24 +165,9 @@ def _segment_rows(jobs: list[_Job]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _check_request(split_sizes: Mapping[str, int], seed: int, num_proc: int) -> None:
-    unknown = sorted(set(split_sizes) - set(SPLITS))
-    if unknown or not split_sizes:
-        raise ConfigError(f"split sizes name {unknown or 'no split'}, expected some of {SPLITS}")
-    for split, size in split_sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ConfigError(f"split {split!r} has the size {size!r}, expected a whole number from 1")
-    if seed < 0:
-        raise ConfigError(f"seed is {seed}, expected zero or more")
-    if num_proc < 1:
-        raise ConfigError(f"num_proc is {num_proc}, expected at least 1")
-
-
 def _settings(config: AssemblyConfig, split_sizes: Mapping[str, int], seed: int) -> dict[str, Any]:
     return {
         "assembly_version": ASSEMBLY_VERSION,
-        "seed": seed,
-        **{f"split_sizes.{split}": size for split, size in split_sizes.items()},
-        **{f"config.{name}": value for name, value in asdict(config).items()},
+        **request_settings(config, split_sizes, seed),
         "sign_strengths": SIGN_STRENGTHS,
     }
