@@ -12,8 +12,8 @@ import os
 
 import gradio as gr
 import torch
-from clipview.checkpoints import load_checkpoints
-from clipview.examples import TABLE, build_examples
+from clipview.checkpoints import SEGMENTATION, load_checkpoints
+from clipview.examples import build_examples
 from clipview.guidance import KnownClips, load_tables
 from clipview.page import HEAD, STYLE, build_page
 from clipview.service import Service
@@ -27,11 +27,12 @@ def build(settings: SpaceSettings) -> tuple[gr.Blocks, Service]:
         VidreasonError: a checkpoint or a table cannot be used.
     """
     checkpoints = load_checkpoints(settings.model_ids, settings.remote_code_ids)
-    examples, truth = build_examples(settings.examples_folder)
-    known = KnownClips({TABLE: truth, **load_tables(settings.guidance_ids)})
+    segments = any(checkpoint.task == SEGMENTATION for checkpoint in checkpoints.values())
+    examples = build_examples(settings.examples_folder, assembly=segments)
+    known = KnownClips({**examples.tables, **load_tables(settings.guidance_ids)})
     service = Service(settings, checkpoints, known)
     service.reader.warm_up()
-    return build_page(service, examples), service
+    return build_page(service, examples.clips), service
 
 
 def main() -> None:

@@ -15,12 +15,16 @@ VIEW_LABELS = 3
 
 _VIEW_NOTES = dict(zip(VIEWS, ("first 20 % of the frames", "the middle 60 %", "all of them"), strict=True))
 
+_MEANS_NOTE = (
+    "Means of the frames' probabilities. In a clip of several actions, its beginning and its whole may differ."
+)
+
 WIDTH, _LEFT, _RIGHT = 480, 58, 12
 _PANEL, _GAP, _TOP = 96, 46, 26
 
 
 def label_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
-    """The likeliest labels of each checkpoint, as bars.
+    """The likeliest labels of each checkpoint, or those that hold the most time, as bars.
 
     Args:
         answers: (name of the checkpoint, what it makes of the clip).
@@ -28,12 +32,17 @@ def label_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
     parts = []
     for name, analysis in answers:
         rows = "".join(_bar(label, share) for label, share in analysis.top(TOP_LABELS))
-        parts.append(f'<section class="vr-card"><h3>{escape(name)}</h3><ol class="vr-bars">{rows}</ol></section>')
+        note = "" if analysis.segments is None else '<p class="vr-note">Share of the time</p>'
+        parts.append(
+            f'<section class="vr-card"><h3>{escape(name)}</h3>{note}<ol class="vr-bars">{rows}</ol></section>'
+        )
     return f'<div class="vr-columns" data-testid="answers">{"".join(parts)}</div>'
 
 
 def view_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
     """What each checkpoint answers from the beginning, the middle and the whole of the clip, and how far that differs.
+
+    Of a segmentation model it is the mean of what it says of their frames.
 
     Args:
         answers: as of `label_bars`.
@@ -48,8 +57,10 @@ def view_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
         text = (
             f"Divergence of the three: {analysis.divergence:.3f} nats (0 where they agree, {math.log(3):.2f} at most)"
         )
+        note = "" if analysis.segments is None else f'<p class="vr-note">{_MEANS_NOTE}</p>'
         parts.append(
-            f'<section class="vr-card"><h3>{escape(name)}</h3>{"".join(groups)}<p class="vr-note">{text}</p></section>'
+            f'<section class="vr-card"><h3>{escape(name)}</h3>{note}{"".join(groups)}'
+            f'<p class="vr-note">{text}</p></section>'
         )
     return f'<div class="vr-columns" data-testid="views">{"".join(parts)}</div>'
 

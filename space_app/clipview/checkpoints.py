@@ -12,7 +12,13 @@ from pathlib import Path
 import torch
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    AutoModelForVideoClassification,
+    AutoVideoProcessor,
+    PreTrainedModel,
+)
 
 import modeling_tsvit  # noqa: F401  registers TSViT, so that its checkpoints need no code of their own
 from vidreason.errors import ConfigError
@@ -20,10 +26,18 @@ from vidreason.rs.backbones import supervised_view
 
 logger = logging.getLogger(__name__)
 
-CLASSIFICATION = "classification"
+CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
 
-_TASKS = {"ForVideoClassification": CLASSIFICATION}
-"""End of an architecture's name -> the task. Other tasks bring their own tabs to `page` when they come."""
+_TASKS = {"ForVideoClassification": CLASSIFICATION, "TSViTForActionSegmentation": SEGMENTATION}
+"""End of an architecture's name -> the task. Other tasks bring their own parts to `page` when they come."""
+
+_AUTO_CLASSES = {
+    CLASSIFICATION: AutoModelForVideoClassification,
+    SEGMENTATION: AutoModelForTokenClassification,  # transformers has none for it; see `modeling_tsvit`
+}
+
+MAX_FRAMES_PER_SECOND = 30.0
+"""A checkpoint that labels more is refused: its frames of the longest clip would not fit into memory."""
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
@@ -34,8 +48,8 @@ class Checkpoint:
 
     Args:
         name: for the visitor: the last part of a folder's path, or the Hub id.
-        task: what it does.
-        model: in evaluation mode; gives `frame_attention` and `segment_logits`.
+        task: CLASSIFICATION or SEGMENTATION.
+        model: in evaluation mode; gives `frame_attention` and, of clips, `segment_logits`.
         processor: its video processor.
         card: Markdown of its card, without the front matter; empty where it has none.
         per_frame: its attention in a frame depends on that frame alone, so that any frame can be asked about.
@@ -57,8 +71,13 @@ class Checkpoint:
 
     @property
     def num_frames(self) -> int:
-        """Frames of a clip that the model is given."""
+        """Frames of a clip that the model is given; for a segmentation model, of a window."""
         return int(self.model.config.num_frames)
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """The rate of the frames that a segmentation model is given, else None: those are spread over the clip."""
+        return float(self.model.config.frames_per_second) if self.task == SEGMENTATION else None
 
 
 def load_checkpoints(model_ids: Sequence[str], remote_code_ids: Sequence[str] = ()) -> dict[str, Checkpoint]:
@@ -84,13 +103,15 @@ def load_checkpoint(model_id: str, remote_code: bool = False) -> Checkpoint:
         remote_code: its own code may run.
 
     Raises:
-        ConfigError: it cannot be loaded, its weights are not in safetensors, its task is not known here, or it gives
-            no attention.
+        ConfigError: it cannot be loaded, its weights are not in safetensors, its task is not known here, it gives
+            no attention, or labels frames at a rate that it does not say or that is too high.
     """
     try:
         config = AutoConfig.from_pretrained(model_id, trust_remote_code=remote_code)
         task = task_of(model_id, config.architectures)
-        model, report = AutoModelForVideoClassification.from_pretrained(
+        if task == SEGMENTATION:
+            _check_rate(model_id, getattr(config, "frames_per_second", None))
+        model, report = _AUTO_CLASSES[task].from_pretrained(
             model_id,
             use_safetensors=True,
             trust_remote_code=remote_code,
@@ -120,6 +141,14 @@ def task_of(model_id: str, architectures: Sequence[str] | None) -> str:
         if any(architecture.endswith(ending) for architecture in architectures or ()):
             return task
     raise ConfigError(f"checkpoint {model_id}: there is no view of {architectures}, only of {sorted(_TASKS)}")
+
+
+def _check_rate(model_id: str, rate: float | None) -> None:
+    if not rate or not 0 < rate <= MAX_FRAMES_PER_SECOND:
+        raise ConfigError(
+            f"checkpoint {model_id}: frames_per_second is {rate}, expected the rate at which it labels frames, up to "
+            f"{MAX_FRAMES_PER_SECOND:g}"
+        )
 
 
 def display_name(model_id: str) -> str:

@@ -1,38 +1,76 @@
-"""Clips for visitors who bring none: rendered by the synthetic world, with the truth as their published guidance."""
+"""Clips for visitors who bring none: rendered by the synthetic worlds, with the truth as their published guidance."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vidreason.guidance import load_guidance, write_guidance
 from vidreason.parquet_folder import read_folder
 from vidreason.rs.annotators import truth_guidance
 from vidreason.synthetic import ACTIONS, TRUTH_FOLDER, WorldConfig, build_synthetic_actions
+from vidreason.synthetic.assembly import AssemblyConfig, build_synthetic_assembly
+from vidreason.video.manifest import Manifest
 
 from .settings import GRID
 
 SPLIT, SEED = "test", 20
 TABLE = "synthetic actions (ground truth)"
 
+# of another split, since a clip is known by its file's name, which begins with it
+ASSEMBLY_SPLIT, ASSEMBLY_SEED = "validation", 25
+ASSEMBLY_TABLE = "synthetic assembly (ground truth)"
+ASSEMBLY = AssemblyConfig(
+    min_duration_s=16.0, max_duration_s=28.0, max_action_s=6.0, max_pause_s=2.0, pause_probability=0.3
+)
+"""A board is put together in some twenty seconds: the Space's videos are shorter than those that models learn from."""
+
 _NUM_CLIPS = len(ACTIONS)  # one of each, since classes take turns
 
 
-def build_examples(folder: Path) -> tuple[list[Path], dict]:
-    """Render the examples where they are not there yet.
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What there is to begin with.
+
+    Args:
+        clips: in the order in which they are offered.
+        tables: their guidance: name for the visitor -> split -> rows.
+    """
+
+    clips: list[Path]
+    tables: dict[str, Mapping[str, Any]]
+
+
+def build_examples(folder: Path, assembly: bool = False) -> Examples:
+    """Render the examples where they are not there yet: a clip of each action.
 
     Args:
         folder: where to.
-
-    Returns:
-        The clips, one of each action; and their guidance, by split.
+        assembly: with a clip of several actions, the first one, for models that segment.
 
     Raises:
         ConfigError: the folder holds something else.
     """
+    clips, tables = [], {}
+    if assembly:
+        manifest = build_synthetic_assembly(folder / "assembly", ASSEMBLY, {ASSEMBLY_SPLIT: 1}, seed=ASSEMBLY_SEED)
+        clips += _clips_of(manifest, ASSEMBLY_SPLIT)
+        tables[ASSEMBLY_TABLE] = _guidance(folder / "assembly", folder / "assembly_guidance", ASSEMBLY_SPLIT)
     manifest = build_synthetic_actions(folder / "world", WorldConfig(), {SPLIT: _NUM_CLIPS}, seed=SEED)
-    table = folder / "guidance"
+    clips += _clips_of(manifest, SPLIT)
+    tables[TABLE] = _guidance(folder / "world", folder / "guidance", SPLIT)
+    return Examples(clips, tables)
+
+
+def _clips_of(manifest: Manifest, split: str) -> list[Path]:
+    return [Path(manifest.video_path(row)) for row in manifest.split(split)]
+
+
+def _guidance(world: Path, table: Path, split: str) -> Mapping[str, Any]:
+    """The truth of a rendered world as guidance, by split."""
     if not table.is_dir():
-        truth = read_folder(folder / "world" / TRUTH_FOLDER)
-        write_guidance(table, {SPLIT: truth_guidance(truth[SPLIT], GRID)}, title="Guidance of the examples")
-    clips = [manifest.video_path(row) for row in manifest.split(SPLIT)]
-    return [Path(clip) for clip in clips], load_guidance(table)
+        truth = read_folder(world / TRUTH_FOLDER)
+        write_guidance(table, {split: truth_guidance(truth[split], GRID)}, title="Guidance of the examples")
+    return load_guidance(table)

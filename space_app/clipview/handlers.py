@@ -19,6 +19,7 @@ from .guidance import LLM, MOTION, PUBLISHED
 from .limits import Refused
 from .service import AUTOMATIC, MOTION_ONLY, Ask, Service, Shown
 from .strip import make_strip, strip_html
+from .timeline import timeline_html
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Handlers:
         self.service = service
 
     def show(self, video, name, other, guidance, strength, heat_map, llm_rows, progress=gr.Progress()):  # noqa: B008
-        """Everything that the page shows of a clip: status, bars, three videos, agreement, views, strip."""
+        """Everything that the page shows of a clip: status, bars, three videos, agreement, views, timeline, strip."""
         if not video:
             return self._nothing("")
         ask = self._ask(video, name, other, guidance, strength if heat_map else 0.0, llm_rows)
@@ -75,8 +76,8 @@ class Handlers:
         """What the page shows of a clip, as JSON.
 
         Where the model looks in each picture (`attention`, over `attention_grid`, row-major from the top left), what
-        it answers (`labels`, and `views` of the beginning, the middle and the whole), the guidance, and how far the
-        two agree. `other` is a second checkpoint, or "none".
+        it answers (`labels`, and `views` of the beginning, the middle and the whole; a segmentation checkpoint also
+        `segments`), the guidance, and how far the two agree. `other` is a second checkpoint, or "none".
         """
         if not video:
             raise gr.Error("Please choose a clip first.", print_exception=False)
@@ -130,7 +131,7 @@ class Handlers:
 
     def _nothing(self, text: str) -> tuple:
         hidden = gr.update(value=None, visible=False)
-        return text, "", gr.update(value=None), hidden, gr.update(value=None), "", "", ""
+        return text, "", gr.update(value=None), hidden, gr.update(value=None), "", "", _timeline(""), ""
 
     def _everything(self, shown: Shown) -> tuple:
         named = [(answer.name, answer.analysis) for answer in shown.answers]
@@ -142,6 +143,7 @@ class Handlers:
             gr.update(value=str(shown.guidance_video), label=_GUIDANCE_LABELS[shown.guidance.kind]),
             agreement_chart(series, shown.clip.shown_times_s, shown.guidance.source),
             view_bars(named),
+            _timeline(timeline_html(named, shown.clip.facts.duration_s)),
             "",  # the strip is of another clip now
         )
 
@@ -155,11 +157,20 @@ def _attention_videos(shown: Shown) -> tuple:
     return tuple(updates) if len(updates) == 2 else (updates[0], gr.update(value=None, visible=False))
 
 
+def _timeline(html: str) -> dict[str, Any]:
+    """An update of the timeline's place, which is there only where there is a timeline."""
+    return gr.update(value=html, visible=bool(html))
+
+
 def _status(shown: Shown) -> str:
-    facts = shown.clip.facts
-    name, (label, share) = shown.answers[0].name, shown.answers[0].analysis.top(1)[0]
+    facts, analysis = shown.clip.facts, shown.answers[0].analysis
+    name, (label, share) = shown.answers[0].name, analysis.top(1)[0]
+    says, of_what = "says", ""
+    if analysis.segments is not None:
+        count = len(analysis.segments)
+        says, of_what = f"finds {count} segment{'s' if count > 1 else ''}, most of all", " of the time"
     return (
-        f'<p role="status">{escape(name)} says <strong data-testid="label">{escape(label)}</strong> '
-        f"({100 * share:.0f} %). {facts.width} x {facts.height} pixels, {facts.duration_s:.1f} s, "
+        f'<p role="status">{escape(name)} {says} <strong data-testid="label">{escape(label)}</strong> '
+        f"({100 * share:.0f} %{of_what}). {facts.width} x {facts.height} pixels, {facts.duration_s:.1f} s, "
         f"answered in {shown.seconds['total']:.1f} s.</p>"
     )

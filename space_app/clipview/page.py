@@ -27,7 +27,8 @@ result = client.predict(
     video=handle_file("my_video.mp4"), name=%r, other="none", guidance="automatic", api_name="/analyse"
 )
 result["checkpoints"][0]["labels"]  # {label: probability}, the likeliest first
-result["checkpoints"][0]["attention"]  # per picture, the weights of the cells, row-major from the top left"""
+result["checkpoints"][0]["attention"]  # per picture, the weights of the cells, row-major from the top left
+result["checkpoints"][0]["segments"]  # of a segmentation checkpoint: start_s, end_s, label and score of each"""
 
 
 def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
@@ -124,6 +125,7 @@ def _state(service: Service) -> gr.State:
 
 def _results(parts: SimpleNamespace) -> None:
     parts.status = gr.HTML("", elem_id="status", elem_classes="vr-status")
+    parts.timeline = gr.HTML("", elem_id="timeline", visible=False)
     parts.bars = gr.HTML("")
     with gr.Row():
         parts.strength = gr.Slider(0.1, 1.0, value=0.5, step=0.1, label="Strength of the heat map", elem_id="strength")
@@ -171,13 +173,18 @@ def _programs(handlers: Handlers, parts: SimpleNamespace, name: str) -> None:
     )
 
 
+def _shown_in(parts: SimpleNamespace) -> list:
+    """Where everything goes that is shown of a clip, in the order of `Handlers.show`."""
+    answers = [parts.status, parts.bars, parts.first, parts.second, parts.cells]
+    return [*answers, parts.agreement, parts.views, parts.timeline, parts.strip]
+
+
 def _connect(handlers: Handlers, parts: SimpleNamespace) -> None:
     settings = [parts.video, parts.name, parts.other, parts.guidance]
     inputs = [*settings, parts.strength, parts.heat_map, parts.llm_rows]
-    outputs = [parts.status, parts.bars, parts.first, parts.second, parts.cells, parts.agreement, parts.views]
     events = [parts.video.change, parts.name.input, parts.other.input, parts.guidance.input, parts.run.click]
     shown = {"trigger_mode": "always_last", **(_private(_GROUP) | _progress(parts))}
-    gr.on(events, handlers.show, inputs, [*outputs, parts.strip], **shown)
+    gr.on(events, handlers.show, inputs, _shown_in(parts), **shown)
     painted = [parts.status, parts.first, parts.second]
     repaints = [parts.strength.release, parts.heat_map.input]
     gr.on(repaints, handlers.repaint, inputs, painted, trigger_mode="always_last", **_private(_GROUP))
@@ -186,7 +193,6 @@ def _connect(handlers: Handlers, parts: SimpleNamespace) -> None:
 
 def _connect_llm(handlers: Handlers, parts: SimpleNamespace) -> None:
     settings = [parts.video, parts.name, parts.other, parts.guidance, parts.strength, parts.heat_map, parts.llm_rows]
-    outputs = [parts.status, parts.bars, parts.first, parts.second, parts.cells, parts.agreement, parts.views]
     priced = [parts.price, parts.quote, parts.ask_button]
     parts.price_button.click(handlers.price, [parts.video, parts.llm, parts.llm_frames], priced, **_private(_GROUP))
     asked = parts.ask_button.click(
@@ -195,4 +201,4 @@ def _connect_llm(handlers: Handlers, parts: SimpleNamespace) -> None:
         [parts.price, parts.llm_rows, parts.key],
         **_private(_GROUP),
     )
-    asked.then(handlers.show, settings, [*outputs, parts.strip], **_private(_GROUP) | _progress(parts))
+    asked.then(handlers.show, settings, _shown_in(parts), **_private(_GROUP) | _progress(parts))

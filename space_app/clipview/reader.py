@@ -46,7 +46,7 @@ class ClipReader:
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
 
-    def read(self, path: str | os.PathLike, frame_counts: Sequence[int]) -> Clip:
+    def read(self, path: str | os.PathLike, frame_counts: Sequence[int], rates: Sequence[float] = ()) -> Clip:
         """As `reading.read_clip`, within the limits of memory and time.
 
         Raises:
@@ -57,7 +57,7 @@ class ClipReader:
             process = self._idle.pop() if self._idle else None
         try:
             process = process or _Process(self.limits, self.drawing)
-            clip = process.read(os.fspath(path), list(frame_counts), self.limits.read_timeout_s)
+            clip = process.read(os.fspath(path), list(frame_counts), list(rates), self.limits.read_timeout_s)
         except (EOFError, OSError) as error:  # it crashed, or its memory did not suffice
             logger.warning("a reading process has ended (%s)", type(error).__name__)
             if process is not None:
@@ -107,10 +107,10 @@ class _Process:
             self.kill()
             raise EOFError("the reading process did not start")
 
-    def read(self, path: str, frame_counts: list[int], timeout_s: float) -> Clip:
+    def read(self, path: str, frame_counts: list[int], rates: list[float], timeout_s: float) -> Clip:
         """Have a clip read. Raises `Refused`, or EOFError and OSError where the process has ended."""
         self.num_requests += 1
-        self._connection.send_bytes(json.dumps([path, frame_counts]).encode())
+        self._connection.send_bytes(json.dumps([path, frame_counts, rates]).encode())
         if not self._connection.poll(timeout_s):
             raise too_slow()
         answer = json.loads(self._connection.recv_bytes())
@@ -125,6 +125,7 @@ class _Process:
             shown=answer["shown"],
             shown_fps=answer["shown_fps"],
             sampled={int(count): positions for count, positions in answer["sampled"].items()},
+            at_rate=dict(answer["at_rate"]),
         )
 
     def kill(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from vidreason.video import decode_frames, fps_timestamps, probe_video, uniform_indices
-from vidreason.video.frame_table import read_frame_table
+from vidreason.video.frame_table import FrameTable, read_frame_table
 
 from .limits import check_file, check_statements, too_large, too_long
 from .settings import Drawing, Limits
@@ -46,6 +46,7 @@ class Clip:
         shown: positions in `frames` of the pictures of the drawn video, at a constant rate.
         shown_fps: their rate.
         sampled: number of frames of a model -> positions in `frames` that it is given.
+        at_rate: frames per second of a model -> positions in `frames` of the times 0, 1 / rate, 2 / rate, ...
     """
 
     facts: ClipFacts
@@ -54,6 +55,7 @@ class Clip:
     shown: list[int]
     shown_fps: float
     sampled: dict[int, list[int]]
+    at_rate: dict[float, list[int]] = field(default_factory=dict)
 
     @property
     def shown_times_s(self) -> list[float]:
@@ -61,14 +63,21 @@ class Clip:
         return [position / self.shown_fps for position in range(len(self.shown))]
 
 
-def read_clip(path: str | os.PathLike, frame_counts: Sequence[int], limits: Limits, drawing: Drawing) -> Clip:
+def read_clip(
+    path: str | os.PathLike,
+    frame_counts: Sequence[int],
+    limits: Limits,
+    drawing: Drawing,
+    rates: Sequence[float] = (),
+) -> Clip:
     """Check a video against the limits and decode what is shown of it and given to models.
 
     Args:
         path: of the file.
-        frame_counts: numbers of frames that models want.
+        frame_counts: numbers of frames that models want of the whole video.
         limits: of the video.
         drawing: size and rate of what is shown.
+        rates: frames per second that models want.
 
     Raises:
         Refused: the video breaks a limit.
@@ -84,9 +93,10 @@ def read_clip(path: str | os.PathLike, frame_counts: Sequence[int], limits: Limi
         raise too_large(limits)
     facts = ClipFacts(info.width, info.height, len(table), table.duration_s, table.fps, info.rotation_deg)
     shown_fps = min(drawing.max_fps, table.fps)
-    shown = [table.nearest(time_s) for time_s in fps_timestamps(table.duration_s, shown_fps)]
+    shown = _at_rate(table, shown_fps)
     sampled = {count: uniform_indices(len(table), count) for count in frame_counts}
-    wanted = sorted({*shown, *(index for indices in sampled.values() for index in indices)})
+    at_rate = {rate: _at_rate(table, rate) for rate in rates}
+    wanted = sorted({*shown, *(index for group in (sampled, at_rate) for part in group.values() for index in part)})
     decoded = decode_frames(path, wanted, max_side_px=drawing.max_side_px, max_pixels=limits.max_pixels)
     position_of = {index: position for position, index in enumerate(wanted)}
     return Clip(
@@ -96,4 +106,10 @@ def read_clip(path: str | os.PathLike, frame_counts: Sequence[int], limits: Limi
         shown=[position_of[index] for index in shown],
         shown_fps=shown_fps,
         sampled={count: [position_of[index] for index in indices] for count, indices in sampled.items()},
+        at_rate={rate: [position_of[index] for index in indices] for rate, indices in at_rate.items()},
     )
+
+
+def _at_rate(table: FrameTable, fps: float) -> list[int]:
+    """The frames nearest to the times 0, 1 / fps, 2 / fps, ..."""
+    return [table.nearest(time_s) for time_s in fps_timestamps(table.duration_s, fps)]

@@ -30,10 +30,10 @@ def main(descriptor: str, settings: str) -> None:
     connection.send_bytes(b"ready")
     while True:
         try:
-            path, frame_counts = json.loads(connection.recv_bytes())
+            path, frame_counts, rates = json.loads(connection.recv_bytes())
         except EOFError:
             return
-        answer(connection, path, frame_counts, limits, drawing)
+        answer(connection, path, frame_counts, rates, limits, drawing)
         forget_frame_tables()
 
 
@@ -46,10 +46,17 @@ def restrict(memory_bytes: int) -> None:
     logging.disable(logging.CRITICAL)  # warnings name paths of visitors' files
 
 
-def answer(connection: Connection, path: str, frame_counts: list[int], limits: Limits, drawing: Drawing) -> None:
+def answer(
+    connection: Connection,
+    path: str,
+    frame_counts: list[int],
+    rates: list[float],
+    limits: Limits,
+    drawing: Drawing,
+) -> None:
     """Read one clip and send it, or why it is refused."""
     try:
-        clip = read_clip(path, frame_counts, limits, drawing)
+        clip = read_clip(path, frame_counts, limits, drawing, rates)
     except Refused as refused:
         return _refuse(connection, refused)
     except VideoError as error:
@@ -65,6 +72,7 @@ def answer(connection: Connection, path: str, frame_counts: list[int], limits: L
             "shown": clip.shown,
             "shown_fps": clip.shown_fps,
             "sampled": clip.sampled,
+            "at_rate": list(clip.at_rate.items()),  # JSON would make texts of the rates if they were keys
         },
     )
     connection.send_bytes(clip.frames.reshape(-1).data)

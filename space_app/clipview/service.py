@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vidreason.guidance import GridMap
+from vidreason.rs.segmentation.segment_files import rounded_segment
 from vidreason.video import uniform_indices
 
 from .agreement import AgreementSummary, FrameAgreement, frame_agreement, summarize
@@ -62,9 +63,10 @@ class Ask:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one checkpoint made of the clip."""
+    """What one checkpoint, whose task this is, made of the clip."""
 
     name: str
+    task: str
     analysis: Analysis
     frames: list[FrameAgreement]
     summary: AgreementSummary
@@ -111,12 +113,14 @@ def _answer_json(answer: Answer) -> dict[str, Any]:
     analysis = answer.analysis
     return {
         "name": answer.name,
+        "task": answer.task,
         "labels": {label: round(share, 6) for label, share in analysis.top(len(analysis.labels))},
         "views": {
             view: dict(zip(analysis.labels, (round(float(share), 6) for share in shares), strict=True))
             for view, shares in zip(VIEWS, analysis.views, strict=True)
         },
         "views_divergence_nats": round(analysis.divergence, 6),
+        "segments": None if analysis.segments is None else [rounded_segment(s) for s in analysis.segments],
         "attention_grid": list(analysis.attention[0].grid),
         "attention_rectangle": list(analysis.attention[0].rectangle),
         "attention": [_rounded_weights(m) for m in analysis.attention],
@@ -151,7 +155,9 @@ class Service:
         self.folder = Path(tempfile.mkdtemp(prefix="vidreason_space_"))
         self.reader = ClipReader(settings.limits, settings.drawing)
         self._workers = ThreadPoolExecutor(settings.limits.max_at_once, thread_name_prefix="worker")
-        self._frame_counts = sorted({checkpoint.num_frames for checkpoint in checkpoints.values()})
+        rates = {checkpoint.frames_per_second for checkpoint in checkpoints.values()}
+        self._rates = sorted(rate for rate in rates if rate is not None)
+        self._frame_counts = sorted({c.num_frames for c in checkpoints.values() if c.frames_per_second is None})
         kept_s = settings.clips_kept_s
         self._clips: Cache[Clip] = Cache(_MAX_CLIP_BYTES, kept_s, size_of=lambda clip: clip.frames.nbytes)
         self._analyses: Cache[Analysis] = Cache(_MAX_VIDEOS, kept_s)
@@ -191,7 +197,7 @@ class Service:
         answers = []
         for checkpoint, analysis, video in zip(chosen, analyses, videos, strict=True):
             frames = frame_agreement(analysis.attention, guidance.maps)
-            answers.append(Answer(checkpoint.name, analysis, frames, summarize(frames), video))
+            answers.append(Answer(checkpoint.name, checkpoint.task, analysis, frames, summarize(frames), video))
         seconds["total"] = round(time.perf_counter() - started, 3)
         progress(1.0, "done")
         return Shown(digest, clip, guidance, guidance_video, answers, seconds)
@@ -220,7 +226,7 @@ class Service:
         """
         check_file(path, self.settings.limits)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()  # of a size that was looked at
-        return digest, self._clips.get_or_make(digest, lambda: self.reader.read(path, self._frame_counts))
+        return digest, self._clips.get_or_make(digest, lambda: self.reader.read(path, self._frame_counts, self._rates))
 
     def close(self) -> None:
         """Stop all threads and processes, and delete what was drawn."""

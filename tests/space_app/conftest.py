@@ -1,4 +1,4 @@
-"""Small checkpoints, small clips, and a service over them."""
+"""Small checkpoints of both tasks, small clips, and a service over them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from clipview.reading import read_clip  # noqa: E402
 from clipview.service import Service  # noqa: E402
 from clipview.settings import Drawing, Limits, SpaceSettings  # noqa: E402
 from space_clips import LABELS, NUM_FRAMES, moving_square, write_clip  # noqa: E402
+from space_segmenter import save_segmenter, write_colors  # noqa: E402
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor  # noqa: E402
 
@@ -47,6 +48,24 @@ def checkpoints(checkpoint_folders):
 
 
 @pytest.fixture(scope="session")
+def segmenter_folder(tmp_path_factory) -> Path:
+    """A segmentation checkpoint, called segmenter."""
+    return save_segmenter(tmp_path_factory.mktemp("segmenters") / "segmenter")
+
+
+@pytest.fixture(scope="session")
+def all_checkpoints(checkpoints, segmenter_folder):
+    """Those that classify and the one that segments."""
+    return {**checkpoints, **load_checkpoints([str(segmenter_folder)])}
+
+
+@pytest.fixture(scope="session")
+def colors_path(tmp_path_factory) -> Path:
+    """Four seconds of colours, which the segmentation checkpoint knows."""
+    return write_colors(tmp_path_factory.mktemp("colors") / "colors.mp4")
+
+
+@pytest.fixture(scope="session")
 def limits() -> Limits:
     """Those of the Space."""
     return Limits()
@@ -66,12 +85,12 @@ def square(square_path, limits):
 
 @pytest.fixture
 def make_service(checkpoint_folders, checkpoints):
-    """Makes services, with tables of guidance and limits if wanted, and closes them."""
+    """Makes services, with tables of guidance, other checkpoints and limits if wanted, and closes them."""
     made = []
 
-    def make(tables=None, **settings) -> Service:
+    def make(tables=None, loaded=None, **settings) -> Service:
         ids = tuple(str(folder) for folder in checkpoint_folders)
-        service = Service(SpaceSettings(ids, **settings), checkpoints, KnownClips(tables or {}))
+        service = Service(SpaceSettings(ids, **settings), loaded or checkpoints, KnownClips(tables or {}))
         made.append(service)
         return service
 

@@ -59,7 +59,7 @@ def test_the_views_are_the_models_own(checkpoints, square):
         views = model(**inputs).segment_logits.softmax(dim=-1)[0].numpy()
     analysis = analyse(checkpoints["with"], square, PATIENT)
     np.testing.assert_allclose(analysis.views, views, atol=1e-5)
-    np.testing.assert_allclose(analysis.views[2], analysis.probabilities, atol=1e-6)
+    np.testing.assert_allclose(analysis.views[2], analysis.shares, atol=1e-6)
     mean = views.mean(axis=0)
     assert analysis.divergence == pytest.approx((views * np.log(views / mean)).sum(axis=1).mean(), abs=1e-5)
 
@@ -194,4 +194,4 @@ def test_a_clip_of_one_frame_is_analysed(tmp_path, checkpoints, limits):
     clip = read_clip(path, [NUM_FRAMES], limits, Drawing())
     analysis = analyse(checkpoints["with"], clip, PATIENT)
     assert len(clip.shown) == len(analysis.attention) == 1
-    assert analysis.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert analysis.shares.sum() == pytest.approx(1, abs=1e-5)

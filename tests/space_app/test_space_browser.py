@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from space_clips import bad_files, moving_square, write_clip
+from space_segmenter import SEGMENT_LABELS
 from space_server import SpaceServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,10 +37,10 @@ PLAYS = """selector => { const video = document.querySelector(selector + " video
 
 
 @pytest.fixture(scope="module")
-def server(checkpoint_folders, tmp_path_factory, chat):
+def server(checkpoint_folders, segmenter_folder, tmp_path_factory, chat):
     named = [Path(name) for name in os.environ.get("SPACE_TEST_MODEL_IDS", "").split(",") if name]
     folders = named or checkpoint_folders[::-1]
-    with SpaceServer(folders, tmp_path_factory.mktemp("space"), LLM_BASE_URL=chat.url) as running:
+    with SpaceServer([*folders, segmenter_folder], tmp_path_factory.mktemp("space"), LLM_BASE_URL=chat.url) as running:
         yield running
 
 
@@ -184,8 +185,47 @@ def test_two_checkpoints_side_by_side(open_page, clip_path, screenshots):
 def test_an_example_is_answered_with_its_published_guidance(open_page):
     page = open_page()
     page.locator(".gallery-item, .gallery button").first.click()
-    label_of(page)
-    expect(page.locator("[data-testid=agreement]")).to_contain_text("published table", timeout=PATIENCE_MS)
+    assert label_of(page)
+    agreement = page.locator("[data-testid=agreement]")
+    expect(agreement).to_contain_text("published table", timeout=PATIENCE_MS)
+    source = r"Guidance: the published table synthetic assembly \(ground truth\), in (\d+) of (\d+) pictures\."
+    guided, pictures = map(int, re.search(source, agreement.inner_text()).groups())
+    assert pictures / 3 < guided <= pictures
+    assert page.locator("#guidance label").first.inner_text().strip() == "Guidance: published"
+
+
+def test_a_segmentation_checkpoint_draws_a_timeline(open_page, colors_path, screenshots):
+    page = open_page()
+    upload(page, colors_path)
+    assert label_of(page) and page.locator("[data-testid=timeline]").count() == 0  # a clip model
+    choose(page, "#checkpoint", "segmenter")
+    bars = page.locator("[data-testid=timeline] .vr-segment")
+    bars.first.wait_for(state="visible")
+    page.wait_for_function(PLAYS, arg="#attention")
+    background, red, green = SEGMENT_LABELS
+    names = [bars.nth(number).get_attribute("aria-label").split(", ")[:2] for number in range(bars.count())]
+    times = ["0.0 to 1.0 s", "1.0 to 2.5 s", "2.5 to 3.5 s", "3.5 to 4.0 s"]
+    assert names == [list(pair) for pair in zip((background, red, green, red), times, strict=True)]
+    boxes = [bars.nth(number).bounding_box() for number in range(4)]
+    row = page.locator(".vr-segments").bounding_box()
+    shares = [box["width"] / row["width"] for box in boxes]
+    assert shares == pytest.approx([1 / 4, 3 / 8, 1 / 4, 1 / 8], abs=0.01) and boxes[0]["x"] == pytest.approx(row["x"])
+    colors = bars.evaluate_all("all => all.map(bar => getComputedStyle(bar).backgroundColor)")
+    assert colors[1] == colors[3] and len(set(colors)) == 3
+    assert page.locator(".vr-timeline .vr-legend").inner_text().split("\n") == SEGMENT_LABELS  # as text
+    page.screenshot(path=screenshots / "timeline.png")
+    bars.first.focus()  # the keyboard goes through the bars, and takes the videos there
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    assert page.locator(".vr-now").inner_text().startswith(f"{green}, 2.5 to 3.5 s, mean probability ")
+    page.evaluate("() => document.querySelectorAll('.vr-synced video').forEach(video => video.pause())")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => Math.abs(document.querySelector('#attention video').currentTime - 2.52) < 0.01")
+    page.locator(".vr-timeline summary").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == "segmenter.csv"
+    assert len(Path(download.value.path()).read_text(encoding="utf-8").splitlines()) == 5
 
 
 def test_bad_files_get_a_message_and_the_next_clip_is_answered(open_page, tmp_path, square_path):

@@ -12,12 +12,15 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from space_clips import bad_files
+from space_segmenter import SEGMENT_LABELS
 from space_server import SpaceServer
+
+DOCUMENTED = re.compile(r"```python\n(.*?gradio_client.*?)```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def server(checkpoint_folders, tmp_path_factory):
-    with SpaceServer(checkpoint_folders, tmp_path_factory.mktemp("space")) as running:
+def server(checkpoint_folders, segmenter_folder, tmp_path_factory):
+    with SpaceServer([*checkpoint_folders, segmenter_folder], tmp_path_factory.mktemp("space")) as running:
         yield running
 
 
@@ -38,13 +41,24 @@ def test_the_answer_is_json(client, square_path):
     assert len(result["checkpoints"][0]["attention"]) == 24
 
 
-def test_the_documented_call_works(client, server, square_path):
+def test_the_documented_calls_work(server, square_path, colors_path, capsys):
     page = (Path(__file__).parents[2] / "docs" / "space.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(.*?gradio_client.*?)```", page, re.DOTALL)[1]
-    code = code.replace("OWNER/SPACE", server.url).replace("my_video.mp4", str(square_path))
+    of_clips, of_segments = (code.replace("OWNER/SPACE", server.url) for code in DOCUMENTED.findall(page))
     names = {}
-    exec(code.replace("rs_evidence", "with"), names)
+    exec(of_clips.replace("my_video.mp4", str(square_path)).replace("rs_evidence", "with"), names)
     assert names["result"]["checkpoints"][0]["name"] == "with"
+    exec(of_segments.replace("my_video.mp4", str(colors_path)).replace('"assembly"', '"segmenter"'), names)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " s  " in line]
+    assert len(lines) == 4 and lines[1].startswith(f"  1.00 to   2.50 s  {SEGMENT_LABELS[1]}")
+
+
+def test_a_segmentation_checkpoint_gives_its_segments(client, colors_path):
+    with_segments, with_clip = analyse(client, colors_path, "segmenter", "with")["checkpoints"]
+    found = [(segment["label"], segment["start_s"], segment["end_s"]) for segment in with_segments["segments"]]
+    background, red, green = SEGMENT_LABELS
+    assert found == [(background, 0.0, 1.0), (red, 1.0, 2.5), (green, 2.5, 3.5), (red, 3.5, 4.0)]
+    assert with_segments["task"] == "segmentation" and with_segments["labels"][red] == 0.5
+    assert with_clip["task"] == "classification" and with_clip["segments"] is None
 
 
 def test_the_second_request_is_faster(client, square_path):

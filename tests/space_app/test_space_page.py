@@ -28,12 +28,15 @@ def show(handlers, path, name="with", other=NOBODY, strength=0.5, heat_map=True,
 
 def test_everything_is_shown(make_service, square_path):
     handlers = Handlers(make_service())
-    status, bars, first, second, cells, agreement, views, strip = show(handlers, square_path, other="without")
+    status, bars, first, second, cells, agreement, views, timeline, strip = show(
+        handlers, square_path, other="without"
+    )
     label = re.search(r'data-testid="label">([^<]*)<', status)[1]
     assert f'vr-label">{label}<' in bars and 'role="status"' in status
     assert first["label"] == "Attention of with" and second["label"] == "Attention of without" and second["visible"]
     assert cells["label"] == "Guidance: movement"
     assert "<svg" in agreement and agreement.count("<tr>") == 3 and views.count("<ol") == 6 and strip == ""
+    assert not timeline["visible"]  # none of them segments
 
 
 def test_one_checkpoint_leaves_the_second_place_empty(make_service, square_path):

@@ -281,10 +281,11 @@ def test_examples_are_rendered_once_and_known_with_their_truth(tmp_path, limits)
     from clipview.reading import read_clip
     from clipview.settings import Drawing
 
-    clips, truth = build_examples(tmp_path)
+    examples = build_examples(tmp_path)
+    clips = examples.clips
     changed = [clip.stat().st_mtime_ns for clip in clips]
     assert len(clips) == 12 and len({clip.name for clip in clips}) == 12
-    assert [clip.stat().st_mtime_ns for clip in build_examples(tmp_path)[0]] == changed
+    assert [clip.stat().st_mtime_ns for clip in build_examples(tmp_path).clips] == changed
     clip = read_clip(clips[0], [4], limits, Drawing())
-    guidance = KnownClips({"examples": truth}).guidance(clips[0].name, clip)
+    guidance = KnownClips(examples.tables).guidance(clips[0].name, clip)
     assert guidance.kind == PUBLISHED and guidance.guided > len(clip.shown) // 2

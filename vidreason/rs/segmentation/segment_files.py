@@ -1,8 +1,9 @@
-"""Segments of a video as files: CSV and JSON for programs, SRT for players."""
+"""Segments of a video as texts and files: CSV and JSON for programs, SRT for players."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -15,39 +16,48 @@ _TIME_DECIMALS = 3
 
 
 def write_csv(path: str | os.PathLike, segments: Sequence[ActionSegment]) -> Path:
-    """A row per segment: start_s, end_s, label, score; times and scores with three decimals."""
-    path = Path(path)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(ActionSegment)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(map(_rounded, segments))
-    return path
+    """Write `csv_text` to a file."""
+    return _write(path, csv_text(segments))
 
 
 def write_json(path: str | os.PathLike, segments: Sequence[ActionSegment], **facts: object) -> Path:
-    """One object: `facts` such as the video and the model, and the list `segments`."""
-    path = Path(path)
-    content = {**facts, "segments": [_rounded(segment) for segment in segments]}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+    """Write `json_text` to a file."""
+    return _write(path, json_text(segments, **facts))
 
 
 def write_srt(path: str | os.PathLike, segments: Sequence[ActionSegment], hidden: Sequence[str] = ()) -> Path:
+    """Write `srt_text` to a file."""
+    return _write(path, srt_text(segments, hidden))
+
+
+def csv_text(segments: Sequence[ActionSegment]) -> str:
+    """A row per segment: start_s, end_s, label, score; times and scores with three decimals."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(ActionSegment)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(rounded_segment, segments))
+    return text.getvalue()
+
+
+def json_text(segments: Sequence[ActionSegment], **facts: object) -> str:
+    """One object: `facts` such as the video and the model, and the list `segments`."""
+    content = {**facts, "segments": [rounded_segment(segment) for segment in segments]}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def srt_text(segments: Sequence[ActionSegment], hidden: Sequence[str] = ()) -> str:
     """Subtitles that name the action while it goes on.
 
     Args:
-        path: of the file.
         segments: in order of time.
         hidden: labels that are not shown, such as the background.
     """
-    path = Path(path)
     shown = [segment for segment in segments if segment.label not in hidden]
     blocks = [
         f"{number}\n{srt_time(segment.start_s)} --> {srt_time(segment.end_s)}\n{segment.label}\n"
         for number, segment in enumerate(shown, start=1)
     ]
-    path.write_text("\n".join(blocks), encoding="utf-8")
-    return path
+    return "\n".join(blocks)
 
 
 def srt_time(seconds: float) -> str:
@@ -59,6 +69,13 @@ def srt_time(seconds: float) -> str:
     return f"{hours:02d}:{minutes:02d}:{seconds:02d},{milliseconds:03d}"
 
 
-def _rounded(segment: ActionSegment) -> dict[str, object]:
+def rounded_segment(segment: ActionSegment) -> dict[str, object]:
+    """A segment's fields by name, times and score with three decimals."""
     row = asdict(segment)
     return {name: round(value, _TIME_DECIMALS) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _write(path: str | os.PathLike, text: str) -> Path:
+    path = Path(path)
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
