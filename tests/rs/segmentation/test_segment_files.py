@@ -11,7 +11,7 @@ from scipy import ndimage
 from vidreason.errors import VidreasonError
 from vidreason.rs.segmentation import __main__ as command
 from vidreason.rs.segmentation.labelling import ActionSegment
-from vidreason.rs.segmentation.segment_files import srt_time, write_csv, write_json, write_srt
+from vidreason.rs.segmentation.segment_files import srt_text, srt_time, write_csv, write_json, write_srt
 from vidreason.rs.segmentation.timeline import BACKGROUND_COLOR, draw_timeline, label_colors
 
 SEGMENTS = [
@@ -37,6 +37,13 @@ def test_subtitles_name_the_actions_and_not_the_background(tmp_path):
     blocks = write_srt(tmp_path / "b.srt", SEGMENTS).read_text().split("\n\n")
     assert [block.split("\n")[0] for block in blocks] == ["1", "2", "3"]
     assert blocks[2].split("\n")[1] == "00:01:01,000 --> 01:02:03,046"
+
+
+def test_a_label_of_several_lines_does_not_end_its_subtitle():
+    segments = [ActionSegment(0.0, 1.0, "wipe\n\n2\nscrew ", 0.5), ActionSegment(1.0, 2.0, "rest", 0.5)]
+    first, second = srt_text(segments).split("\n\n")
+    assert first == "1\n00:00:00,000 --> 00:00:01,000\nwipe 2 screw"
+    assert second.startswith("2\n")
 
 
 @pytest.mark.parametrize(

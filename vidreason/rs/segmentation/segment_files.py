@@ -46,7 +46,7 @@ def json_text(segments: Sequence[ActionSegment], **facts: object) -> str:
 
 
 def srt_text(segments: Sequence[ActionSegment], hidden: Sequence[str] = ()) -> str:
-    """Subtitles that name the action while it goes on.
+    """Subtitles that name the action while it goes on. A label is one line: an empty one would end its block.
 
     Args:
         segments: in order of time.
@@ -54,7 +54,7 @@ def srt_text(segments: Sequence[ActionSegment], hidden: Sequence[str] = ()) -> s
     """
     shown = [segment for segment in segments if segment.label not in hidden]
     blocks = [
-        f"{number}\n{srt_time(segment.start_s)} --> {srt_time(segment.end_s)}\n{segment.label}\n"
+        f"{number}\n{srt_time(segment.start_s)} --> {srt_time(segment.end_s)}\n{' '.join(segment.label.split())}\n"
         for number, segment in enumerate(shown, start=1)
     ]
     return "\n".join(blocks)
