@@ -34,9 +34,16 @@ PROGRAM = textwrap.dedent(
 FAULTS = {"malformed": 0.1, "truncated": 0.1, "refused": 0.05, "by_attempt": False}
 
 
+def heed_interrupts() -> None:
+    """A shell's background job ignores Ctrl-C, and so would every process that its tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(job) -> subprocess.Popen:
     settings = json.dumps({"args": asdict(job.args), "llm": asdict(job.llm)})
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, settings], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, settings], stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -87,6 +94,7 @@ def test_an_interrupted_run_keeps_what_was_answered(serve, make_job, run_job):
     process.send_signal(signal.SIGINT)
     process.wait(20)
     process.stdout.close()
+    assert process.returncode != 0  # it was interrupted, and did not come to its end before
     asked = len(server.log)
     assert 12 <= asked < 72
     rows = run_job(job)
