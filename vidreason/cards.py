@@ -37,10 +37,11 @@ _METRICS: dict[str, tuple[str, dict[str, Any] | None, str, bool]] = {
 }
 
 # what predicted segments decide, before scores are averaged over neighbouring frames
-for _name in ("mof", "edit", "f1_10", "f1_25", "f1_50", "oversegmentation"):
-    _metric, _arguments, _heading, _is_share = _METRICS[_name]
-    _arguments = {**(_arguments or {}), "averaged_scores": False}
-    _METRICS[f"{_name}_unaveraged"] = (_metric, _arguments, f"{_heading}, scores not averaged", _is_share)
+_METRICS |= {
+    f"{name}_unaveraged": (metric, {**(of or {}), "averaged_scores": False}, f"{heading}, scores not averaged", share)
+    for name, (metric, of, heading, share) in _METRICS.items()
+    if name in ("mof", "edit", "f1_10", "f1_25", "f1_50", "oversegmentation")
+}
 
 # task of a run -> (its name on the Hub, its name in words)
 _TASKS = {

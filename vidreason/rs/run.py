@@ -76,9 +76,7 @@ def run_training(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=_checkpoint(args))
     train_seconds = time.perf_counter() - started
-    reported = REPORTED_METRICS[data_args.task]
-    if args.score_averaging_s > 0:
-        reported += tuple(f"{name}_unaveraged" for name in SEGMENT_METRICS)
+    reported = _reported_metrics(data_args, args)
     metrics = {
         split: _report(trainer.evaluate(clips, metric_key_prefix=split), split, reported)
         for split, clips in data.tests.items()
@@ -150,6 +148,13 @@ def _checkpoint(args: RSConfig) -> str | None:
     if not Path(wanted).is_dir():
         raise ConfigError(f"resume_from_checkpoint names {wanted}, which is not a folder")
     return wanted
+
+
+def _reported_metrics(data_args: DataArguments, args: RSConfig) -> tuple[str, ...]:
+    """Names of what is reported; where a run averages scores, with what segments were before."""
+    if data_args.task == "segmentation" and args.score_averaging_s > 0:
+        return REPORTED_METRICS[data_args.task] + tuple(f"{name}_unaveraged" for name in SEGMENT_METRICS)
+    return REPORTED_METRICS[data_args.task]
 
 
 def _report(metrics: dict[str, float], split: str, names: Sequence[str]) -> dict[str, float | None]:

@@ -55,7 +55,7 @@ def training_facts(
         class_names=tuple(data.class_names),
         task=data_args.task,
         frames_per_second=data_args.fps if data_args.task == "segmentation" else None,
-        score_averaging_s=args.score_averaging_s or None,
+        score_averaging_s=(args.score_averaging_s or None) if data_args.task == "segmentation" else None,
         dataset_sources=(data.manifest.source,),
         split_sizes=sizes,
         guidance=guidance_facts(data) if args.needs_guidance or is_zoomed else None,

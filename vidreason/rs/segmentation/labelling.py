@@ -84,7 +84,7 @@ class VideoLabeller:
         self.stride = max(1, self.window // 2) if stride is None else stride
         if not 1 <= self.stride <= self.window:
             raise ConfigError(f"stride is {stride}, expected 1 to the {self.window} frames of a window")
-        seconds = getattr(model.config, "score_averaging_s", None) if averaging_s is None else averaging_s
+        seconds = model.config.score_averaging_s if averaging_s is None else averaging_s
         if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
             raise ConfigError(f"averaging_s is {seconds}, expected a number of seconds, 0 or more")
         self.each_side = frames_each_side(seconds, self.fps)
