@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GuidanceError
+from ..whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,7 @@ def write_run(guidance_folder: str | os.PathLike, run: AnnotationRun) -> Path:
     """Write the facts of a run as JSON beside its table, and return the file."""
     path = run_path(guidance_folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n")
     return path
 
 

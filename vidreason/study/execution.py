@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ..errors import ConfigError
+from ..whole_files import write_whole
 from .design import RunPlan, Study
 from .records import new_record
 
@@ -113,9 +114,8 @@ def write_recipe(folder: Path, run: RunPlan, places: RunPlaces) -> Path:
         settings.pop("guidance", None)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.yaml"
-    partial = folder / f"recipe.{os.getpid()}.partial"  # several processes of one run write the same at once
-    partial.write_text(yaml.safe_dump({**settings, "disable_tqdm": True}, sort_keys=False), encoding="utf-8")
-    partial.replace(path)
+    # several processes of one run write the same at once
+    write_whole(path, yaml.safe_dump({**settings, "disable_tqdm": True}, sort_keys=False))
     return path
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from ..command_line import run_command
 from ..errors import ConfigError
 from ..guidance.audit.statistics import Bootstrap
+from ..whole_files import write_whole
 from .faithfulness_report import FILE_NAME, KIND, compare_models, read_report, summarize_curves, write_pages
 
 
@@ -73,9 +74,7 @@ def run(args: FaithfulnessArguments) -> None:
     if not args.report_only:
         report = measure(args)
         out.mkdir(parents=True, exist_ok=True)
-        partial = out / f"{FILE_NAME}.partial"
-        partial.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(out / FILE_NAME)  # a run that is killed leaves no half result
+        write_whole(out / FILE_NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(write_pages(out, report))
 
 

@@ -26,6 +26,7 @@ from ..errors import ConfigError, VidreasonError
 from ..guidance import load_guidance, write_guidance
 from ..video.manifest import Manifest, load_manifest, write_manifest
 from ..video.segments import SEGMENTS_FOLDER, load_segments, write_segments
+from ..whole_files import write_whole
 from .metric_styles import METRIC_STYLES, SEGMENTATION_METRICS
 from .statistics import compare_paired, summarize
 from .study_file import GROUPS_KIND, STUDY_FILE
@@ -98,9 +99,7 @@ def run_all(args: LeaveOneGroupOutArguments) -> None:
                     continue
                 record = run_one(fold, name, recipe, seed, Path(args.work))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_suffix(".partial")
-                partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-                partial.replace(path)  # a run that is killed leaves no half result
+                write_whole(path, json.dumps(record, indent=1) + "\n")
                 print(f"{name} group {fold.group} seed {seed}: {record['metrics']}", flush=True)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..whole_files import write_whole
 from .design import RunPlan, Study
 from .study_file import STUDY_FILE, read_yaml
 
@@ -181,6 +182,4 @@ def copy_study(study: Study, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for source, target in ((study.path, copy), (study.recipe_path, out / study.recipe_path.name)):
         if source.resolve() != target.resolve():
-            partial = target.with_name(f"{target.name}{PARTIAL_SUFFIX}")
-            partial.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-            partial.replace(target)
+            write_whole(target, source.read_text(encoding="utf-8"))  # runs of one study may start at the same time

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from ..errors import ConfigError, VideoError
 from ..guidance.join import MISSING
 from ..parquet_folder import FileLimits, split_path, write_card, write_split
+from ..whole_files import write_whole
 from .decode import decode_frames
 from .jpeg import encode_jpeg
 from .manifest import Manifest
@@ -136,9 +137,7 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True)
