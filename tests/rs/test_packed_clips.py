@@ -19,6 +19,7 @@ from vidreason.guidance import MISSING
 from vidreason.parquet_folder import write_split
 from vidreason.rs.data import IGNORED_LABEL, ClipSettings, GuidedClipCollator
 from vidreason.rs.packed import PackedClips, PackedStream, buffered_order
+from vidreason.rs.second_look import SecondLooks, attended_rectangles
 from vidreason.rs.transforms import AugmentationConfig, evaluation_transform, training_transform
 from vidreason.video.packed import open_packed
 from vidreason.video.packing import PackRequest, PackSettings, pack_clips
@@ -237,3 +238,14 @@ def test_a_file_that_is_cut_off_is_named(make_packed, store_folder, tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ConfigError, match=r"train-00001-of-00003\.parquet: not a readable Parquet file"):
         make_packed(PackedStream, store=open_packed(tmp_path / "cut"), guided=False)
+
+
+def test_a_second_look_is_at_the_packed_frames(make_packed, make_clips):
+    whole = make_clips()[0]
+    # where the square is in the first clip
+    rectangles = attended_rectangles(whole["guidance"].expand(8, -1, -1), (4, 4)).numpy()
+    ours, theirs = (SecondLooks(clips, rectangles)[0] for clips in (make_packed(), make_clips()))
+    assert ours["labels"] == theirs["labels"]
+    spread = theirs["pixel_values"].std()
+    assert (ours["pixel_values"] - theirs["pixel_values"]).abs().mean() < 0.05 * spread  # JPEG
+    assert (whole["pixel_values"] - theirs["pixel_values"]).abs().mean() > 0.2 * spread

@@ -220,6 +220,7 @@ def test_metrics_of_known_outcomes(make_arguments):
         mass=torch.tensor([[0.5, IGNORED], [0.25, 0.75], [1.0, 1.0]]),
         pointed=torch.tensor([[0, 1], [1, 2], [0, 0]]),
         region=torch.tensor([[[1, 0, 0], [0, 0, 0]], [[1, 0, 0], [0, 0, 1]], [[1, 1, 1], [1, 1, 1]]]),
+        rectangle=torch.zeros(3, 4),
     )
     labels = np.asarray([0, 2, -100])  # the third clip could not be read
     predictions = tuple(part.numpy() for part in outcome.as_tuple())
@@ -258,3 +259,10 @@ def test_a_model_that_does_not_show_where_it_looks_is_named(make_model, make_cli
 
 def test_the_collator_is_the_default(make_model, make_arguments):
     assert isinstance(RSTrainer(model=make_model(), args=make_arguments()).data_collator, GuidedClipCollator)
+
+
+def test_workers_that_stay_read_the_split_that_is_asked_for(make_model, make_clips, make_arguments):
+    arguments = make_arguments(dataloader_num_workers=1, dataloader_persistent_workers=True)
+    trainer = RSTrainer(model=make_model(), args=arguments, eval_dataset=make_clips("test"))
+    counts = [trainer.evaluate(clips)["eval_num_clips"] for clips in (None, make_clips("train"), make_clips("test"))]
+    assert counts == [4, 8, 4]

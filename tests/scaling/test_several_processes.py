@@ -15,7 +15,7 @@ from scaling_runs import EVALUATED, run
 def one_process(tmp_path_factory) -> Path:
     """The runs of one process, made here."""
     folder = tmp_path_factory.mktemp("one_process")
-    run(folder, ["steps", "videomae", "evidence_views", "evaluation", "bf16", "segmentation"])
+    run(folder, ["steps", "videomae", "evidence_views", "evaluation", "second_look", "bf16", "segmentation"])
     return folder
 
 
@@ -38,6 +38,7 @@ def two_processes(tmp_path_factory, launch) -> Path:
         "resumed",
         "segmentation",
         "evaluation",
+        "second_look",
     )
     arguments = (str(folder), "--scenarios", *scenarios)
     flags = ("--mixed_precision", "no", "--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port()))
@@ -111,6 +112,13 @@ def test_no_clip_counts_twice_in_evaluation(two_processes, one_process, split, k
     ours, expected = (read(folder / "evaluation")["metrics"][name] for folder in (two_processes, one_process))
     assert ours == pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert ours["eval_num_clips"] + ours["eval_skipped_videos"] == len(EVALUATED[split])
+
+
+@pytest.mark.parametrize("split", EVALUATED)
+def test_a_second_look_is_at_the_same_clips_in_two_processes(two_processes, one_process, split):
+    ours, expected = (read(folder / "second_look")["metrics"][split] for folder in (two_processes, one_process))
+    assert ours == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert ours["eval_loss_classification"] != ours["eval_loss_classification_one_look"]
 
 
 def test_evaluation_has_guided_frames_and_skipped_videos(one_process):

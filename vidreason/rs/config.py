@@ -86,6 +86,13 @@ class RSConfig(TrainingArguments):
             "its own scores alone. Training does not change."
         },
     )
+    second_look: bool = field(
+        default=False,
+        metadata={
+            "help": "Evaluate clips with a second look: each is read again, cropped to where the model looked, and "
+            "both readings are averaged. Training does not change."
+        },
+    )
     attention_epsilon: float = field(
         default=1e-8, metadata={"help": "The constant that keeps the attention's normalisation and logarithm defined."}
     )

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..errors import ConfigError, GuidanceError, VideoError
 from ..guidance import MISSING, FrameGuidance, GuidanceIndex
+from ..guidance.geometry import Rectangle
 from ..video import DecodedFrames, decode_frames, jittered_indices, uniform_indices
 from ..video.manifest import Manifest
 from .shared_videos import decode_whole_video
@@ -101,6 +102,11 @@ class ClipSource:
         return self.transform.token_grid
 
     @property
+    def whole_frame(self) -> bool:
+        """Whether clips show all of a frame."""
+        return self.transform.whole_frame
+
+    @property
     def num_tokens(self) -> int:
         """Tokens of one frame."""
         return self.token_grid[0] * self.token_grid[1]
@@ -111,6 +117,7 @@ class ClipSource:
         video_id: str,
         label: int | Sequence[int],
         read: Callable[[np.random.Generator], tuple[np.ndarray, FrameGuidance]],
+        rectangle: Rectangle | None = None,
     ) -> dict[str, Any]:
         """What the collator takes of one clip.
 
@@ -119,6 +126,7 @@ class ClipSource:
             video_id: for the log.
             label: id of the class, or one for every frame.
             read: gives the sampled frames (frames, height, width, 3), uint8, and their guidance.
+            rectangle: (x0, y0, x1, y1) in [0, 1] that the frames are cropped to; None keeps them whole.
 
         Returns:
             pixel_values (frames, channels, height, width), labels, guidance (frames, tokens), guidance_status, and
@@ -133,7 +141,7 @@ class ClipSource:
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would queue a call for every accelerator at every clip
             torch.default_generator.manual_seed(int(clip_seed.generate_state(1, np.uint64)[0] >> 1))
-            clip = self.transform(frames, found.maps)
+            clip = self.transform(frames, found.maps, rectangle)
             view_draw = torch.rand(()).item()
         return {
             "pixel_values": clip.pixel_values,
@@ -274,6 +282,10 @@ class GuidedClips(CachedClips):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """pixel_values (frames, channels, height, width), labels, guidance (frames, tokens) and guidance_status."""
+        return self.read_clip(index)
+
+    def read_clip(self, index: int, rectangle: Rectangle | None = None) -> dict[str, Any]:
+        """A clip, cropped to a rectangle (x0, y0, x1, y1) in [0, 1] of its frames where one is given."""
         row = self.rows[index]
 
         def read(rng: np.random.Generator) -> tuple[np.ndarray, FrameGuidance]:
@@ -282,7 +294,7 @@ class GuidedClips(CachedClips):
                 return decoded.frames, no_guidance(len(decoded))
             return decoded.frames, self.guidance.lookup(row["video_id"], decoded.timestamps_s)
 
-        return self.make_clip(index, row["video_id"], row["label"], read)
+        return self.make_clip(index, row["video_id"], row["label"], read, rectangle)
 
     def frames(self, index: int, rng: np.random.Generator | None = None) -> DecodedFrames:
         """The sampled frames of a clip, before any transform: (frames, height, width, 3), uint8.

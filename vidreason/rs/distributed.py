@@ -14,15 +14,18 @@ from transformers import Trainer
 
 
 class DistributedTrainer(Trainer):
-    """A `transformers.Trainer` that is rid of three traps of several processes.
+    """A `transformers.Trainer` that is rid of three traps of several processes, and of one of persistent workers.
 
     Under FSDP, `save_model` writes nothing at all where checkpoints are sharded. Under FSDP2, a model's class is one
     of torch's, which is then what is exported as the model's code and named in its `config.json`. And in evaluation on
-    a stream, the clips that fill up the last batches are counted.
+    a stream, the clips that fill up the last batches are counted. With persistent workers, the loader of the first
+    data set that was evaluated is kept, and used for any other that is given later.
     """
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches to evaluate on; a stream's clips are counted once."""
+        if not (eval_dataset is None or isinstance(eval_dataset, str) or eval_dataset is self.eval_dataset):
+            return self.get_test_dataloader(eval_dataset)
         return _with_stream_length(super().get_eval_dataloader(eval_dataset))
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:

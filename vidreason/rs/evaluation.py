@@ -14,6 +14,8 @@ from .config import RSConfig
 from .data import IGNORED_LABEL
 from .losses import frame_divergence, normalize_attention, segment_divergence
 
+WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
+
 IGNORED = -100
 """Marks padded frames and frames without guidance; also what the Trainer pads with."""
 
@@ -29,6 +31,7 @@ class ClipOutcome:
         mass: (batch, frames), float32: share of the attention inside the guided region, IGNORED without guidance.
         pointed: (batch, frames), int64: the token attended to most, IGNORED for padded frames.
         region: (batch, frames, tokens), int8: 1 for tokens of the guided region, 0 for others, IGNORED for padding.
+        rectangle: (batch, 4), float32: x0, y0, x1, y1 in [0, 1] of what a second look is to be given.
     """
 
     logits: torch.Tensor
@@ -37,9 +40,10 @@ class ClipOutcome:
     mass: torch.Tensor
     pointed: torch.Tensor
     region: torch.Tensor
+    rectangle: torch.Tensor
 
     def as_tuple(self) -> tuple[torch.Tensor, ...]:
-        return (self.logits, self.temporal, self.spatial, self.mass, self.pointed, self.region)
+        return tuple(vars(self).values())
 
 
 def guided_region(guidance: torch.Tensor) -> torch.Tensor:
@@ -87,6 +91,7 @@ def clip_outcome(
         mass=torch.where(guidance_mask, (attention * region).sum(dim=-1), float(IGNORED)),
         pointed=torch.where(frame_mask, attention.argmax(dim=-1), IGNORED),
         region=torch.where(frame_mask.unsqueeze(-1), region.to(torch.int8), torch.tensor(IGNORED, dtype=torch.int8)),
+        rectangle=logits.new_tensor(WHOLE_FRAME, dtype=torch.float32).expand(len(logits), 4),
     )
 
 

@@ -56,8 +56,13 @@ def _inner_range(mass: np.ndarray) -> tuple[float, float]:
 
 def random_margins(rectangle: Rectangle) -> Rectangle:
     """The rectangle with a random margin on each side, inside the frame; drawn from torch's generator."""
+    return widened(rectangle, (torch.rand(4) * MAX_MARGIN).tolist())
+
+
+def widened(rectangle: Rectangle, margins: Sequence[float]) -> Rectangle:
+    """The rectangle with margins (left, top, right, bottom), as shares of its sides; inside the frame."""
     x0, y0, x1, y1 = rectangle
-    left, top, right, bottom = (torch.rand(4) * MAX_MARGIN).tolist()
+    left, top, right, bottom = margins
     width, height = x1 - x0, y1 - y0
     return (
         max(0.0, x0 - left * width),

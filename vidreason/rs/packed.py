@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..errors import ConfigError, VideoError
 from ..guidance import FrameGuidance, GuidanceIndex
+from ..guidance.geometry import Rectangle
 from ..video import DecodedFrames
 from ..video.jpeg import decode_jpegs
 from ..video.packed import PackedClip, PackedGuidance, PackedStore, open_parquet
@@ -113,6 +114,10 @@ class PackedClips(CachedClips, _PackedSource):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """pixel_values (frames, channels, height, width), labels, guidance (frames, tokens) and guidance_status."""
+        return self.read_clip(index)
+
+    def read_clip(self, index: int, rectangle: Rectangle | None = None) -> dict[str, Any]:
+        """A clip, cropped to a rectangle (x0, y0, x1, y1) in [0, 1] of its frames where one is given."""
         clip = self.clip(index)
 
         def read(rng: np.random.Generator) -> tuple[np.ndarray, FrameGuidance]:
@@ -121,21 +126,8 @@ class PackedClips(CachedClips, _PackedSource):
             decoded = kept or self.read_frames(clip, picked)
             return decoded.frames, self.look_up(clip, decoded, picked)
 
-        return self.make_clip(clip.value("clip_index"), clip.value("video_id"), clip.value("label"), read)
-
-    def frames(self, index: int, rng: np.random.Generator | None = None) -> DecodedFrames:
-        """The sampled frames of a clip, before any transform: (frames, height, width, 3), uint8.
-
-        Args:
-            index: of the clip in the store.
-            rng: for the jitter; uniform sampling without.
-
-        Raises:
-            VideoError: a picture is damaged.
-        """
-        clip = self.clip(index)
-        picked = self.sample_packed(clip, rng)
-        return pick_frames(self.kept(index), picked) if self.settings.cache else self.read_frames(clip, picked)
+        row = (clip.value("clip_index"), clip.value("video_id"), clip.value("label"))
+        return self.make_clip(*row, read, rectangle)
 
     def decode_whole(self, index: int) -> DecodedFrames:
         clip = self.clip(index)

@@ -151,15 +151,20 @@ def _checkpoint(args: RSConfig) -> str | None:
 
 
 def _reported_metrics(data_args: DataArguments, args: RSConfig) -> tuple[str, ...]:
-    """Names of what is reported; where a run averages scores, with what segments were before."""
+    """Names of what is reported; where a run averages scores or looks twice, with what was without it."""
+    names = REPORTED_METRICS[data_args.task]
     if data_args.task == "segmentation" and args.score_averaging_s > 0:
-        return REPORTED_METRICS[data_args.task] + tuple(f"{name}_unaveraged" for name in SEGMENT_METRICS)
-    return REPORTED_METRICS[data_args.task]
+        names += tuple(f"{name}_unaveraged" for name in SEGMENT_METRICS)
+    if data_args.task == "classification" and args.second_look:
+        names += ("top1_one_look", "top5_one_look", "loss_one_look")
+    return names
 
 
 def _report(metrics: dict[str, float], split: str, names: Sequence[str]) -> dict[str, float | None]:
     """The metrics under the names of reports, where the loss is the clip loss: cross-entropy without other terms."""
     named = {name: metrics.get(f"{split}_{name}") for name in names}
+    if "loss_one_look" in named:
+        named["loss_one_look"] = metrics.get(f"{split}_loss_classification_one_look")
     return {**named, "loss": metrics.get(f"{split}_{CLIP_LOSS}", metrics.get(f"{split}_loss_classification"))}
 
 

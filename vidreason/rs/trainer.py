@@ -6,16 +6,22 @@ import inspect
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction
+from transformers.trainer_utils import EvalLoopOutput
 
 from ..errors import ConfigError, TrainingError
 from .config import RSConfig
 from .data import IGNORED_LABEL, GuidedClipCollator
 from .distributed import DistributedTrainer
-from .evaluation import ClipMetrics, clip_outcome
+from .evaluation import ClipMetrics, ClipOutcome, clip_outcome
 from .losses import classification_loss, linear_warmup, spatial_alignment_loss, temporal_consistency_loss
+from .second_look import LOOKED_TWICE, SecondLooks, attended_rectangles, average_looks, check_second_look
 
 logger = logging.getLogger(__name__)
 
@@ -209,11 +215,38 @@ class RSTrainer(DistributedTrainer):
             outputs = model(**_model_inputs(inputs))
         return None, self.outcome(outputs, inputs), inputs["labels"]
 
+    def evaluation_loop(
+        self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+    ) -> EvalLoopOutput:
+        """Evaluate on a split; with `second_look`, on what both readings of each clip say together.
+
+        Accuracy and losses of the first reading alone stand beside, with `_one_look` behind their names.
+        """
+        kwargs["metric_key_prefix"] = metric_key_prefix
+        if not self.args.second_look:
+            return super().evaluation_loop(dataloader, description, *args, **kwargs)
+        check_second_look(dataloader.dataset)
+        first = super().evaluation_loop(dataloader, description, *args, **kwargs)
+        outcome = ClipOutcome(*first.predictions)
+        again = self.get_test_dataloader(SecondLooks(dataloader.dataset, outcome.rectangle))
+        second = super().evaluation_loop(again, f"{description}, second look", *args, **kwargs)
+        if not np.array_equal(first.label_ids, second.label_ids):
+            raise TrainingError("the second look came upon other clips, or in another order, than the first")
+        logits = average_looks(outcome.logits, ClipOutcome(*second.predictions).logits)
+        both = replace(outcome, logits=logits).as_tuple()
+        found = self.compute_metrics(EvalPrediction(both, first.label_ids))
+        metrics = dict(first.metrics)
+        for name in LOOKED_TWICE:
+            if name in found:
+                metrics[f"{metric_key_prefix}_{name}_one_look"] = metrics[f"{metric_key_prefix}_{name}"]
+                metrics[f"{metric_key_prefix}_{name}"] = found[name]
+        return EvalLoopOutput(both, first.label_ids, metrics, first.num_samples)
+
     def outcome(self, outputs: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
         """What evaluation keeps of a batch, as `compute_metrics` takes it apart."""
         frame_attention = _required(outputs, "frame_attention")
         _check_tokens(frame_attention, inputs["guidance"])
-        return clip_outcome(
+        outcome = clip_outcome(
             outputs["logits"],
             _required(outputs, "segment_logits"),
             frame_attention,
@@ -221,7 +254,11 @@ class RSTrainer(DistributedTrainer):
             inputs["guidance_mask"],
             inputs["frame_mask"],
             self.args,
-        ).as_tuple()
+        )
+        if self.args.second_look:
+            grid = self.model.token_grid(*inputs["pixel_values"].shape[-2:])
+            outcome = replace(outcome, rectangle=attended_rectangles(frame_attention, grid, inputs["frame_mask"]))
+        return outcome.as_tuple()
 
 
 def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:

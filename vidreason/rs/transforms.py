@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from ..errors import ConfigError
 from ..guidance import GridMap, grid_cells, pad_or_truncate
-from ..guidance.geometry import spread_over_grid
+from ..guidance.geometry import Rectangle, spread_over_grid
 from .evidence_zoom import evidence_rectangle, random_margins
 from .pixel_scale import pixel_statistics
 
@@ -160,12 +160,20 @@ class ClipTransform:
         self.min_kept = min_kept
         self.evidence_zoom = evidence_zoom
 
-    def __call__(self, frames: np.ndarray, maps: Sequence[GridMap | None]) -> TransformedClip:
+    @property
+    def whole_frame(self) -> bool:
+        """Whether the steps keep all of a frame."""
+        return not any(isinstance(step, (v2.CenterCrop, RandomAspectCrop)) for step in self.steps)
+
+    def __call__(
+        self, frames: np.ndarray, maps: Sequence[GridMap | None], rectangle: Rectangle | None = None
+    ) -> TransformedClip:
         """Transform one clip.
 
         Args:
             frames: (frames, height, width, 3), uint8.
             maps: guidance of each frame in the full frame's coordinates, None where there is none.
+            rectangle: (x0, y0, x1, y1) in [0, 1] that the frames are cropped to first; None keeps them whole.
         """
         height, width = frames.shape[1:3]
         video = tv_tensors.Video(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
@@ -173,7 +181,10 @@ class ClipTransform:
         cells, corners = _laid_over_frame(grids, height, width)
         boxes = tv_tensors.BoundingBoxes(corners.clone(), format="XYXY", canvas_size=(height, width))
         if self.evidence_zoom > 0 and torch.rand(()) < self.evidence_zoom:
-            video, boxes = _zoomed(video, boxes, maps)
+            evidence = evidence_rectangle(maps)
+            rectangle = rectangle if evidence is None else random_margins(evidence)
+        if rectangle is not None:
+            video, boxes = _cropped(video, boxes, rectangle)
         for step in self.steps:
             video, boxes = step(video, boxes)
         mirrored = bool(torch.rand(()) < self.mirror_probability)
@@ -225,15 +236,12 @@ class ClipTransform:
         return torch.from_numpy(guidance)
 
 
-def _zoomed(
-    video: tv_tensors.Video, boxes: tv_tensors.BoundingBoxes, maps: Sequence[GridMap | None]
+def _cropped(
+    video: tv_tensors.Video, boxes: tv_tensors.BoundingBoxes, rectangle: Rectangle
 ) -> tuple[tv_tensors.Video, tv_tensors.BoundingBoxes]:
-    """Video and boxes cropped to the evidence, with random margins; as they are where there is none."""
-    rectangle = evidence_rectangle(maps)
-    if rectangle is None:
-        return video, boxes
+    """Video and boxes cropped to a rectangle in [0, 1]."""
     height, width = video.shape[-2:]
-    x0, y0, x1, y1 = random_margins(rectangle)
+    x0, y0, x1, y1 = rectangle
     left, top = round(x0 * width), round(y0 * height)
     size = {"height": max(1, round(y1 * height) - top), "width": max(1, round(x1 * width) - left)}
     return tuple(v2.functional.crop(item, top, left, **size) for item in (video, boxes))

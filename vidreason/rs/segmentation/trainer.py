@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
+from ...errors import ConfigError
 from ..losses import temporal_consistency_loss
 from ..trainer import RSTrainer
 from .evaluation import SegmentationMetrics, window_outcome
@@ -34,6 +35,8 @@ class SegmentationTrainer(RSTrainer):
     def __init__(self, *args: Any, class_weights: Sequence[float] | None = None, **kwargs: Any):
         kwargs.setdefault("data_collator", WindowCollator())
         super().__init__(*args, **kwargs)
+        if self.args.second_look:
+            raise ConfigError("second_look is for clips that have one label, not for segmentation: leave it off")
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
