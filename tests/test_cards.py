@@ -104,6 +104,14 @@ def test_absent_facts_are_stated(plain_card, heading):
     assert NOT_RECORDED in section(plain_card.read_text(), heading).lower()
 
 
+def test_results_of_two_looks_are_said_to_be(tmp_path, full_card):
+    metrics = {"test": {"top1": 0.875, "top1_one_look": 0.75, "loss": 0.3, "loss_one_look": 0.4}}
+    results = section(write_model_card(tmp_path, dataclasses.replace(FULL, metrics=metrics)).read_text(), "Results")
+    assert "Top-1 accuracy (%), one look" in results and "| 75.00 |" in results
+    assert "of two looks at each clip" in results
+    assert "two looks" not in section(full_card.read_text(), "Results")
+
+
 def test_no_label_is_left_without_a_value(plain_card):
     assert re.findall(r"^- \*\*[^*]+\*\* *$", plain_card.read_text(), flags=re.MULTILINE) == []
 

@@ -161,6 +161,7 @@ def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:
         facts=facts,
         losses=_losses(facts.supervision),
         results=_results_rows(facts),
+        looked_twice=any("top1_one_look" in found for found in facts.metrics.values()),
         stated=stated,
     )
     path = Path(folder) / "README.md"

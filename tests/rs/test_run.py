@@ -217,3 +217,11 @@ def test_a_method_that_does_not_exist_is_named(recipe):
 def test_training_by_our_method(recipe):
     result = run(recipe(method="evidence_supervision"))
     assert any("loss_spatial" in entry for entry in result.log_history)
+
+
+def test_a_run_that_looks_twice_reports_both_and_says_so_in_its_card(recipe, tmp_path):
+    result = run(recipe(second_look=True, method="evidence_supervision"))
+    found = result.metrics["test"]
+    assert found["loss"] != found["loss_one_look"]
+    assert None not in (found["top1_one_look"], found["top5_one_look"])
+    assert "of two looks at each clip" in (tmp_path / "model" / "README.md").read_text()

@@ -133,5 +133,13 @@ def test_what_cannot_be_looked_at_twice_is_named(evaluate, make_clips, make_mode
         SegmentationTrainer(model=make_model(), args=make_arguments(second_look=True))
 
 
+def test_a_file_is_sampled_as_in_evaluation(make_model, make_clips, processor, tiny_world):
+    clips, model = make_clips("test"), make_model(**LOOSE).eval()
+    of_file = look_twice(model, processor, tiny_world.manifest.video_path(clips.rows[3]))
+    of_frames = look_twice(model, processor, clips.frames(3).frames)
+    np.testing.assert_array_equal(of_file.logits, of_frames.logits)
+    assert of_file.rectangle == of_frames.rectangle
+
+
 def test_it_is_off_unless_asked_for():
     assert not RSConfig(output_dir="unused", report_to="none").second_look

@@ -7,7 +7,7 @@ frames come from the decoded video and so show more of the evidence than the fir
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,13 +18,12 @@ from torch.utils.data import Dataset
 from ..errors import ConfigError
 from ..guidance import GridMap
 from ..guidance.geometry import Rectangle
+from ..video import decode_frames, probe_video, uniform_indices
 from .data import GuidedClips
 from .evaluation import WHOLE_FRAME
 from .evidence_zoom import MAX_MARGIN, evidence_rectangle, widened
 from .packed import PackedClips
 from .transforms import evaluation_transform, input_size
-
-logger = logging.getLogger(__name__)
 
 LOOKED_TWICE = ("top1", "top5", "loss_classification", "loss")
 """Metrics that a second look changes."""
@@ -137,18 +136,20 @@ class TwoLooks:
 
 
 @torch.inference_mode()
-def look_twice(model: torch.nn.Module, processor, frames: np.ndarray) -> TwoLooks:
+def look_twice(model: torch.nn.Module, processor, clip: str | os.PathLike | np.ndarray) -> TwoLooks:
     """Classify one clip with two looks.
 
     Args:
         model: a supervised view, or TSViT; in evaluation mode.
         processor: its video processor, which must not cut off a part of the frame.
-        frames: (frames, height, width, 3), uint8: as many as the model takes, larger than its input where the second
-            look is to show more than the first.
+        clip: a file, or frames (frames, height, width, 3), uint8: as many as the model takes, larger than its input
+            where the second look is to show more than the first.
 
     Raises:
         ConfigError: the processor cuts off a part of the frame.
+        VideoError: the file cannot be read.
     """
+    frames = clip if isinstance(clip, np.ndarray) else _sampled(clip, model.config.num_frames)
     transform = evaluation_transform(processor, model.token_grid(*input_size(processor)))
     if not transform.whole_frame:
         raise ConfigError(f"{type(processor).__name__} cuts off a part of the frame (do_center_crop)")
@@ -165,6 +166,11 @@ def look_twice(model: torch.nn.Module, processor, frames: np.ndarray) -> TwoLook
     return TwoLooks(
         average_looks(*logits), *logits, first.frame_attention[0].float().cpu().numpy(), rectangle=rectangle
     )
+
+
+def _sampled(path: str | os.PathLike, num_frames: int) -> np.ndarray:
+    """The middle frames of equal segments: (frames, height, width, 3), uint8."""
+    return decode_frames(path, indices=uniform_indices(probe_video(path).num_frames, num_frames)).frames
 
 
 __all__ = ["SecondLooks", "TwoLooks", "attended_rectangles", "average_looks", "look_twice"]
