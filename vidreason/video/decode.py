@@ -19,8 +19,8 @@ from .stream import OpenVideo, Orientation, check_pixels, open_video
 
 logger = logging.getLogger(__name__)
 
-# Seeking starts again at a keyframe; where that leaves out fewer frames than this, decoding on is as fast. UCF101 has a
-# keyframe every 12 frames: its clips took 19 ms at 16 and 10.6 ms at 4. Files with few keyframes do not care.
+# Seeking starts again at a keyframe; where that leaves out fewer frames than this, decoding on is as fast. UCF101 has
+# a keyframe every 12 frames: its clips took 19 ms at 16 and 10.6 ms at 4. Files with few keyframes do not care.
 _SEEK_GAP_FRAMES = 4
 
 
