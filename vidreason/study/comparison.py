@@ -89,10 +89,7 @@ def metric_values(records: Records, cell: Cell, split: str, metric: str) -> dict
 
 
 def as_row(study: Study, result: Result) -> dict[str, Any]:
-    """A result as plain data, in fractions and nats; None for what is not there.
-
-    Numbers keep ten digits, since the last ones depend on the version of the libraries.
-    """
+    """A result as plain data, in fractions and nats; None for what is not there."""
     summary, paired = result.summary, result.paired
     difference = paired.difference if paired else None
     row = {
@@ -113,7 +110,12 @@ def as_row(study: Study, result: Result) -> dict[str, Any]:
         "t": paired and paired.t_statistic,
         "p": paired and paired.p_value,
     }
-    return {name: float(f"{value:.10g}") if isinstance(value, float) else value for name, value in row.items()}
+    return {name: as_number(value) for name, value in row.items()}
+
+
+def as_number(value: Any) -> Any:
+    """A float with ten digits, since the last ones depend on the version of the libraries; anything else as it is."""
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def not_run(study: Study, records: Records) -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..rs.methods import method_settings
 from .metric_styles import METRICS
+
+if TYPE_CHECKING:
+    from .contrasts import Contrast
 
 GUIDANCE_AXIS = "guidance"
 
@@ -146,6 +149,7 @@ class Study:
         metrics: that are reported, the main one first.
         plots: mappings for `vidreason.study.report`.
         paper: published figures, {"source": text, "columns": [...], "rows": [[...], ...]}, or None.
+        contrasts: settings that are compared with others than the baseline (`vidreason.study.contrasts`).
     """
 
     path: Path
@@ -161,6 +165,7 @@ class Study:
     metrics: tuple[str, ...] = METRICS
     plots: list[dict[str, Any]] = field(default_factory=list)
     paper: dict[str, Any] | None = None
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
     def splits(self) -> list[str]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .comparison import Records, Result, as_row, compare_all, not_run
+from .contrasts import ContrastResult, contrast_results, contrast_row
 from .design import Cell, Study
 from .metric_styles import MAIN_SEGMENTATION_METRICS, METRIC_STYLES, MetricStyle
 from .records import read_results
-from .statistics import summarize
+from .statistics import PairedComparison, Summary, summarize
 from .study_file import STUDY_FILE, load_study
 from .study_plots import draw_plots
 from .tables import NOT_RUN, Column, markdown_table
@@ -38,6 +39,8 @@ def write_tables(folder: Path) -> str:
     _write_csv(folder / "results.csv", rows)
     missing = not_run(study, records)
     content = {"study": study.name, "title": study.title, **_facts(records), "not_run": missing, "results": rows}
+    if study.contrasts:
+        content["contrasts"] = [contrast_row(result) for result in contrast_results(study, records)]
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "results.json").write_text(text, encoding="utf-8")
     figures = draw_plots(study, results, folder)
@@ -72,6 +75,7 @@ def build_page(study: Study, records: Records, results: list[Result], figures: d
             parts.append(f"Other measures on `{split}`:\n")
         for first in range(0, len(others), _METRICS_A_TABLE):
             parts.append(_other_table(study, here, others[first : first + _METRICS_A_TABLE]))
+    parts.append(_contrasts_section(study, records))
     parts += [f"![{alt}]({path.name})\n" for alt, path in figures.items()]
     parts.append(_cost_section(study, records))
     missing = not_run(study, records)
@@ -177,7 +181,12 @@ def _seeds_text(result: Result) -> str:
 def _value_text(result: Result) -> str:
     if result.summary is None:
         return NOT_MEASURED if result.runs else NOT_RUN
-    style, summary = METRIC_STYLES[result.metric], result.summary
+    return _summary_text(result.summary, METRIC_STYLES[result.metric])
+
+
+def _summary_text(summary: Summary | None, style: MetricStyle) -> str:
+    if summary is None:
+        return ""
     spread = "" if summary.std is None else f" ± {summary.std * style.scale:.{style.decimals}f}"
     return f"{summary.mean * style.scale:.{style.decimals}f}{spread}"
 
@@ -194,7 +203,11 @@ def _difference_text(study: Study, result: Result, style: MetricStyle) -> str:
         return "baseline"
     if result.paired is None:
         return NOT_RUN if result.runs == 0 or result.summary is not None else NOT_MEASURED
-    difference = result.paired.difference
+    return _paired_text(result.paired, style)
+
+
+def _paired_text(paired: PairedComparison, style: MetricStyle) -> str:
+    difference = paired.difference
     text = f"{difference.mean * style.scale:+.{style.decimals}f}"
     if difference.interval:
         low, high = (value * style.scale for value in difference.interval)
@@ -202,11 +215,37 @@ def _difference_text(study: Study, result: Result, style: MetricStyle) -> str:
     return text
 
 
-def _p_text(result: Result) -> str:
+def _p_text(result: Result | ContrastResult) -> str:
     if result.paired is None or result.paired.p_value is None:
         return ""
     p_value = result.paired.p_value
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+
+
+def _contrasts_section(study: Study, records: Records) -> str:
+    """A table for each comparison that the study asks for beside those with the baseline."""
+    results = contrast_results(study, records)
+    parts = []
+    for contrast in study.contrasts:
+        rows = []
+        for result in results:
+            if result.contrast is contrast:
+                style = METRIC_STYLES[result.metric]
+                row = {"split": f"`{result.split}`", "measure": style.label}
+                row["against"] = _summary_text(result.first, style) or NOT_RUN
+                row["of"] = _summary_text(result.second, style) or NOT_RUN
+                row["difference"] = NOT_RUN if result.paired is None else _paired_text(result.paired, style)
+                row["p"] = _p_text(result)
+                rows.append(row)
+        names = {side: _setting_text(study, getattr(contrast, side)) for side in ("against", "of")}
+        headers = {**names, "difference": "difference [95 %]", "p": "p (paired)"}
+        table = markdown_table(rows, [Column(key, headers.get(key, key)) for key in rows[0]])
+        parts.append(f"## {contrast.title}\n\n{table}")
+    return "\n".join(parts)
+
+
+def _setting_text(study: Study, cell: Cell) -> str:
+    return ", ".join(_cell_columns(study, cell).values())
 
 
 def _cost_section(study: Study, records: Records) -> str:

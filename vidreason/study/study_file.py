@@ -18,6 +18,7 @@
       - {supervision: none, guidance: unused}
       - {supervision: both}
     baseline: {supervision: none, guidance: unused}
+    contrasts: [...]                  # settings compared with others than the baseline (`vidreason.study.contrasts`)
 
 A value's settings take the place of the recipe's settings of the same name, as flags of train.py do. The values of the
 axis `guidance` say how the training guidance is made (`GuidanceSource`), with recipe settings under `settings`.
@@ -36,6 +37,7 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError
+from .contrasts import read_contrasts
 from .design import WORLDS, Cell, Study
 from .metric_styles import METRIC_STYLES, METRICS, SEGMENTATION_METRICS
 
@@ -47,7 +49,7 @@ STUDY_KIND, GROUPS_KIND = "study", "leave_one_group_out"
 _DEFAULT_METRICS = {"classification": METRICS, "segmentation": SEGMENTATION_METRICS}
 
 _REQUIRED = ("name", "title", "recipe", "seeds", "data", "axes", "blocks")
-_OPTIONAL = ("kind", "question", "defaults", "baseline", "metrics", "plots", "paper")
+_OPTIONAL = ("kind", "question", "defaults", "baseline", "metrics", "plots", "paper", "contrasts")
 _VALUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no "-", which stands between the values in a run's name
 
 
@@ -87,6 +89,8 @@ def load_study(path: str | os.PathLike) -> Study:
     recipe = read_yaml(path.parent / recipe_name)
     _check(path, recipe.get("test_splits"), f"{recipe_name} names no test_splits, so there is nothing to report")
     axes = _read_axes(path, content["axes"])
+    cells = _read_cells(path, content, axes)
+    metrics = tuple(content.get("metrics", _DEFAULT_METRICS[recipe.get("task", "classification")]))
     study = Study(
         path=path,
         name=str(content["name"]),
@@ -96,11 +100,12 @@ def load_study(path: str | os.PathLike) -> Study:
         recipe=recipe,
         data=_read_data(path, content["data"]),
         axes=axes,
-        cells=_read_cells(path, content, axes),
+        cells=cells,
         baseline=_named_values(path, "baseline", content["baseline"], axes) if content.get("baseline") else None,
-        metrics=tuple(content.get("metrics", _DEFAULT_METRICS[recipe.get("task", "classification")])),
+        metrics=metrics,
         plots=list(content.get("plots", [])),
         paper=content.get("paper"),
+        contrasts=read_contrasts(path, content.get("contrasts", []), cells, metrics),
     )
     _check_study(study)
     return study
