@@ -5,19 +5,13 @@ import json
 
 import pytest
 from scipy import stats
+from small_studies import VALUES
 
 from vidreason.errors import ConfigError
 from vidreason.study.contrasts import contrast_results
 from vidreason.study.records import copy_study, read_results
 from vidreason.study.report import write_tables
 
-VALUES = {
-    "none-unused-50": [0.10, 0.10, 0.10],
-    "none-unused-100": [0.20, 0.30, 0.40],
-    "both-noisy-100": [0.30, 0.50, 0.40],
-    "both-wrong-100": [0.20, 0.10, 0.30],
-    "both-noisy-50": [0.20, 0.20, 0.30],
-}
 WRONG = {
     "title": "What wrong cells cost",
     "of": {"supervision": "both", "guidance": "wrong"},

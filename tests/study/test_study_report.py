@@ -5,18 +5,12 @@ import json
 
 import fake_runs
 import pytest
+from small_studies import VALUES
 
 from vidreason.errors import ConfigError
 from vidreason.study.records import copy_study
 from vidreason.study.report import write_tables
 
-VALUES = {
-    "none-unused-50": [0.10, 0.10, 0.10],
-    "none-unused-100": [0.20, 0.30, 0.40],
-    "both-noisy-100": [0.30, 0.50, 0.40],
-    "both-wrong-100": [0.20, 0.10, 0.30],
-    "both-noisy-50": [0.20, 0.20, 0.30],
-}
 PLAIN_OR_NOISY = {"guidance": ["unused", "noisy"]}
 PLOTS = [
     {"kind": "points", "metric": "top1", "group": "share", "series": "supervision", "where": PLAIN_OR_NOISY},
