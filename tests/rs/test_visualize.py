@@ -8,8 +8,9 @@ import torch
 
 from vidreason.guidance import GridMap
 from vidreason.rs.losses import normalize_attention
+from vidreason.rs.second_look import TwoLooks
 from vidreason.rs.transforms import evaluation_transform
-from vidreason.rs.visualize import attention_maps, comparison_frame, seen_rectangle
+from vidreason.rs.visualize import attention_maps, comparison_frame, second_look_frame, seen_rectangle
 
 
 def test_maps_are_the_models_attention_in_the_coordinates_of_the_frame(make_model, processor):
@@ -51,3 +52,19 @@ def test_a_one_hot_map_colours_its_cell_and_no_other(cell):
     panel = picture[strip:, :64].mean(axis=2).reshape(4, 16, 4, 16).mean(axis=(1, 3)).ravel()
     assert panel.argmax() == cell
     assert np.ptp(np.delete(panel, cell)) < 1
+
+
+def test_both_looks_are_shown_with_what_the_second_is_given():
+    frame = np.zeros((60, 80, 3), np.uint8)
+    frame[15:45, 40:80] = (0, 200, 0)  # right of the middle, three quarters of the way up and down
+    attention = np.full((2, 4), 0.25, np.float32)
+    logits = np.asarray([0.0, 1.0]), np.asarray([2.0, 1.0])
+    looks = TwoLooks(logits[0], *logits, attention, rectangle=(0.5, 0.25, 1.0, 0.75))
+    picture = second_look_frame(frame, looks, 1, (2, 2), ["open", "close"], height_px=120)
+    second = picture[-120:, 160 + 8 :]  # below the titles, right of the first panel and the gap
+    assert second.shape == (120, 160, 3)
+    assert (second == (0, 200, 0)).all()  # the rectangle and nothing else
+    first = picture[-120:, :160]
+    assert (first[40:80, 100:140] == first[60, 120]).all()  # inside, the heat map as it was
+    border = first[30, 90:150].astype(int) - first[60, 120]
+    assert np.abs(border).max() > 20  # drawn where the rectangle begins, a quarter from the top

@@ -11,6 +11,7 @@ from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle
 from ..video import overlay_grid, overlay_heatmap, side_by_side
 from .losses import normalize_attention
+from .second_look import TwoLooks
 from .transforms import evaluation_transform, input_size
 
 PANEL_HEIGHT_PX = 240
@@ -80,6 +81,37 @@ def comparison_frame(
         panels.append(("guidance: none", frame))
     else:
         panels.append(("guidance", overlay_grid(frame, guidance.weights, guidance.grid, rectangle=guidance.rectangle)))
+    return side_by_side(panels, height_px)
+
+
+def second_look_frame(
+    frame: np.ndarray,
+    looks: TwoLooks,
+    number: int,
+    token_grid: tuple[int, int],
+    class_names: Sequence[str],
+    height_px: int = PANEL_HEIGHT_PX,
+) -> np.ndarray:
+    """One frame as both looks show it, side by side: attention with the rectangle around it, and what that holds.
+
+    Args:
+        frame: (height, width, 3), uint8.
+        looks: at the clip.
+        number: of the frame among the clip's.
+        token_grid: (rows, columns) of the attention.
+        class_names: in the order of the logits; each panel says what its look alone would answer.
+        height_px: of the picture's panels.
+
+    Returns:
+        Shape (height, width, 3), uint8.
+    """
+    height, width = frame.shape[:2]
+    attended = overlay_heatmap(frame, looks.frame_attention[number], token_grid, peak=0.5)
+    attended = overlay_grid(attended, [0.0], (1, 1), rectangle=looks.rectangle)  # its border alone
+    x0, y0, x1, y1 = looks.rectangle
+    cut = frame[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
+    answers = [class_names[int(np.argmax(logits))] for logits in (looks.first_logits, looks.second_logits)]
+    panels = [(f"first look: {answers[0]}", attended), (f"second look: {answers[1]}", cut)]
     return side_by_side(panels, height_px)
 
 
