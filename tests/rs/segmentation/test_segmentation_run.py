@@ -1,7 +1,9 @@
 """A whole run of segmentation by the arguments of train.py: data, training, evaluation, model and card."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -60,9 +62,20 @@ def test_it_learns_to_tell_the_actions_apart(run, tmp_path, tiny_assembly):
     assert "| train | 3 |" in card
     labeller = load_labeller(str(tmp_path / "run"))
     assert labeller.fps == 8.0
-    segments = labeller(tiny_assembly.folder / "manifest" / "train" / "1.mp4")
+    segments = labeller.predict_segments(tiny_assembly.folder / "manifest" / "train" / "1.mp4")
     at_2_s = next(segment for segment in segments if segment.start_s <= 2.0 < segment.end_s)
     assert at_2_s.label == "move_right"  # frames 13 to 20 of 8 per second
+
+
+def test_the_code_of_the_documentation_runs(run, tmp_path, tiny_assembly, monkeypatch, capsys):
+    run()
+    page = (Path(__file__).resolve().parents[3] / "docs" / "segmentation.md").read_text()
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "predict_segments" in block)
+    shutil.copy(tiny_assembly.folder / "manifest" / "train" / "1.mp4", tmp_path / "video.mp4")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("outputs/assembly/rs", "run"), {})
+    assert "0.0 to" in capsys.readouterr().out
+    assert {path.suffix for path in tmp_path.glob("video.*")} == {".mp4", ".csv", ".json", ".srt", ".png"}
 
 
 def test_averaged_scores_are_reported_beside_those_before_and_the_model_keeps_the_setting(run, tmp_path):

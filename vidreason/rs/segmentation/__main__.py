@@ -73,7 +73,7 @@ def label_videos(args: argparse.Namespace) -> list[VideoError]:
     failed = []
     for video in args.videos:
         try:
-            segments = labeller(video)
+            segments = labeller.predict_segments(video)
         except VideoError as error:
             failed.append(error)
             continue

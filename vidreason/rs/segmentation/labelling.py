@@ -90,14 +90,18 @@ class VideoLabeller:
         self.each_side = frames_each_side(seconds, self.fps)
         self.max_side_px, self.max_pixels, self.chunk_frames = max_side_px, max_pixels, chunk_frames
 
-    def __call__(self, path: str | os.PathLike) -> list[ActionSegment]:
-        """The segments of a video, from its start to its end without gaps.
+    def predict_segments(self, video: str | os.PathLike) -> list[ActionSegment]:
+        """The segments of a video file, from its start to its end without gaps; as short, calling the labeller.
+
+        `segment_files` writes them as CSV, JSON and SRT, and `timeline.draw_timeline` draws them.
 
         Raises:
             VideoError: it cannot be read.
         """
-        stream = self.open(path)
+        stream = self.open(video)
         return list(self.segments(self.label(stream), stream.duration_s))
+
+    __call__ = predict_segments
 
     def open(self, path: str | os.PathLike) -> FrameStream:
         """The frames of a video at the model's rate.
