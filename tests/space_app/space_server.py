@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _APP = Path(__file__).resolve().parents[2] / "space_app" / "app.py"
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 300.0  # it renders its examples first, on whatever else the machine has to do
 
 
 class SpaceServer:
