@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from transformers import EvalPrediction
 
+from ..guidance import FULL_FRAME
 from ..metrics import metric_path
 from .config import RSConfig
 from .data import IGNORED_LABEL
 from .losses import frame_divergence, normalize_attention, segment_divergence
-
-WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
 
 IGNORED = -100
 """Marks padded frames and frames without guidance; also what the Trainer pads with."""
@@ -91,7 +90,7 @@ def clip_outcome(
         mass=torch.where(guidance_mask, (attention * region).sum(dim=-1), float(IGNORED)),
         pointed=torch.where(frame_mask, attention.argmax(dim=-1), IGNORED),
         region=torch.where(frame_mask.unsqueeze(-1), region.to(torch.int8), torch.tensor(IGNORED, dtype=torch.int8)),
-        rectangle=logits.new_tensor(WHOLE_FRAME, dtype=torch.float32).expand(len(logits), 4),
+        rectangle=logits.new_tensor(FULL_FRAME, dtype=torch.float32).expand(len(logits), 4),
     )
 
 

@@ -16,12 +16,12 @@ import torch
 from torch.utils.data import Dataset
 
 from ..errors import ConfigError
-from ..guidance import GridMap
+from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle
 from ..video import decode_frames, probe_video, uniform_indices
 from .data import GuidedClips
-from .evaluation import WHOLE_FRAME
 from .evidence_zoom import MAX_MARGIN, evidence_rectangle, widened
+from .losses import normalize_attention
 from .packed import PackedClips
 from .transforms import evaluation_transform, input_size
 
@@ -42,8 +42,7 @@ def attention_excess(frame_attention: torch.Tensor, frame_mask: torch.Tensor | N
     Returns:
         (batch, tokens) float32, non-negative; all zero where attention is even.
     """
-    attention = frame_attention.float()
-    attention = attention / attention.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    attention = normalize_attention(frame_attention)
     excess = (attention - 1 / attention.shape[-1]).clamp_min(0.0)
     return (excess if frame_mask is None else excess * frame_mask.unsqueeze(-1)).sum(dim=1)
 
@@ -64,7 +63,7 @@ def attended_rectangles(
     """
     excess = attention_excess(frame_attention, frame_mask).double().cpu().numpy()
     rectangles = [evidence_rectangle([GridMap(one, tuple(token_grid))]) for one in excess]
-    found = [WHOLE_FRAME if one is None else widened(one, (MARGIN,) * 4) for one in rectangles]
+    found = [FULL_FRAME if one is None else widened(one, (MARGIN,) * 4) for one in rectangles]
     return torch.tensor(found, dtype=torch.float32, device=frame_attention.device).view(-1, 4)
 
 

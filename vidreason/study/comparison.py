@@ -56,13 +56,11 @@ def compare(study: Study, records: Records, cell: Cell, split: str, metric: str)
     """One setting, split and metric."""
     values = metric_values(records, cell, split, metric)
     baseline = study.baseline_cell(cell)
-    matched = metric_values(records, baseline, split, metric) if baseline else {}
-    seeds = [seed for seed in values if seed in matched]
+    first, second = matched(metric_values(records, baseline, split, metric) if baseline else {}, values)
     paired, relative = None, None
-    if seeds:
-        first, second = ({seed: found[seed] for seed in seeds} for found in (matched, values))
+    if first:
         paired = compare_paired(first, second)
-        mean = sum(first.values()) / len(seeds)
+        mean = sum(first.values()) / len(first)
         relative = paired.difference.mean / mean if mean else None
     return Result(
         cell=cell,
@@ -75,6 +73,25 @@ def compare(study: Study, records: Records, cell: Cell, split: str, metric: str)
         paired=paired,
         relative=relative,
     )
+
+
+def matched(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[dict[int, float], dict[int, float]]:
+    """Seed -> value of two settings, on the seeds that both have, in the order of the second."""
+    seeds = [seed for seed in second if seed in first]
+    return {seed: first[seed] for seed in seeds}, {seed: second[seed] for seed in seeds}
+
+
+def paired_row(paired: PairedComparison | None) -> dict[str, Any]:
+    """A comparison as plain data; None for what is not there."""
+    difference = paired.difference if paired else None
+    return {
+        "pairs": difference.n if difference else 0,
+        "difference": difference and difference.mean,
+        "difference_low": difference and difference.interval and difference.interval[0],
+        "difference_high": difference and difference.interval and difference.interval[1],
+        "t": paired and paired.t_statistic,
+        "p": paired and paired.p_value,
+    }
 
 
 def metric_values(records: Records, cell: Cell, split: str, metric: str) -> dict[int, float]:
@@ -90,8 +107,7 @@ def metric_values(records: Records, cell: Cell, split: str, metric: str) -> dict
 
 def as_row(study: Study, result: Result) -> dict[str, Any]:
     """A result as plain data, in fractions and nats; None for what is not there."""
-    summary, paired = result.summary, result.paired
-    difference = paired.difference if paired else None
+    summary = result.summary
     row = {
         **result.cell.values,
         "split": result.split,
@@ -102,13 +118,8 @@ def as_row(study: Study, result: Result) -> dict[str, Any]:
         "std": summary and summary.std,
         "low": summary and summary.interval and summary.interval[0],
         "high": summary and summary.interval and summary.interval[1],
-        "pairs": difference.n if difference else 0,
-        "difference": difference and difference.mean,
-        "difference_low": difference and difference.interval and difference.interval[0],
-        "difference_high": difference and difference.interval and difference.interval[1],
+        **paired_row(result.paired),
         "relative": result.relative,
-        "t": paired and paired.t_statistic,
-        "p": paired and paired.p_value,
     }
     return {name: as_number(value) for name, value in row.items()}
 

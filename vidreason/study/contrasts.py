@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .comparison import Records, as_number, metric_values
+from .comparison import Records, as_number, matched, metric_values, paired_row
 from .design import Cell, Study
 from .statistics import PairedComparison, Summary, compare_paired, summarize
 
@@ -111,34 +111,25 @@ def _results(study: Study, records: Records) -> Iterator[ContrastResult]:
     for contrast in study.contrasts:
         for split in study.splits:
             for metric in contrast.metrics:
-                first, second = (
-                    metric_values(records, cell, split, metric) for cell in (contrast.against, contrast.of)
-                )
-                seeds = [seed for seed in first if seed in second]
-                if not seeds:
+                sides = (metric_values(records, cell, split, metric) for cell in (contrast.against, contrast.of))
+                first, second = matched(*sides)
+                if not first:
                     yield ContrastResult(contrast, split, metric, None, None, None)
                     continue
-                matched = [{seed: values[seed] for seed in seeds} for values in (first, second)]
-                summaries = (summarize(values.values()) for values in matched)
-                yield ContrastResult(contrast, split, metric, *summaries, compare_paired(*matched))
+                summaries = (summarize(values.values()) for values in (first, second))
+                yield ContrastResult(contrast, split, metric, *summaries, compare_paired(first, second))
 
 
 def contrast_row(result: ContrastResult) -> dict[str, Any]:
     """A result as plain data, in fractions and nats; None for what is not there."""
-    difference = result.paired.difference if result.paired else None
     row = {
         "title": result.contrast.title,
         "of": result.contrast.of.name,
         "against": result.contrast.against.name,
         "split": result.split,
         "metric": result.metric,
-        "pairs": difference.n if difference else 0,
         "mean_of": result.second and result.second.mean,
         "mean_against": result.first and result.first.mean,
-        "difference": difference and difference.mean,
-        "difference_low": difference and difference.interval and difference.interval[0],
-        "difference_high": difference and difference.interval and difference.interval[1],
-        "t": result.paired and result.paired.t_statistic,
-        "p": result.paired and result.paired.p_value,
+        **paired_row(result.paired),
     }
     return {name: as_number(value) for name, value in row.items()}

@@ -39,12 +39,13 @@ def write_tables(folder: Path) -> str:
     _write_csv(folder / "results.csv", rows)
     missing = not_run(study, records)
     content = {"study": study.name, "title": study.title, **_facts(records), "not_run": missing, "results": rows}
-    if study.contrasts:
-        content["contrasts"] = [contrast_row(result) for result in contrast_results(study, records)]
+    contrasts = contrast_results(study, records)
+    if contrasts:
+        content["contrasts"] = [contrast_row(result) for result in contrasts]
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "results.json").write_text(text, encoding="utf-8")
     figures = draw_plots(study, results, folder)
-    page = build_page(study, records, results, figures)
+    page = build_page(study, records, results, contrasts, figures)
     notes = folder / NOTES_FILE
     if notes.exists():
         page += "\n" + notes.read_text(encoding="utf-8")
@@ -60,7 +61,13 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def build_page(study: Study, records: Records, results: list[Result], figures: dict[str, Path]) -> str:
+def build_page(
+    study: Study,
+    records: Records,
+    results: list[Result],
+    contrasts: list[ContrastResult],
+    figures: dict[str, Path],
+) -> str:
     """The study as Markdown."""
     parts = [f"# {study.title}\n", f"{study.question}\n" if study.question else "", _facts_text(study, records)]
     main = _main_metrics(study)
@@ -75,7 +82,7 @@ def build_page(study: Study, records: Records, results: list[Result], figures: d
             parts.append(f"Other measures on `{split}`:\n")
         for first in range(0, len(others), _METRICS_A_TABLE):
             parts.append(_other_table(study, here, others[first : first + _METRICS_A_TABLE]))
-    parts.append(_contrasts_section(study, records))
+    parts.append(_contrasts_section(study, contrasts))
     parts += [f"![{alt}]({path.name})\n" for alt, path in figures.items()]
     parts.append(_cost_section(study, records))
     missing = not_run(study, records)
@@ -222,9 +229,8 @@ def _p_text(result: Result | ContrastResult) -> str:
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
 
 
-def _contrasts_section(study: Study, records: Records) -> str:
+def _contrasts_section(study: Study, results: list[ContrastResult]) -> str:
     """A table for each comparison that the study asks for beside those with the baseline."""
-    results = contrast_results(study, records)
     parts = []
     for contrast in study.contrasts:
         rows = []
