@@ -16,7 +16,7 @@ from vidreason.study.study_file import load_study
 def make_study(tmp_path):
     """Writes and reads a study file, with settings added to its recipe and keys changed (None leaves one out)."""
 
-    def make(settings: dict | None = None, **changes):
+    def make(settings: dict | None = None, /, **changes):
         return load_study(write_study(tmp_path / "study", changes, settings))
 
     return make

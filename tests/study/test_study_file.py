@@ -57,6 +57,13 @@ def test_what_a_run_is_told(make_study):
     assert noisy.settings["recipe"]["seed"] == 4
 
 
+def test_a_study_has_settings_of_its_own_between_the_recipes_and_a_values(make_study):
+    study = make_study({"spatial_weight": 7.0, "learning_rate": 0.5}, settings={"learning_rate": 0.1, "seed": 9})
+    plain = study.plan(study.cells[0], 3)
+    assert (plain.recipe["learning_rate"], plain.recipe["spatial_weight"]) == (0.1, 0.0)
+    assert plain.settings["recipe"]["seed"] == 3
+
+
 def test_a_guidance_source_can_bring_settings(make_study):
     axes = {
         **STUDY["axes"],
@@ -86,6 +93,7 @@ def test_every_setting_knows_its_baseline(make_study):
     [
         ({"name": None}, r"missing keys \['name'\]"),
         ({"seed": 3}, r"unknown keys \['seed'\]"),
+        ({"settings": [1]}, r"settings is \[1\], expected"),
         ({"name": "two words"}, "name is 'two words'"),
         ({"recipe": "elsewhere/recipe.yaml"}, "expected a file beside the study"),
         ({"recipe": "none.yaml"}, "none.yaml does not exist"),

@@ -141,7 +141,7 @@ class Study:
         title: heading of its page.
         question: below the heading.
         recipe_path: of the settings that all runs share.
-        recipe: what that file holds.
+        recipe: what that file holds, with the study's own `settings` over it.
         data: {"synthetic": {...}}, {"assembly": {...}} or {"manifest": ..., ...}.
         axes: {axis: {value: settings}}, in the order of the tables.
         cells: every setting, in the order of the axes and their values.

@@ -4,6 +4,7 @@
     title: Spatial and temporal loss, alone and together
     question: Which of the two losses does what?
     recipe: tsvit.yaml                # beside the study file; settings of train.py that all runs share
+    settings: {num_train_epochs: 20}  # of all runs of this study, in place of the recipe's
     seeds: [0, 1, 2, 3, 4]
     data: {synthetic: {}}             # the world is drawn anew for every seed; or {assembly: {}}, {manifest: folder}
     axes:
@@ -20,8 +21,8 @@
     baseline: {supervision: none, guidance: unused}
     contrasts: [...]                  # settings compared with others than the baseline (`vidreason.study.contrasts`)
 
-A value's settings take the place of the recipe's settings of the same name, as flags of train.py do. The values of the
-axis `guidance` say how the training guidance is made (`GuidanceSource`), with recipe settings under `settings`.
+A value's settings take the place of the study's and the recipe's of the same name, as flags of train.py do. The values
+of the axis `guidance` say how the training guidance is made (`GuidanceSource`), with recipe settings under `settings`.
 `train_share` among the settings trains on a part of the training split. Every run is compared with the run of the same
 seed and of the same values, except on the axes that `baseline` names.
 """
@@ -49,7 +50,7 @@ STUDY_KIND, GROUPS_KIND = "study", "leave_one_group_out"
 _DEFAULT_METRICS = {"classification": METRICS, "segmentation": SEGMENTATION_METRICS}
 
 _REQUIRED = ("name", "title", "recipe", "seeds", "data", "axes", "blocks")
-_OPTIONAL = ("kind", "question", "defaults", "baseline", "metrics", "plots", "paper", "contrasts")
+_OPTIONAL = ("kind", "question", "settings", "defaults", "baseline", "metrics", "plots", "paper", "contrasts")
 _VALUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no "-", which stands between the values in a run's name
 
 
@@ -86,7 +87,9 @@ def load_study(path: str | os.PathLike) -> Study:
     _check(path, _VALUE_NAME.fullmatch(str(content["name"])), f"name is {content['name']!r}, expected letters")
     recipe_name = str(content["recipe"])
     _check(path, Path(recipe_name).name == recipe_name, f"recipe is {recipe_name!r}, expected a file beside the study")
-    recipe = read_yaml(path.parent / recipe_name)
+    shared = content.get("settings", {})
+    _check(path, isinstance(shared, dict), f"settings is {shared!r}, expected {{name: value}}")
+    recipe = {**read_yaml(path.parent / recipe_name), **shared}
     _check(path, recipe.get("test_splits"), f"{recipe_name} names no test_splits, so there is nothing to report")
     axes = _read_axes(path, content["axes"])
     cells = _read_cells(path, content, axes)
