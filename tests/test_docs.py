@@ -4,6 +4,7 @@ import re
 import runpy
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,23 @@ BASH_BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
+SUBCOMMANDS = {"vidreason.study": ("run", "tables")}
+
+
+def is_entry(word: str, before: str) -> bool:
+    """Whether a word names what is run: a script, or a module after `-m`."""
+    return (word.endswith(".py") and "tests/" not in word) or (before == "-m" and word.startswith("vidreason."))
+
+
 def commands_of(page: Path) -> list[list[str]]:
-    """The words of each command that runs a script of this repository, from the script on."""
+    """The words of each command that runs a script or module of this repository, from its name on."""
     found = []
     for block in BASH_BLOCK.findall(page.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            scripts = [place for place, word in enumerate(words) if word.endswith(".py") and "tests/" not in word]
-            if scripts:
-                found.append(words[scripts[0] :])
+            entries = [place for place, word in enumerate(words) if is_entry(word, words[place - 1] if place else "")]
+            if entries:
+                found.append(words[entries[0] :])
     return found
 
 
@@ -31,36 +40,42 @@ COMMANDS = [(page.relative_to(ROOT).as_posix(), command) for page in PAGES for c
 
 @pytest.fixture(scope="module")
 def help_of():
-    """The help text of a script, asked for once."""
+    """The help text of a script, or of a module or one of its subcommands, asked for once."""
     texts = {}
 
-    def get(script: str, capsys, monkeypatch) -> str:
-        if script not in texts:
-            monkeypatch.setattr(sys, "argv", [script, "--help"])
-            monkeypatch.syspath_prepend(str((ROOT / script).parent))  # as Python does for a script
-            with pytest.raises(SystemExit) as ended:
-                runpy.run_path(str(ROOT / script), run_name="__main__")
+    def get(entry: str, subcommand: list[str], capsys, monkeypatch) -> str:
+        key = (entry, *subcommand)
+        if key not in texts:
+            monkeypatch.setattr(sys, "argv", [entry, *subcommand, "--help"])
+            with pytest.raises(SystemExit) as ended, warnings.catch_warnings():
+                if entry.endswith(".py"):
+                    monkeypatch.syspath_prepend(str((ROOT / entry).parent))  # as Python does for a script
+                    runpy.run_path(str(ROOT / entry), run_name="__main__")
+                else:
+                    warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)  # by another test
+                    runpy.run_module(entry, run_name="__main__", alter_sys=True)
             assert ended.value.code == 0
-            texts[script] = capsys.readouterr().out
-        return texts[script]
+            texts[key] = capsys.readouterr().out
+        return texts[key]
 
     return get
 
 
 def test_the_pages_have_commands():
     scripts = {command[0] for _, command in COMMANDS}
-    assert {"train.py", "datasets_scripts/annotate.py", "datasets_scripts/publish.py"} <= scripts
+    assert {"train.py", "datasets_scripts/annotate.py", "datasets_scripts/publish.py", "vidreason.study"} <= scripts
     assert len(COMMANDS) > 20
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page}-{command[0]}" for page, command in COMMANDS])
 def test_commands_name_flags_that_there_are(page, command, help_of, capsys, monkeypatch):
     script, *words = command
-    assert (ROOT / script).is_file(), f"{page} runs {script}"
-    known = set(re.findall(r"--[A-Za-z0-9_-]+", help_of(script, capsys, monkeypatch)))
+    assert not script.endswith(".py") or (ROOT / script).is_file(), f"{page} runs {script}"
+    subcommand = [word for word in words[:1] if word in SUBCOMMANDS.get(script, ())]
+    known = set(re.findall(r"--[A-Za-z0-9_-]+", help_of(script, subcommand, capsys, monkeypatch)))
     unknown = [word for word in words if word.startswith("--") and word.split("=")[0] not in known]
     assert not unknown, f"{page} gives {script} {unknown}"
-    recipes = [word for word in words if word.endswith(".yaml")]
+    recipes = [word.split("=")[-1] for word in words if word.endswith(".yaml")]  # name=path too
     assert all((ROOT / recipe).is_file() for recipe in recipes), f"{page} names {recipes}"
 
 

@@ -1,5 +1,7 @@
 """Study files: which runs they make, what a run is told, and what a mistake looks like."""
 
+import re
+
 import pytest
 from small_studies import STUDY
 
@@ -160,3 +162,16 @@ def test_the_studies_that_come_with_the_project_can_be_run(repository, name):
     assert len(study.seeds) >= 5
     assert study.data == {"synthetic": {}}  # the world's own settings and sizes
     assert study.splits == ["test", "test_shifted"]
+
+
+def test_the_study_on_the_page_can_be_run(repository, tmp_path):
+    page = (repository / "docs" / "studies.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "warmup.yaml").write_text(example)
+    (tmp_path / "tsvit.yaml").write_bytes((repository / "recipes" / "study" / "tsvit.yaml").read_bytes())
+    study = load_study(tmp_path / "warmup.yaml")
+    check_settings(study)
+    check_plots(study)
+    assert names(study) == ["plain-unused", "at_once-noisy", "warmed_up-noisy"]
+    warmed_up = study.plan(study.cells[2], 0).recipe
+    assert (warmed_up["weight_warmup_ratio"], warmed_up["num_train_epochs"]) == (0.2, 20)
