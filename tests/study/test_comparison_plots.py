@@ -56,6 +56,7 @@ def test_lines_go_from_left_to_right_with_their_bands(tmp_path, drawn):
     assert level.get_color() != line.get_color()
     band = axis.collections[-1].get_paths()[0].vertices
     assert {(10.0, 0.5), (10.0, 1.5), (100.0, 2.0), (100.0, 4.0)} <= set(map(tuple, band))
+    assert axis.get_xticks().tolist() == [10, 50, 100]
     assert axis.get_xlabel() == "share (%)"
     assert legend(drawn[0]) == ["plain", "rs"]
     assert is_drawn(path)

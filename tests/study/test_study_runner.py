@@ -218,6 +218,19 @@ def test_runs_that_another_study_has_made_are_taken_over(make_study, make_settin
     assert read_results(other, third.out)["plain-unused-seed2"]["reused_from"] == reused["reused_from"]
 
 
+def test_runs_of_leaving_one_group_out_beside_a_study_are_no_runs_to_reuse(make_study, make_settings, tmp_path):
+    run_study(make_study(), make_settings(out=tmp_path / "results" / "small"))
+    groups = tmp_path / "results" / "people"
+    (groups / "runs").mkdir(parents=True)
+    (groups / "study.yaml").write_text("kind: leave_one_group_out\ntitle: People\n")
+    (groups / "runs" / "plain-ana-seed0.json").write_text('{"recipe": "plain", "group": "ana", "seed": 0}')
+    second = make_settings(out=tmp_path / "results" / "other", reuse=(tmp_path / "results",))
+    assert len(run_study(other_study(make_study), second).reused) == 3
+    (groups / "study.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"plain-ana-seed0\.json is no record"):
+        run_study(other_study(make_study), dataclasses.replace(second, out=tmp_path / "third"))
+
+
 def test_results_to_reuse_that_are_not_there_or_changed_are_named(make_study, make_settings, tmp_path):
     first = make_settings(out=tmp_path / "small", only=("none-unused-100-seed0",))
     run_study(make_study(), first)

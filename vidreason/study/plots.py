@@ -174,6 +174,7 @@ def plot_lines(
                 level = levels[title][name]
                 axis.axhline(level.mean, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
                 axis.axhspan(*(level.interval or (level.mean,) * 2), color=style["color"], alpha=0.1, linewidth=0)
+        axis.set_xticks(sorted({mark.x for marks in lines.values() for mark in marks}))  # only what was measured
         axis.set_xlabel(x_label)
     _add_legend(figure, series, lambda number: _line_style(number, 2))
     return _save(figure, path)

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..whole_files import write_whole
 from .design import RunPlan, Study
-from .study_file import STUDY_FILE, read_yaml
+from .study_file import GROUPS_KIND, STUDY_FILE, read_yaml
 
 RUN_KIND = "vidreason study run"
 RUNS_FOLDER = "runs"
@@ -103,7 +103,8 @@ def reusable_records(folder: Path, out: Path) -> dict[str, dict[str, Any]]:
     """What other studies have made, by the hash of the settings: equal settings and seed make equal runs.
 
     Args:
-        folder: of the results of one or many studies.
+        folder: of the results of one or many studies. Runs of leaving one group out have other records, and are
+            left out.
         out: of the study that wants them; its own are left out.
 
     Raises:
@@ -111,13 +112,17 @@ def reusable_records(folder: Path, out: Path) -> dict[str, dict[str, Any]]:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder of results to reuse")
-    paths = [
-        path for path in sorted(folder.rglob(f"{RUNS_FOLDER}/*.json")) if path.parents[1].resolve() != out.resolve()
-    ]
-    records = [_read_any(path) for path in paths]
+    places = [place.parent for place in sorted(folder.rglob(RUNS_FOLDER)) if place.parent.resolve() != out.resolve()]
+    studies = [place for place in places if not _leaves_groups_out(place)]
+    records = [_read_any(path) for place in studies for path in sorted((place / RUNS_FOLDER).glob("*.json"))]
     # those that a study has made itself win over those that it has from another
     records.sort(key=lambda record: "reused_from" not in record)
     return {record["settings_sha256"]: record for record in records}
+
+
+def _leaves_groups_out(place: Path) -> bool:
+    study = place / STUDY_FILE
+    return study.exists() and read_yaml(study).get("kind") == GROUPS_KIND
 
 
 def as_reused(record: dict[str, Any], run: RunPlan) -> dict[str, Any]:
