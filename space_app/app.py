@@ -30,7 +30,7 @@ def build(settings: SpaceSettings) -> tuple[gr.Blocks, Service]:
     segments = any(checkpoint.task == SEGMENTATION for checkpoint in checkpoints.values())
     examples = build_examples(settings.examples_folder, assembly=segments)
     known = KnownClips({**examples.tables, **load_tables(settings.guidance_ids)})
-    service = Service(settings, checkpoints, known)
+    service = Service(settings, checkpoints, known, examples.truth)
     service.reader.warm_up()
     return build_page(service, examples.clips), service
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vidreason.guidance import load_guidance, write_guidance
 from vidreason.parquet_folder import read_folder
 from vidreason.rs.annotators import truth_guidance
+from vidreason.rs.segmentation.labelling import ActionSegment, true_segments
 from vidreason.synthetic import ACTIONS, TRUTH_FOLDER, WorldConfig, build_synthetic_actions
 from vidreason.synthetic.assembly import AssemblyConfig, build_synthetic_assembly
 from vidreason.video.manifest import Manifest
+from vidreason.video.segments import SegmentIndex, load_segments
 
 from .settings import GRID
 
@@ -37,10 +39,12 @@ class Examples:
     Args:
         clips: in the order in which they are offered.
         tables: their guidance: name for the visitor -> split -> rows.
+        truth: the true segments of the clip of several actions.
     """
 
     clips: list[Path]
     tables: dict[str, Mapping[str, Any]]
+    truth: dict[Path, list[ActionSegment]] = field(default_factory=dict)
 
 
 def build_examples(folder: Path, assembly: bool = False) -> Examples:
@@ -53,15 +57,18 @@ def build_examples(folder: Path, assembly: bool = False) -> Examples:
     Raises:
         ConfigError: the folder holds something else.
     """
-    clips, tables = [], {}
+    clips, tables, truth = [], {}, {}
     if assembly:
         manifest = build_synthetic_assembly(folder / "assembly", ASSEMBLY, {ASSEMBLY_SPLIT: 1}, seed=ASSEMBLY_SEED)
         clips += _clips_of(manifest, ASSEMBLY_SPLIT)
         tables[ASSEMBLY_TABLE] = _guidance(folder / "assembly", folder / "assembly_guidance", ASSEMBLY_SPLIT)
+        known = SegmentIndex(load_segments(folder / "assembly"))
+        for row in manifest.split(ASSEMBLY_SPLIT):
+            truth[Path(manifest.video_path(row))] = true_segments(known, row["video_id"])
     manifest = build_synthetic_actions(folder / "world", WorldConfig(), {SPLIT: _NUM_CLIPS}, seed=SEED)
     clips += _clips_of(manifest, SPLIT)
     tables[TABLE] = _guidance(folder / "world", folder / "guidance", SPLIT)
-    return Examples(clips, tables)
+    return Examples(clips, tables, truth)
 
 
 def _clips_of(manifest: Manifest, split: str) -> list[Path]:

@@ -77,7 +77,8 @@ class Handlers:
 
         Where the model looks in each picture (`attention`, over `attention_grid`, row-major from the top left), what
         it answers (`labels`, and `views` of the beginning, the middle and the whole; a segmentation checkpoint also
-        `segments`), the guidance, and how far the two agree. `other` is a second checkpoint, or "none".
+        `segments`), the guidance, and how far the two agree; of an example of several actions its `true_segments` too.
+        `other` is a second checkpoint, or "none".
         """
         if not video:
             raise gr.Error("Please choose a clip first.", print_exception=False)
@@ -143,7 +144,7 @@ class Handlers:
             gr.update(value=str(shown.guidance_video), label=_GUIDANCE_LABELS[shown.guidance.kind]),
             agreement_chart(series, shown.clip.shown_times_s, shown.guidance.source),
             view_bars(named),
-            _timeline(timeline_html(named, shown.clip.facts.duration_s)),
+            _timeline(timeline_html(named, shown.clip.facts.duration_s, shown.true_segments)),
             "",  # the strip is of another clip now
         )
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vidreason.guidance import GridMap
+from vidreason.rs.segmentation.labelling import ActionSegment
 from vidreason.rs.segmentation.segment_files import rounded_segment
 from vidreason.video import uniform_indices
 
@@ -83,6 +84,7 @@ class Shown:
         guidance: of its pictures.
         guidance_video: drawn.
         answers: of the checkpoints.
+        true_segments: of a clip whose truth is known; their scores say nothing.
         seconds: by step, and `total`; steps that came from the cache take next to none.
     """
 
@@ -91,6 +93,7 @@ class Shown:
     guidance: ClipGuidance
     guidance_video: Path
     answers: list[Answer]
+    true_segments: Sequence[ActionSegment] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -105,6 +108,7 @@ class Shown:
             },
             "times_s": [round(time_s, 4) for time_s in self.clip.shown_times_s],
             "checkpoints": [_answer_json(answer) for answer in self.answers],
+            "true_segments": [_without_score(rounded_segment(s)) for s in self.true_segments] or None,
             "seconds": self.seconds,
         }
 
@@ -133,6 +137,10 @@ def _answer_json(answer: Answer) -> dict[str, Any]:
     }
 
 
+def _without_score(segment: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in segment.items() if name != "score"}
+
+
 def _rounded_weights(grid_map: GridMap) -> list[float]:
     return [round(float(weight), 4) for weight in grid_map.weights]
 
@@ -148,10 +156,19 @@ class Service:
         settings: of the operator.
         checkpoints: name -> checkpoint.
         known: guidance tables for clips that they know.
+        truth: the true segments of clips that have them, by file. A visitor's clip is one of these if it has the same
+            bytes.
     """
 
-    def __init__(self, settings: SpaceSettings, checkpoints: Mapping[str, Checkpoint], known: KnownClips):
+    def __init__(
+        self,
+        settings: SpaceSettings,
+        checkpoints: Mapping[str, Checkpoint],
+        known: KnownClips,
+        truth: Mapping[Path, Sequence[ActionSegment]] | None = None,
+    ):
         self.settings, self.checkpoints, self.known = settings, checkpoints, known
+        self._truth = {_digest_of(path): segments for path, segments in (truth or {}).items()}
         self.folder = Path(tempfile.mkdtemp(prefix="vidreason_space_"))
         self.reader = ClipReader(settings.limits, settings.drawing)
         self._workers = ThreadPoolExecutor(settings.limits.max_at_once, thread_name_prefix="worker")
@@ -200,7 +217,7 @@ class Service:
             answers.append(Answer(checkpoint.name, checkpoint.task, analysis, frames, summarize(frames), video))
         seconds["total"] = round(time.perf_counter() - started, 3)
         progress(1.0, "done")
-        return Shown(digest, clip, guidance, guidance_video, answers, seconds)
+        return Shown(digest, clip, guidance, guidance_video, answers, self._truth.get(digest, ()), seconds)
 
     def single_frames(self, path: str, count: int) -> tuple[str, list[np.ndarray], list[dict[str, Any]]]:
         """Frames of a clip at equal distances, for a language model: the clip's digest, pictures and frame keys.
@@ -225,7 +242,7 @@ class Service:
             Refused: it breaks a limit or cannot be read.
         """
         check_file(path, self.settings.limits)
-        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()  # of a size that was looked at
+        digest = _digest_of(Path(path))  # of a size that was looked at
         return digest, self._clips.get_or_make(digest, lambda: self.reader.read(path, self._frame_counts, self._rates))
 
     def close(self) -> None:
@@ -285,6 +302,10 @@ class Service:
         while not self._closed.wait(self.settings.sweep_every_s):
             for cache in (self._clips, self._analyses, self._guidance, self._videos):
                 cache.sweep()
+
+
+def _digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _delete(path: Path) -> None:

@@ -1,5 +1,7 @@
 """The timeline of actions: a coloured bar for every segment, a row for every checkpoint, over one axis of time.
 
+Above them is the truth, where a clip's is known.
+
 Segments are buttons: a pointer, the Tab and arrow keys, and screen readers reach them, and pressing one takes the
 videos there (`page.js`). The same is below in a table, and to download. Labels come from a checkpoint's file, and are
 escaped.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import PurePosixPath
 
@@ -25,21 +27,24 @@ _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 _HINT = "Point at a bar, or go from one to the next with the arrow keys. Pressing it takes the videos there."
 
 
-def timeline_html(answers: Sequence[tuple[str, Analysis]], end_s: float) -> str:
+def timeline_html(answers: Sequence[tuple[str, Analysis]], end_s: float, truth: Sequence[ActionSegment] = ()) -> str:
     """The timelines of those checkpoints that segment, one under the other; empty where none does.
 
     Args:
         answers: (name of the checkpoint, what it makes of the clip).
         end_s: time at the right border, the clip's end.
+        truth: the true segments, where they are known; they have no score.
     """
     rows = [(name, analysis) for name, analysis in answers if analysis.segments is not None]
     if not rows:
         return ""
     # one colour for a label in all rows
-    labels = list(dict.fromkeys(label for _, analysis in rows for label in analysis.labels))
+    true_labels = [segment.label for segment in truth]
+    labels = list(dict.fromkeys([*(label for _, analysis in rows for label in analysis.labels), *true_labels]))
     colors = label_colors(labels, BACKGROUND)
-    bars = "".join(_row(name, analysis.segments, colors, end_s) for name, analysis in rows)
-    found = {segment.label for _, analysis in rows for segment in analysis.segments}
+    bars = _row("truth", truth, colors, end_s, _describe_time) if truth else ""
+    bars += "".join(_row(name, analysis.segments, colors, end_s, describe_segment) for name, analysis in rows)
+    found = {segment.label for _, analysis in rows for segment in analysis.segments}.union(true_labels)
     legend = "".join(
         f'<span><i class="vr-swatch{_idle(label)}"{_style(label, colors)}></i>{escape(label)}</span>'
         for label in labels
@@ -55,7 +60,11 @@ def timeline_html(answers: Sequence[tuple[str, Analysis]], end_s: float) -> str:
 
 def describe_segment(segment: ActionSegment) -> str:
     """A segment in words: label, times, and score. Not escaped."""
-    return f"{segment.label}, {segment.start_s:.1f} to {segment.end_s:.1f} s, mean probability {segment.score:.2f}"
+    return f"{_describe_time(segment)}, mean probability {segment.score:.2f}"
+
+
+def _describe_time(segment: ActionSegment) -> str:
+    return f"{segment.label}, {segment.start_s:.1f} to {segment.end_s:.1f} s"
 
 
 def tick_times(end_s: float) -> list[float]:
@@ -68,8 +77,14 @@ def tick_times(end_s: float) -> list[float]:
     return [*(time_s for time_s in round_ones if time_s < end_s - step_s / 2), end_s]
 
 
-def _row(name: str, segments: Sequence[ActionSegment], colors: Mapping[str, str], end_s: float) -> str:
-    bars = "".join(_bar(segment, number, colors, end_s) for number, segment in enumerate(segments))
+def _row(
+    name: str,
+    segments: Sequence[ActionSegment],
+    colors: Mapping[str, str],
+    end_s: float,
+    describe: Callable[[ActionSegment], str],
+) -> str:
+    bars = "".join(_bar(segment, describe(segment), n, colors, end_s) for n, segment in enumerate(segments))
     text = f"Timeline of {name}: {len(segments)} segments in {end_s:.1f} seconds"
     return (
         f'<h4>{escape(name)}</h4><div class="vr-segments" role="toolbar" '
@@ -77,8 +92,8 @@ def _row(name: str, segments: Sequence[ActionSegment], colors: Mapping[str, str]
     )
 
 
-def _bar(segment: ActionSegment, number: int, colors: Mapping[str, str], end_s: float) -> str:
-    text = escape(describe_segment(segment), quote=True)
+def _bar(segment: ActionSegment, text: str, number: int, colors: Mapping[str, str], end_s: float) -> str:
+    text = escape(text, quote=True)
     left, width = 100 * segment.start_s / end_s, 100 * (segment.end_s - segment.start_s) / end_s
     place = f"left:{left:.3f}%;width:{width:.3f}%"
     # the Tab key reaches a row once; within it the arrow keys go on

@@ -196,3 +196,19 @@ def test_an_assembly_is_among_the_examples(tmp_path, limits):
     guidance = KnownClips(examples.tables).guidance(examples.clips[0].name, clip)
     assert (guidance.kind, guidance.source) == (PUBLISHED, f"the published table {ASSEMBLY_TABLE}")
     assert guidance.guided > len(clip.shown) // 3
+    (segments,) = [examples.truth[path] for path in examples.clips if path in examples.truth]
+    assert len({segment.label for segment in segments}) > 3 and segments[0].start_s == 0.0
+    assert segments[-1].end_s == pytest.approx(clip.facts.duration_s, abs=0.05)
+
+
+def test_the_truth_is_shown_of_a_clip_that_is_known_by_its_bytes(
+    make_service, all_checkpoints, colors_path, square_path, tmp_path
+):
+    truth = [ActionSegment(0.0, 1.23456, "red", 1.0)]
+    service = make_service(loaded=all_checkpoints, truth={colors_path: truth})
+    (tmp_path / "uploaded.mp4").write_bytes(colors_path.read_bytes())  # as it comes from a visitor
+    shown = service.show(Ask(str(tmp_path / "uploaded.mp4"), ("segmenter",)))
+    assert shown.true_segments == truth
+    assert shown.as_json()["true_segments"] == [{"start_s": 0.0, "end_s": 1.235, "label": "red"}]
+    other = service.show(Ask(str(square_path), ("segmenter",)))
+    assert not other.true_segments and other.as_json()["true_segments"] is None

@@ -92,8 +92,23 @@ def test_two_checkpoints_share_an_axis_and_their_colours():
     assert [swatch.tail for swatch in legend.iter("i")] == LABELS  # no wiping: nobody found any
 
 
+def test_the_truth_is_above_the_checkpoints_and_has_no_score():
+    truth = [ActionSegment(0.0, 8.0, "screw", 1.0), ActionSegment(8.0, 20.0, "glue <b>", 1.0)]
+    tree = ElementTree.fromstring(timeline_html([("one", analysis(SEGMENTS))], 20.0, truth))
+    first, second = rows_of(tree)
+    assert [part.text for part in tree.iter("h4")] == ["truth", "one", "one"]  # and one table
+    assert [button.get("title") for button in first.iter("button")] == [
+        "screw, 0.0 to 8.0 s",
+        "glue <b>, 8.0 to 20.0 s",
+    ]
+    assert bars_of(first)[0] == (0.0, 40.0, bars_of(second)[1][2], "vr-segment")  # screw has one colour
+    legend = next(part for part in tree.iter("p") if part.get("class") == "vr-legend")
+    assert [swatch.tail for swatch in legend.iter("i")] == [*LABELS, "glue <b>"]
+
+
 def test_without_segments_there_is_no_timeline():
     assert timeline_html([("one", analysis(None))], 20.0) == ""
+    assert timeline_html([("one", analysis(None))], 20.0, SEGMENTS) == ""
 
 
 def test_the_table_and_the_files_hold_every_segment():

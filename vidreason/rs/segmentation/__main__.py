@@ -19,7 +19,7 @@ from pathlib import Path
 from ...errors import ConfigError, VideoError, VidreasonError
 from ...video.manifest import Manifest, load_manifest
 from ...video.segments import SegmentIndex, load_segments
-from .labelling import ActionSegment, VideoLabeller, load_labeller
+from .labelling import ActionSegment, VideoLabeller, load_labeller, true_segments
 from .segment_files import write_csv, write_json, write_srt
 from .timeline import draw_timeline
 
@@ -108,8 +108,7 @@ class _Truth:
 
     def segments_of(self, video: Path) -> list[ActionSegment]:
         """Those of a file; none where the manifest does not have it."""
-        known = self._index.segments_of(self._ids.get(video.resolve(), ""))
-        return [ActionSegment(row["start_s"], row["end_s"], row["label"], 1.0) for row in known]
+        return true_segments(self._index, self._ids.get(video.resolve(), ""))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from transformers import AutoModelForTokenClassification, AutoVideoProcessor, Ba
 from modeling_tsvit import TSViTForActionSegmentation
 
 from ...errors import ConfigError
+from ...video.segments import SegmentIndex
 from ...video.streaming import FrameStream, TimedFrame
 from .averaging import LabelledFrames, averaged, frames_each_side
 
@@ -45,6 +46,12 @@ class ActionSegment:
     end_s: float
     label: str
     score: float
+
+
+def true_segments(index: SegmentIndex, video_id: str) -> list[ActionSegment]:
+    """The segments that a table has of a video, with a score of 1; none of an unknown video."""
+    rows = index.segments_of(video_id)
+    return [ActionSegment(row["start_s"], row["end_s"], row["label"], 1.0) for row in rows]
 
 
 class VideoLabeller:
