@@ -62,6 +62,12 @@ def test_lines_go_from_left_to_right_with_their_bands(tmp_path, drawn):
     assert is_drawn(path)
 
 
+def test_a_single_place_on_a_line_shows_its_interval(tmp_path, drawn):
+    plot_lines({"test": {"rs": [Mark(50, 2.0, (1.0, 3.0))]}}, tmp_path / "lines.png", "share (%)", "top-1 (%)")
+    (bar,) = drawn[0].axes[0].collections[-1].get_segments()
+    assert bar.tolist() == [[50, 1.0], [50, 3.0]]
+
+
 def test_drawing_again_gives_the_same_file(tmp_path):
     paths = [plot_points(PANELS, ["a", "b"], tmp_path / name, "top-1 (%)") for name in ("a.png", "b.png")]
     assert paths[0].read_bytes() == paths[1].read_bytes()

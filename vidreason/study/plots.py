@@ -170,6 +170,8 @@ def plot_lines(
             banded = [mark for mark in marks if mark.interval]
             ends = list(zip(*(mark.interval for mark in banded), strict=True)) or [(), ()]
             axis.fill_between([mark.x for mark in banded], *ends, color=style["color"], alpha=0.15, linewidth=0)
+            if len(banded) == 1:  # a band of one place has no width
+                axis.vlines(banded[0].x, *ends, color=style["color"])
             if name in levels.get(title, {}):
                 level = levels[title][name]
                 axis.axhline(level.mean, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
