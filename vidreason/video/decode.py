@@ -246,7 +246,9 @@ class _Output:
         if self.frames is None:
             height, width = self.size or fitted_size(frame, orientation, self.max_side_px)
             self.frames = np.empty((len(self.requested), height, width, 3), dtype=np.uint8)
-        self.frames[self._positions[index]] = self._converter.convert(frame, orientation, self.frames.shape[1:3])
+        picture = self._converter.convert(frame, orientation, self.frames.shape[1:3])
+        for position in self._positions[index]:  # one by one: a list of positions would copy the picture twice
+            self.frames[position] = picture
         self.missing.discard(index)
 
     def keep_decoded(self) -> list[int]:

@@ -3,7 +3,7 @@
 Files lie about this. Headers state wrong frame counts; AVI stores no presentation times, so that FFmpeg makes them up
 from the order of decoding, which is wrong where frames are reordered; raw streams have no times at all. So:
 
-- The packets are listed without decoding them (milliseconds for a clip). Where each has a presentation time of its
+- The packets are listed without decoding them (`packets.py`; milliseconds for a clip). Where each has a presentation time of its
   own, and nothing speaks against these, they are the clock: frame `i` is the packet with the i-th smallest time.
 - In any doubt the whole file is decoded once. If the decoder's frames come out with rising times, these are the clock.
 - Otherwise time is counted: frame `i` is at `i / average rate`, and the table says so (`clock == "counted"`).
@@ -20,21 +20,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
 
 from ..errors import VideoError
+from .packets import Listing, list_packets
 from .stream import OpenVideo, open_video
 
 logger = logging.getLogger(__name__)
 
 _ASSUMED_FPS = 25.0  # for files that state no rate at all; FFmpeg assumes it for raw streams too
-
-# Containers with an index of keyframes. Others (MPEG-PS and TS) are sought by bytes, and may land inside a group of
-# pictures, whose frames then decode to other pixels.
-_SEEKABLE_FORMATS = ("mov", "matroska", "avi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +114,12 @@ def open_with_table(
         yield None, table
         return
     with open_video(path, max_pixels) as video:
-        listing = _list_packets(video)
+        listing = list_packets(video)
         if not listing.packets:
             raise VideoError(path, "no_frames")
         doubt = _find_doubt(listing)
         if not doubt:
-            pts = sorted(packet.pts for packet in listing.packets)
+            pts = sorted(listing.packets.pts)
             table = _remembered.put(key, _table(str(path), pts, listing, decoded=False))
             yield (video if _rewind(video, listing) else None), table
             return
@@ -174,12 +170,14 @@ def forget_frame_tables() -> None:
     _remembered.clear()
 
 
-def _rewind(video: OpenVideo, listing: _Listing) -> bool:
+def _rewind(video: OpenVideo, listing: Listing) -> bool:
     """Go back to the first packet, where the container has an index to go by."""
-    if not listing.can_seek or listing.first_dts is None:
+    if not listing.packets.were_read:
+        return True
+    if not listing.can_seek or listing.packets.first_dts is None:
         return False
     try:
-        video.container.seek(listing.first_dts, stream=video.stream)
+        video.container.seek(listing.packets.first_dts, stream=video.stream)
     except av.error.FFmpegError:
         return False
     return True
@@ -196,7 +194,7 @@ def count_readable(path: str | os.PathLike, table: FrameTable) -> int:
 def _decoded_table(
     path: str,
     max_pixels: int | None,
-    listing: _Listing,
+    listing: Listing,
     doubt: str,
     visit: Callable[[int, av.VideoFrame], None] | None,
 ) -> FrameTable:
@@ -212,75 +210,21 @@ def _decoded_table(
         raise VideoError(path, "decode_failed", f"none of {len(listing.packets)} packets decodes")
     rising = None not in pts and all(earlier < later for earlier, later in itertools.pairwise(pts))
     table = _table(path, pts, listing, decoded=True) if rising else _counted_table(path, len(pts), listing)
-    if listing.complete:
+    if listing.packets.complete:
         return table
     stated = listing.stated_frames or "none"
     logger.warning("%s: %s; %d frames are readable, its header states %s", path, doubt, len(pts), stated)
     return dataclasses.replace(table, damaged=True)
 
 
-class _Packet(NamedTuple):  # not a dataclass: a file has thousands of them
-    pts: int | None
-    duration: int
-    is_keyframe: bool
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The packets that hold shown frames, in the file's order, and what the file states about them."""
-
-    packets: list[_Packet]
-    complete: bool  # the file could be read to its end, and no packet is marked as damaged
-    time_base: float  # seconds
-    stated_frames: int  # 0 where nothing is stated
-    stated_fps: float | None
-    first_dts: int | None  # of the first packet in the file, shown or not
-    reorders: bool  # the codec may decode frames in another order than it shows them
-    can_seek: bool
-
-
-def _list_packets(video: OpenVideo) -> _Listing:
-    stream = video.stream
-    packets, complete, first_dts = [], True, None
-    try:
-        for packet in video.container.demux(stream):
-            if first_dts is None:
-                first_dts = packet.dts
-            complete = complete and not packet.is_corrupt
-            if packet.size and not packet.is_discard:
-                packets.append(_Packet(packet.pts, packet.duration or 0, packet.is_keyframe))
-    except av.error.FFmpegError:
-        complete = False
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return _Listing(
-        packets=_from_first_keyframe(packets),
-        complete=complete,
-        time_base=float(stream.time_base),
-        stated_frames=stream.frames,
-        stated_fps=float(rate) if rate else None,
-        first_dts=first_dts,
-        reorders=bool(stream.codec_context.has_b_frames),
-        can_seek=video.container.format.name.split(",")[0] in _SEEKABLE_FORMATS,
-    )
-
-
-def _from_first_keyframe(packets: list[_Packet]) -> list[_Packet]:
-    """Leave out what decoders drop: packets before the first keyframe, and frames that are shown before it."""
-    first = next((position for position, packet in enumerate(packets) if packet.is_keyframe), 0)
-    packets = packets[first:]
-    if not packets or packets[0].pts is None:
-        return packets
-    return [packet for packet in packets if packet.pts is None or packet.pts >= packets[0].pts]
-
-
-def _find_doubt(listing: _Listing) -> str | None:
+def _find_doubt(listing: Listing) -> str | None:
     """Why the packets' times cannot be taken at their word, or None."""
-    pts = [packet.pts for packet in listing.packets]
-    if not listing.complete:
+    packets, pts = listing.packets, listing.packets.pts
+    if not packets.complete:
         return "the file ends early or holds damaged packets"
     if None in pts or len(set(pts)) < len(pts):
         return "missing or repeated times"
-    if not listing.packets[0].is_keyframe:
+    if not packets.are_keyframes[0]:
         return "no keyframe"
     if listing.reorders and pts == sorted(pts):
         # nothing says how the frames are reordered: AVI, and files remuxed from it
@@ -290,18 +234,20 @@ def _find_doubt(listing: _Listing) -> str | None:
     return None
 
 
-def _table(path: str, pts: list[int], listing: _Listing, decoded: bool) -> FrameTable:
+def _table(path: str, pts: list[int], listing: Listing, decoded: bool) -> FrameTable:
     """A table with the clock "stream" from rising pts."""
-    packets = {packet.pts: packet for packet in listing.packets}
-    can_start = [listing.can_seek and value in packets and packets[value].is_keyframe for value in pts]
+    packets = listing.packets
+    positions = {value: position for position, value in enumerate(packets.pts)}
+    starts = {value for value, starts in zip(packets.pts, packets.are_keyframes, strict=True) if starts}
+    can_start = [position for position, value in enumerate(pts) if value in starts] if listing.can_seek else []
     times_s = (np.array(pts, dtype=np.int64) - pts[0]) * listing.time_base
     # a header's rate may be wrong, the times are what there is; a single frame has no rate but the header's
     fps = (len(pts) - 1) / float(times_s[-1]) if len(pts) > 1 else _stated_or_assumed_fps(path, listing)
-    last_duration = packets[pts[-1]].duration if pts[-1] in packets else 0
+    last_duration = packets.durations[positions[pts[-1]]] if pts[-1] in positions else 0
     return FrameTable(
         times_s=times_s,
         pts=np.array(pts, dtype=np.int64),
-        keyframes=np.flatnonzero(can_start),
+        keyframes=np.array(can_start, dtype=np.int64),
         fps=fps,
         duration_s=float(times_s[-1]) + (last_duration * listing.time_base or 1 / fps),
         clock="stream",
@@ -309,7 +255,7 @@ def _table(path: str, pts: list[int], listing: _Listing, decoded: bool) -> Frame
     )
 
 
-def _counted_table(path: str, num_frames: int, listing: _Listing) -> FrameTable:
+def _counted_table(path: str, num_frames: int, listing: Listing) -> FrameTable:
     fps = _stated_or_assumed_fps(path, listing)
     logger.info("%s: missing or wrong timestamps; time is counted at %g fps", path, fps)
     return FrameTable(
@@ -323,7 +269,7 @@ def _counted_table(path: str, num_frames: int, listing: _Listing) -> FrameTable:
     )
 
 
-def _stated_or_assumed_fps(path: str, listing: _Listing) -> float:
+def _stated_or_assumed_fps(path: str, listing: Listing) -> float:
     if listing.stated_fps is None:
         logger.warning("%s: states no frame rate; %g fps is assumed", path, _ASSUMED_FPS)
     return listing.stated_fps or _ASSUMED_FPS
