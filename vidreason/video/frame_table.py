@@ -3,8 +3,8 @@
 Files lie about this. Headers state wrong frame counts; AVI stores no presentation times, so that FFmpeg makes them up
 from the order of decoding, which is wrong where frames are reordered; raw streams have no times at all. So:
 
-- The packets are listed without decoding them (`packets.py`; milliseconds for a clip). Where each has a presentation time of its
-  own, and nothing speaks against these, they are the clock: frame `i` is the packet with the i-th smallest time.
+- The packets are listed without decoding them (`packets.py`; a millisecond for a clip). Where each has a presentation
+  time of its own, and nothing speaks against these, they are the clock: frame `i` has the i-th smallest time.
 - In any doubt the whole file is decoded once. If the decoder's frames come out with rising times, these are the clock.
 - Otherwise time is counted: frame `i` is at `i / average rate`, and the table says so (`clock == "counted"`).
 """
