@@ -95,6 +95,17 @@ def test_a_file_with_a_good_index_is_not_read_to_count_its_frames(odd_videos, tm
     assert frame_table.read_frame_table(path).keyframes.tolist() == [0, 12, 24, 36]
 
 
+def test_a_file_that_cannot_be_mapped_is_read(odd_videos, tmp_path, monkeypatch):
+    path = odd_videos.encode(tmp_path / "a.avi", num_frames=NUM_FRAMES, **MPEG4)
+
+    def refuse(*arguments, **named):
+        raise OSError("no such operation on this device")
+
+    monkeypatch.setattr(packets.mmap, "mmap", refuse)
+    indexed, read = listed(path)
+    assert indexed is None and read.pts == list(range(NUM_FRAMES))
+
+
 def wrong_sizes_in_the_index(path: Path) -> Path:
     data = path.read_bytes()
     start = data.index(b"idx1") + 8 + 16 * 5

@@ -132,7 +132,11 @@ def _indexed_packets(video: OpenVideo) -> Packets | None:
         if other.index != stream.index:
             others = list(other.index_entries)
             chunks.append(_Chunks(other.index, [entry.pos for entry in others], [entry.size for entry in others]))
-    if not _chunks_fill_file(video.path, chunks):
+    try:
+        borne_out = _chunks_fill_file(video.path, chunks)
+    except OSError:  # not every file system lets files be mapped
+        return None
+    if not borne_out:
         return None
     return Packets(pts, [1] * len(pts), are_keyframes, were_read=False)
 
