@@ -230,10 +230,9 @@ class TSViTPatchEmbedding(nn.Module):
         if places is None:
             return self.projection(features).flatten(2).transpose(1, 2)
         height, width = self.projection.kernel_size
-        patches = features.unflatten(3, (-1, width)).unflatten(
-            2, (-1, height)
-        )  # (frames, channels, rows, h, columns, w)
-        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # (frames, tokens, channels, height, width)
+        patches = features.unflatten(3, (-1, width)).unflatten(2, (-1, height))
+        # (frames, channels, rows, height, columns, width) -> (frames, tokens, channels, height, width)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
         kept = patches[torch.arange(len(places), device=places.device)[:, None], places]
         return nn.functional.linear(kept.flatten(2), self.projection.weight.flatten(1), self.projection.bias)
 
