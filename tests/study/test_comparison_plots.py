@@ -68,6 +68,14 @@ def test_a_single_place_on_a_line_shows_its_interval(tmp_path, drawn):
     assert bar.tolist() == [[50, 1.0], [50, 3.0]]
 
 
+def test_a_legend_says_which_series_were_not_run(tmp_path, drawn):
+    panels = {"test": {"rs": [Mark(50, 2.0)], "ours": []}, "test_shifted": {"rs": [], "ours": []}}
+    plot_lines(panels, tmp_path / "lines.png", "share (%)", "top-1 (%)", {"test": {"plain": Mark(0, 0.5)}})
+    plot_points(panels, ["a"], tmp_path / "points.png", "top-1 (%)")
+    assert legend(drawn[0]) == ["plain", "rs", "ours: not run"]
+    assert legend(drawn[1]) == ["rs", "ours: not run"]
+
+
 def test_drawing_again_gives_the_same_file(tmp_path):
     paths = [plot_points(PANELS, ["a", "b"], tmp_path / name, "top-1 (%)") for name in ("a.png", "b.png")]
     assert paths[0].read_bytes() == paths[1].read_bytes()

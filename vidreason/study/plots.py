@@ -131,7 +131,7 @@ def plot_points(
                 axis.errorbar(mark.x + shift, mark.mean, error, capsize=3, **_point_style(number))
         axis.set_xticks(range(len(groups)), groups, **slanted)
         axis.set_xlim(-0.5, len(groups) - 0.5)
-    _add_legend(figure, series, _point_style)
+    _add_legend(figure, _legend_names(series, panels), _point_style)
     return _save(figure, path)
 
 
@@ -178,13 +178,19 @@ def plot_lines(
                 axis.axhspan(*(level.interval or (level.mean,) * 2), color=style["color"], alpha=0.1, linewidth=0)
         axis.set_xticks(sorted({mark.x for marks in lines.values() for mark in marks}))  # only what was measured
         axis.set_xlabel(x_label)
-    _add_legend(figure, series, lambda number: _line_style(number, 2))
+    _add_legend(figure, _legend_names(series, panels, levels), lambda number: _line_style(number, 2))
     return _save(figure, path)
 
 
 def _series(panels: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The names of all panels' series, in order."""
     return list(dict.fromkeys(name for lines in panels.values() for name in lines))
+
+
+def _legend_names(series: Sequence[str], *drawn: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The series' names, with a word where none of them has anything to draw."""
+    seen = {name for panels in drawn for lines in panels.values() for name, marks in lines.items() if marks}
+    return [name if name in seen or not name else f"{name}: not run" for name in series]
 
 
 def _panels(panels: Mapping[str, Any], y_label: str, width: float) -> tuple[Figure, list[Axes]]:
