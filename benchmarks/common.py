@@ -12,7 +12,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,44 @@ def interleave(
                 times[name].wall_s.append(time.perf_counter() - started)
                 times[name].cpu_s.append(time.process_time() - cpu_started)
     return times
+
+
+def classification_steps(
+    model: torch.nn.Module,
+    clips: torch.Tensor,
+    labels: torch.Tensor,
+    forward: Callable[..., Any] | None = None,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+) -> tuple[torch.optim.Optimizer, dict[str, Callable[[], None]]]:
+    """One training step (forward pass, cross-entropy, backward pass, AdamW) and one inference call, on a fixed batch.
+
+    Args:
+        model: takes `pixel_values` and gives `logits`.
+        clips: (batch, frames, channels, height, width).
+        labels: (batch,).
+        forward: what is called, where it is not the model itself but is made from it.
+        autocast: gives the context of the forward pass.
+
+    Returns:
+        The optimizer, and {"training", "inference"}.
+    """
+    forward = forward or model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def train() -> None:
+        model.train()
+        with autocast():
+            loss = torch.nn.functional.cross_entropy(forward(pixel_values=clips).logits.float(), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def infer() -> None:
+        model.eval()
+        with torch.no_grad(), autocast():
+            forward(pixel_values=clips)
+
+    return optimizer, {"training": train, "inference": infer}
 
 
 def paired_ratio(values: Sequence[float], peer_values: Sequence[float]) -> Spread:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import yaml
 from common import (
+    classification_steps,
     describe_machine,
     interleave,
     machine,
@@ -75,10 +76,11 @@ def run(args: FormatArguments) -> None:
         raise ConfigError(f"{args.recipe}: patch_embedding is {config.patch_embedding!r}, expected 'conv_stem'")
     batch = make_batch(config, args.batch_size, device)
     models = {name: build(config, name).to(device) for name in FORMATS}
-    training = {name: training_step(model, batch) for name, model in models.items()}
-    measured = {"training": measure(training, args.repeats, device)}
-    inference = {name: inference_step(model, batch) for name, model in models.items()}
-    measured["inference"] = measure(inference, args.repeats, device)
+    steps = {name: classification_steps(model, *batch)[1] for name, model in models.items()}
+    measured = {
+        phase: measure({name: by_phase[phase] for name, by_phase in steps.items()}, args.repeats, device)
+        for phase in ("training", "inference")
+    }
     report = {"machine": facts, "settings": settings_of(args, ("out", "device")), "measured": measured}
     write_report(args.out, report, as_markdown(report))
 
@@ -93,38 +95,12 @@ def build(config: TSViTConfig, memory_format: str) -> TSViTForVideoClassificatio
     return model
 
 
-def make_batch(config: TSViTConfig, batch_size: int, device: torch.device) -> dict[str, torch.Tensor]:
+def make_batch(config: TSViTConfig, batch_size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Random clips (batch, frames, channels, height, width) and labels (batch,)."""
     generator = torch.Generator().manual_seed(1)
-    height, width = config.image_size if isinstance(config.image_size, list | tuple) else [config.image_size] * 2
-    shape = (batch_size, config.num_frames, config.num_channels, height, width)
+    shape = (batch_size, config.num_frames, config.num_channels, *config.image_shape)
     labels = torch.randint(0, config.num_labels, (batch_size,), generator=generator)
-    return {"pixel_values": torch.randn(shape, generator=generator).to(device), "labels": labels.to(device)}
-
-
-def training_step(model: TSViTForVideoClassification, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """Forward pass, cross-entropy, backward pass and AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-
-    def step() -> None:
-        model.train()
-        logits = model(pixel_values=batch["pixel_values"]).logits
-        torch.nn.functional.cross_entropy(logits, batch["labels"]).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
-
-
-def inference_step(model: TSViTForVideoClassification, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
-    """Forward pass without gradients."""
-
-    @torch.inference_mode()
-    def step() -> None:
-        model.eval()
-        model(pixel_values=batch["pixel_values"])
-
-    return step
+    return torch.randn(shape, generator=generator).to(device), labels.to(device)
 
 
 def measure(steps: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, Any]:

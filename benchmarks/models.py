@@ -22,6 +22,7 @@ import torch
 from common import (
     MIB,
     NOT_RUN,
+    classification_steps,
     describe_machine,
     held_bytes,
     interleave,
@@ -156,28 +157,15 @@ def build_steps(
     """A model and its optimizer; one training step and one inference call of it on a fixed batch."""
     bf16, compiled = SETUPS[setup]
     model = build_model(name, size, NUM_LABELS).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     generator = torch.Generator().manual_seed(1)
     shape = (args.batch_size, size.num_frames, 3, size.image_size, size.image_size)
     clips = torch.randn(*shape, generator=generator).to(device)
     labels = torch.randint(0, NUM_LABELS, (args.batch_size,), generator=generator).to(device)
     autocast = functools.partial(torch.autocast, device.type, torch.bfloat16) if bf16 else nullcontext
-    forward = torch.compile(model) if compiled else model
-
-    def train() -> None:
-        model.train()
-        with autocast():
-            loss = torch.nn.functional.cross_entropy(forward(pixel_values=clips).logits.float(), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    def infer() -> None:
-        model.eval()
-        with torch.no_grad(), autocast():
-            forward(pixel_values=clips)
-
-    return (model, optimizer), {"training": train, "inference": infer}
+    optimizer, steps = classification_steps(
+        model, clips, labels, torch.compile(model) if compiled else model, autocast
+    )
+    return (model, optimizer), steps
 
 
 def add_utilisation(measured: dict[str, Any], models: dict[str, Any], device_name: str, setup: str) -> None:

@@ -23,7 +23,7 @@ MODEL = {
 
 def test_both_formats_reach_the_stem_and_give_the_same(monkeypatch):
     config = TSViTConfig(**MODEL, num_labels=3)
-    batch = memory_format.make_batch(config, 2, torch.device("cpu"))
+    clips, _ = memory_format.make_batch(config, 2, torch.device("cpu"))
     logits, seen = {}, {}
     for name in memory_format.FORMATS:
         model = memory_format.build(config, name).eval()
@@ -34,7 +34,7 @@ def test_both_formats_reach_the_stem_and_give_the_same(monkeypatch):
             )
         )
         with torch.no_grad():
-            logits[name] = model(pixel_values=batch["pixel_values"]).logits
+            logits[name] = model(pixel_values=clips).logits
     assert seen == {"channels_last": True, "channels_first": False}
     torch.testing.assert_close(logits["channels_last"], logits["channels_first"], atol=1e-5, rtol=1e-4)
 

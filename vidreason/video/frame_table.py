@@ -237,19 +237,18 @@ def _find_doubt(listing: Listing) -> str | None:
 def _table(path: str, pts: list[int], listing: Listing, decoded: bool) -> FrameTable:
     """A table with the clock "stream" from rising pts."""
     packets = listing.packets
-    positions = {value: position for position, value in enumerate(packets.pts)}
-    starts = {value for value, starts in zip(packets.pts, packets.are_keyframes, strict=True) if starts}
-    can_start = [position for position, value in enumerate(pts) if value in starts] if listing.can_seek else []
+    durations = dict(zip(packets.pts, packets.durations, strict=True))
+    are_keyframes = dict(zip(packets.pts, packets.are_keyframes, strict=True))
+    can_start = [listing.can_seek and are_keyframes.get(value, False) for value in pts]
     times_s = (np.array(pts, dtype=np.int64) - pts[0]) * listing.time_base
     # a header's rate may be wrong, the times are what there is; a single frame has no rate but the header's
     fps = (len(pts) - 1) / float(times_s[-1]) if len(pts) > 1 else _stated_or_assumed_fps(path, listing)
-    last_duration = packets.durations[positions[pts[-1]]] if pts[-1] in positions else 0
     return FrameTable(
         times_s=times_s,
         pts=np.array(pts, dtype=np.int64),
-        keyframes=np.array(can_start, dtype=np.int64),
+        keyframes=np.flatnonzero(can_start),
         fps=fps,
-        duration_s=float(times_s[-1]) + (last_duration * listing.time_base or 1 / fps),
+        duration_s=float(times_s[-1]) + (durations.get(pts[-1], 0) * listing.time_base or 1 / fps),
         clock="stream",
         decoded=decoded,
     )
