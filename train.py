@@ -12,8 +12,8 @@ import logging
 import sys
 
 from vidreason.errors import VidreasonError
-from vidreason.rs.arguments import parse_arguments
-from vidreason.rs.run import run_training
+from vidreason.training.arguments import parse_arguments
+from vidreason.training.run import run_training
 
 
 def main() -> int:

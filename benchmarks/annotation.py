@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 from transformers import HfArgumentParser
 
-from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob
-from vidreason.rs.annotators.llm_run import LLMArguments
+from vidreason.annotation.grid.run import LLMArguments
+from vidreason.annotation.job import AnnotationArguments, AnnotationJob
+from vidreason.manifests.manifest import manifest_row, write_manifest
 from vidreason.video import probe_video, write_video
-from vidreason.video.manifest import manifest_row, write_manifest
 
 ANSWER = '{"key_r": [[1, 1], [1, 2], [2, 1], [2, 2]]}'
 FPS = 25.0
@@ -146,7 +146,7 @@ def in_own_process(function, *args) -> dict[str, float]:
 @contextmanager
 def local_server(latency_s: float) -> Iterator[str]:
     """The stand-in, in a process of its own; yields its address."""
-    command = [sys.executable, "-m", "vidreason.synthetic.chat_server", "--constant", ANSWER, "--port", "0"]
+    command = [sys.executable, "-m", "vidreason.llm.testing.chat_server", "--constant", ANSWER, "--port", "0"]
     process = subprocess.Popen([*command, "--latency_s", str(latency_s)], stdout=subprocess.PIPE, text=True)
     try:
         yield process.stdout.readline().split()[-1]

@@ -43,16 +43,16 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from modeling_tsvit import TSViTVideoProcessor
+from vidreason.clips.data import ClipSettings, GuidedClipCollator, GuidedClips
+from vidreason.clips.packed import PackedClips, PackedStream
+from vidreason.clips.packed_store import open_packed
+from vidreason.clips.packing import PackRequest, PackSettings, pack_clips
+from vidreason.clips.transforms import AugmentationConfig, training_transform
 from vidreason.command_line import run_command
 from vidreason.guidance import GuidanceIndex, load_guidance
-from vidreason.rs.data import ClipSettings, GuidedClipCollator, GuidedClips
-from vidreason.rs.packed import PackedClips, PackedStream
-from vidreason.rs.transforms import AugmentationConfig, training_transform
+from vidreason.manifests.manifest import load_manifest
 from vidreason.video import jpeg
 from vidreason.video.frame_table import forget_frame_tables
-from vidreason.video.manifest import load_manifest
-from vidreason.video.packed import open_packed
-from vidreason.video.packing import PackRequest, PackSettings, pack_clips
 
 PEER = "video_first"
 PLACES = ("manifest", "guidance", "out", "store")  # where things lie on this machine is no setting

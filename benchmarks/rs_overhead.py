@@ -43,8 +43,8 @@ from common import (
 from video_models import BUILDERS, ModelArguments, build_model, used_parameters
 
 import modeling_tsvit.layers_tsvit as layers_tsvit
+from vidreason.backbones import backbone_for, supervised_view
 from vidreason.command_line import run_command
-from vidreason.rs.backbones import backbone_for, supervised_view
 from vidreason.rs.losses import classification_loss, spatial_alignment_loss, temporal_consistency_loss
 
 VARIANTS = ("plain", "weights_0", "supervised", "eager")

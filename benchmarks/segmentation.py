@@ -45,7 +45,7 @@ from common import (
 from modeling_tsvit import TSViTConfig, TSViTForActionSegmentation, TSViTVideoProcessor
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
-from vidreason.rs.segmentation.labelling import VideoLabeller, chunked, in_thread, load_labeller
+from vidreason.segmentation.labelling import VideoLabeller, chunked, in_thread, load_labeller
 from vidreason.synthetic.assembly import ASSEMBLY_ACTIONS, AssemblyConfig, render_assembly
 from vidreason.video import write_video
 

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 from video_models import ModelArguments, build_model
 
 from modeling_tsvit import TSViTVideoProcessor
+from vidreason.clips.data import IGNORED_LABEL, ClipSettings, GuidedClipCollator, GuidedClips
+from vidreason.clips.transforms import AugmentationConfig, evaluation_transform, training_transform
 from vidreason.errors import ConfigError
-from vidreason.rs.data import IGNORED_LABEL, ClipSettings, GuidedClipCollator, GuidedClips
-from vidreason.rs.transforms import AugmentationConfig, evaluation_transform, training_transform
-from vidreason.synthetic.config import MIRRORED_PAIRS
-from vidreason.video.manifest import Manifest, load_manifest
+from vidreason.manifests.manifest import Manifest, load_manifest
+from vidreason.synthetic.actions.config import MIRRORED_PAIRS
 
 WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.05

@@ -13,13 +13,13 @@ command goes on with it. With `--tasks` it runs in parts, on this machine, Slurm
 import sys
 from collections.abc import Mapping
 
+from vidreason.annotation.annotation_run import read_run
+from vidreason.annotation.grid.plan import make_plan, plan_table
+from vidreason.annotation.grid.run import LLMArguments, LLMRun
+from vidreason.annotation.job import AnnotationArguments, AnnotationJob, TruthArguments
+from vidreason.annotation.scale_arguments import ScaleArguments
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
-from vidreason.guidance.annotation_run import read_run
-from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob, TruthArguments
-from vidreason.rs.annotators.llm_plan import make_plan, plan_table
-from vidreason.rs.annotators.llm_run import LLMArguments, LLMRun
-from vidreason.rs.annotators.scale_arguments import ScaleArguments
 
 
 def annotate(args: AnnotationArguments, llm: LLMArguments, truth: TruthArguments, scale: ScaleArguments) -> None:
@@ -61,7 +61,7 @@ def print_plan(run: LLMRun) -> None:
 def run_in_parts(job: AnnotationJob, scale: ScaleArguments) -> None:
     """Run on datatrove's executors."""
     try:
-        from vidreason.rs.annotators.scale import annotate_in_parts
+        from vidreason.annotation.scale import annotate_in_parts
     except ImportError as error:
         raise ConfigError(f'--tasks wants datatrove: pip install "vidreason[scale]" ({error})') from error
     annotate_in_parts(job, scale)

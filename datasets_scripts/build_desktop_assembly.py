@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from vidreason.command_line import run_command
 from vidreason.errors import ManifestError
-from vidreason.video.layouts import (
+from vidreason.manifests.layouts import (
     LayoutArguments,
     build_desktop_assembly,
     describe_reports,

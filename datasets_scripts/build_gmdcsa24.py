@@ -6,7 +6,7 @@
 
 The first reads the videos once and writes a manifest for each person, `fold_subject_1` and so on, who is its test
 split; the second writes one manifest; the third has all videos in one split `all`, as
-`vidreason.study.leave_one_group_out` wants it. Typing errors in the tables are printed and written to
+`vidreason.rs.study.leave_one_group_out` wants it. Typing errors in the tables are printed and written to
 `label_report.csv`, with what was made of them.
 """
 
@@ -16,14 +16,14 @@ import sys
 from dataclasses import dataclass, field
 
 from vidreason.command_line import run_command
-from vidreason.video.layouts import (
+from vidreason.manifests.layouts import (
     LayoutArguments,
     build_gmdcsa24,
     describe_notes,
     describe_reports,
     read_gmdcsa24,
 )
-from vidreason.video.layouts.gmdcsa24 import OVERLAP_RULE
+from vidreason.manifests.layouts.gmdcsa24 import OVERLAP_RULE
 
 
 @dataclass

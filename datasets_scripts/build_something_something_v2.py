@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 
 from vidreason.command_line import run_command
-from vidreason.video.layouts import (
+from vidreason.manifests.layouts import (
     LayoutArguments,
     build_something_something_v2,
     describe_reports,

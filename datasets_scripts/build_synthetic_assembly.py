@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
+from vidreason.manifests.segments import SEGMENTS_FOLDER
 from vidreason.synthetic import TRUTH_FOLDER
 from vidreason.synthetic.assembly import DEFAULT_SPLIT_SIZES, AssemblyConfig, build_synthetic_assembly
-from vidreason.video.segments import SEGMENTS_FOLDER
 
 
 @dataclass

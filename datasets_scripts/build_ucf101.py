@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 
 from vidreason.command_line import run_command
-from vidreason.video.layouts import LayoutArguments, build_layout, describe_reports, read_ucf101
+from vidreason.manifests.layouts import LayoutArguments, build_layout, describe_reports, read_ucf101
 
 
 @dataclass

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from vidreason.command_line import run_command
 from vidreason.errors import ManifestError
-from vidreason.video.layouts import LayoutArguments, build_layout, describe_reports, read_ucf50
-from vidreason.video.layouts.ucf50 import protocol_folds
+from vidreason.manifests.layouts import LayoutArguments, build_layout, describe_reports, read_ucf50
+from vidreason.manifests.layouts.ucf50 import protocol_folds
 
 
 @dataclass

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vidreason.command_line import run_command
 from vidreason.errors import ManifestError
-from vidreason.video.folder import (
+from vidreason.manifests.folder import (
     VIDEO_SUFFIXES,
     VideoTree,
     build_video_folder,
@@ -23,7 +23,7 @@ from vidreason.video.folder import (
     split_by_folders,
     summary_table,
 )
-from vidreason.video.splits import (
+from vidreason.manifests.splits import (
     SplitAssignment,
     groups_from_pattern,
     split_by_files,

@@ -13,11 +13,11 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
+from vidreason.clips.packing import PackReport, PackRequest, PackSettings, pack_clips
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
 from vidreason.guidance.join import DEFAULT_TOLERANCE_S
-from vidreason.video.manifest import load_manifest
-from vidreason.video.packing import PackReport, PackRequest, PackSettings, pack_clips
+from vidreason.manifests.manifest import load_manifest
 
 
 @dataclass

@@ -17,16 +17,10 @@ from pathlib import Path
 
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
-from vidreason.guidance.publishing.card import read_prompt_texts
-from vidreason.guidance.publishing.folder import (
-    DEFAULT_LIMITS,
-    PublishedFolder,
-    PublishSettings,
-    publish_folder,
-    push_folder,
-)
-from vidreason.parquet_folder import FileLimits
-from vidreason.video.manifest import load_manifest
+from vidreason.files import FileLimits
+from vidreason.manifests.manifest import load_manifest
+from vidreason.publishing.folder import DEFAULT_LIMITS, PublishedFolder, PublishSettings, publish_folder, push_folder
+from vidreason.publishing.guidance_card import read_prompt_texts
 
 
 @dataclass
@@ -90,7 +84,7 @@ def publish(args: PublishArguments) -> None:
 
 def library_prompts() -> list[Path]:
     """The prompt files of the library's annotators."""
-    folder = Path(str(importlib.resources.files("vidreason.rs"))) / "prompts"
+    folder = Path(str(importlib.resources.files("vidreason.annotation.grid"))) / "prompt_texts"
     return sorted(folder.glob("*.txt"))
 
 

@@ -9,6 +9,15 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+pytest_plugins = [
+    "fixtures.odd_videos",
+    "fixtures.small_studies",
+    "fixtures.small_worlds",
+    "fixtures.space_checkpoints",
+    "fixtures.tiny_assembly",
+    "fixtures.tiny_training",
+]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("vidreason", "modeling_tsvit", "model_cards", "datasets_scripts", "space_app", "benchmarks")
+PACKAGES = ("vidreason", "modeling_tsvit", "datasets_scripts", "space_app", "benchmarks")
 
 SYSTEMS = ("rs", "a2o", "step", "cotasks")
 TORCH = ("torch", "torchvision", "torchaudio", "torchcodec", "accelerate")
@@ -271,7 +271,7 @@ def test_light_rooms_do_not_load_torch(room):
         ("space_app/app.py", "from transformers import Trainer", "rule 6"),
         ("vidreason/__init__.py", "from .rs import RSTrainer", "rule 7"),
         ("vidreason/__init__.py", "import transformers", "rule 7"),
-        ("vidreason/study/tables.py", "from enum import StrEnum", "oldest Python"),
+        ("vidreason/reporting/tables.py", "from enum import StrEnum", "oldest Python"),
         ("train.py", "import tomllib", "oldest Python"),
     ],
 )

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor
+from vidreason.annotation import truth_guidance
+from vidreason.files import read_folder
 from vidreason.guidance import write_guidance
-from vidreason.parquet_folder import read_folder
-from vidreason.rs.annotators import truth_guidance
 from vidreason.synthetic import ACTIONS, WorldConfig, build_synthetic_actions
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "space_app"))  # starts the app as `make space` does
 
-from space_server import SpaceServer  # noqa: E402
+from fixtures.space_server import SpaceServer  # noqa: E402
 
 SECTION = re.compile(r"^## Four ways to use it\n(.*?)^## ", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)

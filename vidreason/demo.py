@@ -28,18 +28,18 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor, HfArgumentParser, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from .annotation import NoiseModel, truth_guidance
+from .attention.visualize import attention_maps, comparison_frame, stack_rows
 from .errors import VidreasonError
+from .files import read_folder
 from .guidance import GuidanceIndex, load_guidance, write_guidance
-from .parquet_folder import read_folder
-from .rs.annotators import NoiseModel, truth_guidance
-from .rs.arguments import parse_arguments
-from .rs.run import RunResult, run_training
-from .rs.shared_videos import open_decoded, sharing_videos, write_decoded
-from .rs.visualize import attention_maps, comparison_frame, stack_rows
-from .study.plots import Panel, plot_training_curves
+from .manifests.manifest import Manifest
+from .reporting.plots import Panel, plot_training_curves
 from .synthetic import WorldConfig, build_synthetic_actions
+from .training.arguments import parse_arguments
+from .training.run import RunResult, run_training
 from .video import decode_frames, write_animation, write_video
-from .video.manifest import Manifest
+from .video.cache import open_decoded, sharing_videos, write_decoded
 
 logger = logging.getLogger(__name__)
 

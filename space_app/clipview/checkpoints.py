@@ -21,8 +21,8 @@ from transformers import (
 )
 
 import modeling_tsvit  # noqa: F401  registers TSViT, so that its checkpoints need no code of their own
+from vidreason.backbones import supervised_view
 from vidreason.errors import ConfigError
-from vidreason.rs.backbones import supervised_view
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vidreason.annotation import truth_guidance
+from vidreason.files import read_folder
 from vidreason.guidance import load_guidance, write_guidance
-from vidreason.parquet_folder import read_folder
-from vidreason.rs.annotators import truth_guidance
-from vidreason.rs.segmentation.labelling import ActionSegment, true_segments
+from vidreason.manifests.manifest import Manifest
+from vidreason.manifests.segments import SegmentIndex, load_segments
+from vidreason.segmentation.labelling import ActionSegment, true_segments
 from vidreason.synthetic import ACTIONS, TRUTH_FOLDER, WorldConfig, build_synthetic_actions
 from vidreason.synthetic.assembly import AssemblyConfig, build_synthetic_assembly
-from vidreason.video.manifest import Manifest
-from vidreason.video.segments import SegmentIndex, load_segments
 
 from .settings import GRID
 

@@ -1,6 +1,6 @@
 """Where the evidence is, for a visitor's clip: from a published table that knows it, or from movement.
 
-Guidance that a language model gave comes from `vidreason.rs.annotators.llm_clip`, in the same form.
+Guidance that a language model gave comes from `vidreason.annotation.grid.clip`, in the same form.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vidreason.annotation import MotionAnnotator
 from vidreason.errors import ConfigError
 from vidreason.guidance import GridMap, GuidanceIndex, load_guidance
-from vidreason.rs.annotators import MotionAnnotator
 from vidreason.video import DecodedFrames
 
 from .limits import Deadline

@@ -9,8 +9,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from vidreason.annotation.grid.clip import ClipPlan, ask_about_clip, plan_clip
 from vidreason.errors import LLMError
-from vidreason.rs.annotators.llm_clip import ClipPlan, ask_about_clip, plan_clip
 
 from .limits import Refused
 from .service import Service

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from modeling_tsvit.temporal_views_tsvit import segment_means
-from vidreason.rs.segmentation.labelling import ActionSegment, VideoLabeller
+from vidreason.segmentation.labelling import ActionSegment, VideoLabeller
 from vidreason.video.streaming import TimedFrame
 
 from .checkpoints import Checkpoint
@@ -20,7 +20,7 @@ BACKGROUND = ("background",)
 
 
 def label_clip(checkpoint: Checkpoint, clip: Clip, deadline: Deadline) -> tuple[list[ActionSegment], torch.Tensor]:
-    """The segments of a clip, as `vidreason.rs.segmentation` finds them in its file, up to the scaling of the frames.
+    """The segments of a clip, as `vidreason.segmentation` finds them in its file, up to the scaling of the frames.
 
     Args:
         checkpoint: of a segmentation model.

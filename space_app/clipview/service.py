@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from vidreason.guidance import GridMap
-from vidreason.rs.segmentation.labelling import ActionSegment
-from vidreason.rs.segmentation.segment_files import rounded_segment
+from vidreason.segmentation.labelling import ActionSegment
+from vidreason.segmentation.segment_files import rounded_segment
 from vidreason.video import uniform_indices
 
 from .agreement import AgreementSummary, FrameAgreement, frame_agreement, summarize

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import PurePosixPath
 
-from vidreason.rs.segmentation.labelling import ActionSegment
-from vidreason.rs.segmentation.segment_files import csv_text, json_text, srt_text
-from vidreason.rs.segmentation.timeline import label_colors
+from vidreason.segmentation.labelling import ActionSegment
+from vidreason.segmentation.segment_files import csv_text, json_text, srt_text
+from vidreason.segmentation.timeline import label_colors
 
 from .analysis import Analysis
 from .segmentation import BACKGROUND

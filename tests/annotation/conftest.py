@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from vidreason.annotation.grid.run import LLMArguments
+from vidreason.annotation.job import AnnotationArguments, AnnotationJob
 from vidreason.guidance import load_guidance
-from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob
-from vidreason.rs.annotators.llm_run import LLMArguments
+from vidreason.llm.testing.chat_server import ChatServer
 from vidreason.synthetic import WorldConfig, build_synthetic_actions
-from vidreason.synthetic.chat_server import ChatServer
 from vidreason.synthetic.world_answers import WorldAnswers
 
 KEY = "sk-proj-thisIsNoRealKey0123456789"

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import pytest
 
-from vidreason.synthetic.chat_faults import Faults
+from vidreason.llm.testing.chat_faults import Faults
 
 IN_FLIGHT = 6
 
@@ -21,8 +21,8 @@ IN_FLIGHT = 6
 PROGRAM = textwrap.dedent(
     """
     import json, sys
-    from vidreason.rs.annotators.job import AnnotationArguments, AnnotationJob
-    from vidreason.rs.annotators.llm_run import LLMArguments
+    from vidreason.annotation.job import AnnotationArguments, AnnotationJob
+    from vidreason.annotation.grid.run import LLMArguments
     settings = json.loads(sys.argv[1])
     job = AnnotationJob(AnnotationArguments(**settings["args"]), LLMArguments(**settings["llm"]))
     print("ready", flush=True)

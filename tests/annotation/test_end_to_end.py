@@ -5,14 +5,14 @@ import pytest
 from datasets import load_dataset
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor
+from vidreason.clips.data import ClipSettings, GuidedClipCollator, GuidedClips
+from vidreason.clips.transforms import evaluation_transform
 from vidreason.guidance import GuidanceIndex
-from vidreason.guidance.publishing.folder import PublishSettings, publish_folder
+from vidreason.llm.testing.chat_faults import Faults
+from vidreason.manifests.manifest import load_manifest
+from vidreason.publishing.folder import PublishSettings, publish_folder
 from vidreason.rs.config import RSConfig
-from vidreason.rs.data import ClipSettings, GuidedClipCollator, GuidedClips
 from vidreason.rs.trainer import RSTrainer
-from vidreason.rs.transforms import evaluation_transform
-from vidreason.synthetic.chat_faults import Faults
-from vidreason.video.manifest import load_manifest
 
 MODEL = {
     "image_size": 32,

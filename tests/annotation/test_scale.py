@@ -5,13 +5,13 @@ import json
 
 import pytest
 
+from vidreason.annotation import scale
+from vidreason.annotation.annotation_run import read_run
+from vidreason.annotation.scale import annotate_in_parts, interleave, merge_ranks, rank_folder
+from vidreason.annotation.scale_arguments import ScaleArguments
+from vidreason.annotation.shard import Shard
 from vidreason.errors import ConfigError, GuidanceError
 from vidreason.guidance import load_guidance
-from vidreason.guidance.annotation_run import read_run
-from vidreason.rs.annotators import scale
-from vidreason.rs.annotators.scale import annotate_in_parts, interleave, merge_ranks, rank_folder
-from vidreason.rs.annotators.scale_arguments import ScaleArguments
-from vidreason.rs.annotators.shard import Shard
 
 
 def rows_of(*video_ids: str) -> list[dict]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vidreason.manifests.manifest import manifest_row, write_manifest
 from vidreason.video import probe_video, write_video
-from vidreason.video.manifest import manifest_row, write_manifest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(FOLDER))

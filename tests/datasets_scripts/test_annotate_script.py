@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from vidreason.guidance import load_guidance
+from vidreason.llm.testing.chat_faults import Faults
+from vidreason.llm.testing.chat_server import ChatServer
 from vidreason.synthetic import WorldConfig, build_synthetic_actions
-from vidreason.synthetic.chat_faults import Faults
-from vidreason.synthetic.chat_server import ChatServer
 from vidreason.synthetic.world_answers import WorldAnswers
 
 KEY = "sk-proj-thisIsNoRealKey0123456789"

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from gmdcsa24_trees import gmdcsa24, line, two_people
+from fixtures.gmdcsa24_trees import gmdcsa24, line, two_people
 
-from vidreason.video.layouts.gmdcsa24 import OVERLAP_RULE
-from vidreason.video.manifest import load_manifest
-from vidreason.video.segments import SegmentIndex, load_segments
+from vidreason.manifests.layouts.gmdcsa24 import OVERLAP_RULE
+from vidreason.manifests.manifest import load_manifest
+from vidreason.manifests.segments import SegmentIndex, load_segments
 
 SCRIPT = Path(__file__).parents[2] / "datasets_scripts" / "build_gmdcsa24.py"
 

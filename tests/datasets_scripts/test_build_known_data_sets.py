@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from layout_trees import clip_bytes, desktop_assembly, put, something_something, ucf50, ucf101
+from fixtures.layout_trees import clip_bytes, desktop_assembly, put, something_something, ucf50, ucf101
 
-from vidreason.video.layouts import read_captions
-from vidreason.video.manifest import load_manifest
-from vidreason.video.segments import SegmentIndex, load_segments
+from vidreason.manifests.layouts import read_captions
+from vidreason.manifests.manifest import load_manifest
+from vidreason.manifests.segments import SegmentIndex, load_segments
 
 SCRIPTS = Path(__file__).parents[2] / "datasets_scripts"
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vidreason.video.manifest import load_manifest
+from vidreason.manifests.manifest import load_manifest
 
 SCRIPT = Path(__file__).parents[2] / "datasets_scripts" / "build_synthetic_actions.py"
 FLAGS = {"train": 12, "validation": 0, "test": 2, "test_shifted": 0, "width": 64, "height": 48, "num_frames": 6}

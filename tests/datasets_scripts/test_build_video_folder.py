@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vidreason.manifests.manifest import load_manifest
 from vidreason.video import write_video
-from vidreason.video.manifest import load_manifest
 
 SCRIPT = Path(__file__).parents[2] / "datasets_scripts" / "build_video_folder.py"
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, load_dataset
 
+from vidreason.clips import packing
+from vidreason.clips.packed_store import PackedClip, open_packed, packed_features
+from vidreason.clips.packing import PackRequest, PackSettings, pack_clips
 from vidreason.errors import ConfigError, ManifestError
 from vidreason.guidance import GuidanceIndex, guidance_row, load_guidance, write_guidance
-from vidreason.video import decode_frames, packing, probe_video, uniform_indices, write_video
+from vidreason.manifests.manifest import load_manifest, manifest_row, write_manifest
+from vidreason.video import decode_frames, probe_video, uniform_indices, write_video
 from vidreason.video.jpeg import decode_jpegs
-from vidreason.video.manifest import load_manifest, manifest_row, write_manifest
-from vidreason.video.packed import PackedClip, open_packed, packed_features
-from vidreason.video.packing import PackRequest, PackSettings, pack_clips
 
 FPS, NUM_FRAMES = 8.0, 10
 

@@ -10,11 +10,11 @@ import datasets
 import pytest
 
 from vidreason.guidance import FEATURES, guidance_row, write_guidance
-from vidreason.guidance.publishing import folder as publishing
-from vidreason.guidance.publishing.card import read_prompt_texts
+from vidreason.publishing import folder as publishing
+from vidreason.publishing.guidance_card import read_prompt_texts
 
 SCRIPT = Path(__file__).parents[2] / "datasets_scripts" / "publish.py"
-PROMPT = Path(__file__).parents[2] / "vidreason" / "rs" / "prompts" / "ucf.txt"
+PROMPT = Path(__file__).parents[2] / "vidreason" / "annotation" / "grid" / "prompt_texts" / "ucf.txt"
 
 
 @pytest.fixture(scope="module")

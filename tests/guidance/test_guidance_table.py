@@ -5,15 +5,7 @@ import numpy as np
 import pytest
 
 from vidreason.errors import GuidanceError
-from vidreason.guidance import (
-    FEATURES,
-    MISSING,
-    GuidanceIndex,
-    check_row,
-    guidance_row,
-    load_guidance,
-    write_guidance,
-)
+from vidreason.guidance import FEATURES, MISSING, GuidanceIndex, check_row, guidance_row, load_guidance, write_guidance
 
 
 def frame_key(video_id="clips/a", frame_index=0, timestamp_s=0.0, split="train"):

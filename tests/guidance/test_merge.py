@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from vidreason.annotation.annotation_run import AnnotationRun
 from vidreason.errors import GuidanceError
 from vidreason.guidance import FEATURES, GridMap, guidance_row
-from vidreason.guidance.annotation_run import AnnotationRun
 from vidreason.guidance.merge import merge_rows, merge_runs, merge_tables
 
 

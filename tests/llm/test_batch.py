@@ -15,9 +15,9 @@ from vidreason.llm.chat import FAILED, INVALID, OK, REFUSED, TRUNCATED, Question
 from vidreason.llm.client import OpenAIChatClient
 from vidreason.llm.pricing import cost_usd
 from vidreason.llm.store import RequestStore
-from vidreason.synthetic.chat_batches import BatchLimits
-from vidreason.synthetic.chat_faults import BatchFaults, Faults
-from vidreason.synthetic.chat_server import ChatServer
+from vidreason.llm.testing.chat_batches import BatchLimits
+from vidreason.llm.testing.chat_faults import BatchFaults, Faults
+from vidreason.llm.testing.chat_server import ChatServer
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from vidreason.errors import LLMError
 from vidreason.llm.batch import BatchAnswerer
 from vidreason.llm.client import OpenAIChatClient
 from vidreason.llm.store import RequestStore
-from vidreason.synthetic.chat_faults import BatchFaults, Faults
-from vidreason.synthetic.chat_server import ChatServer
+from vidreason.llm.testing.chat_faults import BatchFaults, Faults
+from vidreason.llm.testing.chat_server import ChatServer
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from vidreason.llm.client import OpenAIChatClient
 from vidreason.llm.online import OnlineAnswerer
 from vidreason.llm.pricing import ModelPrice, cost_usd, price_of
 from vidreason.llm.store import TRANSPORT, RequestStore
-from vidreason.synthetic.chat_faults import REQUEST_FAULTS, Faults
-from vidreason.synthetic.chat_server import ChatServer
+from vidreason.llm.testing.chat_faults import REQUEST_FAULTS, Faults
+from vidreason.llm.testing.chat_server import ChatServer
 
 PRICE = price_of("gpt-4.1-mini")
 KEY = "zx81-ThisIsTheKeyOfTheTest-42"

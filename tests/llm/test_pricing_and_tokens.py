@@ -11,12 +11,12 @@ import types
 import pytest
 from PIL import Image
 
+from vidreason.annotation.grid.prompts import load_prompt
 from vidreason.errors import LLMError
 from vidreason.llm import tokens
 from vidreason.llm.chat import ChatRequest, Usage, image_part
 from vidreason.llm.pricing import FREE, ModelPrice, cost_usd, price_of, prices_copied_on
 from vidreason.llm.tokens import estimate_tokens, image_patches, image_tiles, image_tokens, text_tokens
-from vidreason.rs.prompting import load_prompt
 
 LOCAL = "http://localhost:8000/v1"
 

@@ -17,13 +17,13 @@ import pytest
 from llm_doubles import answer_all
 from PIL import Image
 
+from vidreason.annotation.grid.answers import read_answer
+from vidreason.annotation.grid.prompts import load_prompt
 from vidreason.llm.chat import FAILED, INVALID, TRUNCATED, ChatRequest, Question, image_part
 from vidreason.llm.client import OpenAIChatClient
 from vidreason.llm.online import OnlineAnswerer
 from vidreason.llm.pricing import FREE
 from vidreason.llm.store import RequestStore
-from vidreason.rs.answers import read_answer
-from vidreason.rs.prompting import load_prompt
 from vidreason.synthetic import WorldConfig, render_clip
 
 SERVING_EXTRA = ("fastapi", "uvicorn", "pydantic", "openai")

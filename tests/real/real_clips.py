@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vidreason.annotation import MotionAnnotator
+from vidreason.audit.measures import centre_prior, compare_with_cells, uniform_prior
 from vidreason.guidance import boxes_to_cells
-from vidreason.guidance.audit.measures import centre_prior, compare_with_cells, uniform_prior
-from vidreason.rs.annotators import MotionAnnotator
-from vidreason.study.tables import Column, markdown_table
+from vidreason.reporting.tables import Column, markdown_table
 
 GRID = (4, 4)
 

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
+from vidreason.manifests.layouts import LayoutArguments, build_gmdcsa24, read_gmdcsa24
+from vidreason.manifests.manifest import load_manifest, read_skipped
+from vidreason.manifests.segments import SegmentIndex, load_segments
 from vidreason.video import decode_frames
-from vidreason.video.layouts import LayoutArguments, build_gmdcsa24, read_gmdcsa24
-from vidreason.video.manifest import load_manifest, read_skipped
-from vidreason.video.segments import SegmentIndex, load_segments
 
 # (action, start, end) in seconds, worked out by hand from the tables and the rule
 EXPECTED = {

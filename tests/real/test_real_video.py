@@ -10,9 +10,9 @@ import real_clips
 import weizmann_strips
 
 from vidreason.guidance import load_guidance
-from vidreason.study.leave_one_group_out import LeaveOneGroupOutArguments, run_all, write_tables
+from vidreason.manifests.manifest import load_manifest
+from vidreason.rs.study.leave_one_group_out import LeaveOneGroupOutArguments, run_all, write_tables
 from vidreason.video import decode_frames
-from vidreason.video.manifest import load_manifest
 
 TINY_RECIPE = """
 model_config: {image_size: 64, num_frames: 4, hidden_size: 32, intermediate_size: 64, num_attention_heads: 2,

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from vidreason.clips.data import GuidedClipCollator
+from vidreason.clips.transforms import AugmentationConfig, training_transform
 from vidreason.errors import ConfigError
 from vidreason.guidance import GridMap
 from vidreason.rs.config import RSConfig
-from vidreason.rs.data import GuidedClipCollator
 from vidreason.rs.evidence import EvidenceViews, evidence_tokens, token_pixels
 from vidreason.rs.evidence_zoom import MIN_SIDE, evidence_rectangle, random_margins
 from vidreason.rs.trainer import RSTrainer
-from vidreason.rs.transforms import AugmentationConfig, training_transform
 
 
 def guidance_of(*frames: dict[int, float]) -> torch.Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import VideoMAEImageProcessor
 
+from vidreason.clips.transforms import evaluation_transform
 from vidreason.errors import ConfigError
 from vidreason.rs.config import RSConfig
 from vidreason.rs.second_look import (
@@ -17,7 +18,6 @@ from vidreason.rs.second_look import (
 )
 from vidreason.rs.segmentation.trainer import SegmentationTrainer
 from vidreason.rs.trainer import RSTrainer
-from vidreason.rs.transforms import evaluation_transform
 
 LOOSE = {"initializer_range": 0.5}  # large, so that attention and answers differ from clip to clip
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import EvalPrediction, TrainingArguments
 
+from vidreason.clips.data import GuidedClipCollator
 from vidreason.errors import ConfigError, TrainingError
 from vidreason.rs.config import RSConfig
-from vidreason.rs.data import GuidedClipCollator
 from vidreason.rs.evaluation import IGNORED, ClipMetrics, ClipOutcome, guided_region
 from vidreason.rs.trainer import RSTrainer
 

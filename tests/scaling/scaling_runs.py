@@ -19,13 +19,13 @@ from torch.utils.data import Dataset, IterableDataset, SequentialSampler, Subset
 from transformers import PreTrainedModel, VideoMAEConfig, VideoMAEForVideoClassification
 
 from modeling_tsvit import TSViTConfig, TSViTForActionSegmentation, TSViTForVideoClassification
+from vidreason.backbones import supervised_view
+from vidreason.clips.data import IGNORED_LABEL
 from vidreason.guidance import MISSING
-from vidreason.rs.backbones import supervised_view
 from vidreason.rs.config import RSConfig
-from vidreason.rs.data import IGNORED_LABEL
 from vidreason.rs.segmentation.trainer import SegmentationTrainer
-from vidreason.rs.segmentation.windows import window_starts
 from vidreason.rs.trainer import RSTrainer
+from vidreason.segmentation.windows import window_starts
 
 GLOBAL_BATCH = 8
 EVALUATED = {"one clip": range(1), "no full batch": range(5), "an odd one left": range(14, 27), "even": range(12)}

@@ -14,7 +14,7 @@ from scaling_checks import accelerate_command, assert_same_training, read, train
 from scaling_runs import make_model, run
 
 from modeling_tsvit import TSViTForVideoClassification
-from vidreason.rs.distributed import unsharded_class
+from vidreason.training.distributed import unsharded_class
 
 SCENARIOS = ("steps", "videomae", "accumulation", "bf16", "resumed", "sharded_checkpoint")
 

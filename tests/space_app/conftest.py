@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 SPACE = Path(__file__).resolve().parents[2] / "space_app"
 sys.path.insert(0, str(SPACE))  # as for the Space itself, whose folder is the root of its repository
@@ -16,29 +15,8 @@ from clipview.guidance import KnownClips  # noqa: E402
 from clipview.reading import read_clip  # noqa: E402
 from clipview.service import Service  # noqa: E402
 from clipview.settings import Drawing, Limits, SpaceSettings  # noqa: E402
-from space_clips import LABELS, NUM_FRAMES, moving_square, write_clip  # noqa: E402
-from space_segmenter import save_segmenter, write_colors  # noqa: E402
-
-from modeling_tsvit import TSViTConfig, TSViTForVideoClassification, TSViTVideoProcessor  # noqa: E402
-
-
-def save_checkpoint(folder: Path, seed: int, **overrides) -> Path:
-    """A TSViT with random weights, as `train.py` leaves it."""
-    torch.manual_seed(seed)
-    fields = {"image_size": 32, "num_frames": NUM_FRAMES, "hidden_size": 32, "intermediate_size": 32}
-    fields |= {"num_spatial_layers": 1, "num_temporal_layers": 1, "num_attention_heads": 2, "initializer_range": 0.5}
-    config = TSViTConfig(**fields, id2label=dict(enumerate(LABELS)), **overrides)
-    TSViTForVideoClassification(config).save_pretrained(folder)
-    TSViTVideoProcessor(size={"height": 32, "width": 32}, num_frames=NUM_FRAMES).save_pretrained(folder)
-    (folder / "README.md").write_text(f"---\nlicense: mit\n---\n# Card of {folder.name}\n", encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def checkpoint_folders(tmp_path_factory) -> list[Path]:
-    """Two checkpoints, called without and with."""
-    root = tmp_path_factory.mktemp("checkpoints")
-    return [save_checkpoint(root / name, seed) for seed, name in enumerate(("without", "with"))]
+from fixtures.space_clips import NUM_FRAMES, moving_square, write_clip  # noqa: E402
+from fixtures.space_segmenter import save_segmenter, write_colors  # noqa: E402
 
 
 @pytest.fixture(scope="session")

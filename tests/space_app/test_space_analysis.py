@@ -11,14 +11,14 @@ from clipview.checkpoints import display_name, load_checkpoint, load_checkpoints
 from clipview.limits import Deadline, Refused
 from clipview.reading import read_clip
 from clipview.settings import Drawing
-from space_clips import LABELS, NUM_FRAMES, write_clip
+from fixtures.space_clips import LABELS, NUM_FRAMES, write_clip
 from transformers import TimesformerConfig, TimesformerForVideoClassification, pipeline
 from transformers.models.timesformer.video_processing_timesformer import TimesformerVideoProcessor
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification
+from vidreason.attention.visualize import attention_maps
 from vidreason.errors import ConfigError
 from vidreason.guidance import GridMap
-from vidreason.rs.visualize import attention_maps
 
 PATIENT = Deadline(float("inf"))  # it is made when tests are collected, minutes before some of them run
 

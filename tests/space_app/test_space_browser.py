@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from space_clips import bad_files, moving_square, write_clip
-from space_segmenter import SEGMENT_LABELS
-from space_server import SpaceServer
+from fixtures.space_clips import bad_files, moving_square, write_clip
+from fixtures.space_segmenter import SEGMENT_LABELS
+from fixtures.space_server import SpaceServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None and not os.environ.get("CI"):
@@ -22,7 +22,7 @@ if CHROMIUM is None and not os.environ.get("CI"):
 
 from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
 
-from vidreason.synthetic.chat_server import ChatServer  # noqa: E402
+from vidreason.llm.testing.chat_server import ChatServer  # noqa: E402
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]

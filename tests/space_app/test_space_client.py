@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fixtures.space_clips import bad_files
+from fixtures.space_segmenter import SEGMENT_LABELS
+from fixtures.space_server import SpaceServer
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from space_clips import bad_files
-from space_segmenter import SEGMENT_LABELS
-from space_server import SpaceServer
 
 DOCUMENTED = re.compile(r"```python\n(.*?gradio_client.*?)```", re.DOTALL)
 

@@ -16,8 +16,8 @@ from clipview.painting import GUIDANCE_COLOR, PEAK, paint_attention, paint_guida
 from clipview.reading import read_clip
 from clipview.settings import Drawing
 from clipview.strip import make_strip, strip_html
+from fixtures.space_clips import quadrant_frames, rotate_flag, write_clip
 from PIL import Image
-from space_clips import quadrant_frames, rotate_flag, write_clip
 
 from vidreason.guidance import GridMap
 from vidreason.video import decode_frames, overlay_grid, overlay_heatmap, probe_video

@@ -10,9 +10,9 @@ from clipview.handlers import MISHAP, NOBODY, Handlers
 from clipview.limits import Refused
 from clipview.page import build_page
 from clipview.service import AUTOMATIC
-from space_clips import bad_files
+from fixtures.space_clips import bad_files
 
-from vidreason.synthetic.chat_server import ChatServer
+from vidreason.llm.testing.chat_server import ChatServer
 
 KEY = "visitor-brings-this-key-1234"
 ANSWER = '{"important_objects": ["hand"], "localization": [{"name": "hand", "cells": [[1, 2]]}]}'

@@ -11,7 +11,7 @@ from clipview.limits import Refused, check_file, is_video_header
 from clipview.reader import ClipReader
 from clipview.reading import read_clip
 from clipview.settings import Drawing, Limits
-from space_clips import bad_files, encode_at, moving_square, quadrant_frames, rotate_flag, write_clip
+from fixtures.space_clips import bad_files, encode_at, moving_square, quadrant_frames, rotate_flag, write_clip
 
 from vidreason.video import decode_frames, uniform_indices
 

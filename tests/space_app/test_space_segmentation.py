@@ -16,13 +16,13 @@ from clipview.reading import read_clip
 from clipview.segmentation import label_clip, mean_views, time_shares
 from clipview.service import Ask
 from clipview.settings import Drawing, Limits
-from space_clips import encode_at
-from space_segmenter import PARTS, RATE, SEGMENT_LABELS, write_colors
+from fixtures.space_clips import encode_at
+from fixtures.space_segmenter import PARTS, RATE, SEGMENT_LABELS, write_colors
 
 from modeling_tsvit import TSViTForActionSegmentation
+from vidreason.attention.visualize import attention_maps
 from vidreason.errors import ConfigError
-from vidreason.rs.segmentation.labelling import ActionSegment, load_labeller
-from vidreason.rs.visualize import attention_maps
+from vidreason.segmentation.labelling import ActionSegment, load_labeller
 
 PATIENT = Deadline(float("inf"))  # it is made when tests are collected, minutes before some of them run
 TRUE_BORDERS_S = [0.0, *np.cumsum([seconds for _, seconds in PARTS]).tolist()]

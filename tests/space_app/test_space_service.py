@@ -12,11 +12,11 @@ from clipview.guidance import LLM, MOTION, PUBLISHED, KnownClips, load_tables, m
 from clipview.limits import Deadline, Refused
 from clipview.service import MOTION_ONLY, Ask
 from clipview.settings import Limits, SpaceSettings
-from space_clips import moving_square, write_clip
+from fixtures.space_clips import moving_square, write_clip
 
+from vidreason.annotation import MotionAnnotator
 from vidreason.errors import ConfigError
 from vidreason.guidance import guidance_row, load_guidance, write_guidance
-from vidreason.rs.annotators import MotionAnnotator
 from vidreason.video import decode_frames, probe_video
 
 PATIENT = Deadline(float("inf"))  # it is made when tests are collected, minutes before some of them run

@@ -15,8 +15,8 @@ from clipview.service import AUTOMATIC
 from clipview.timeline import describe_segment, tick_times, timeline_html
 
 from vidreason.guidance import GridMap
-from vidreason.rs.segmentation.labelling import ActionSegment
-from vidreason.rs.segmentation.timeline import label_colors
+from vidreason.segmentation.labelling import ActionSegment
+from vidreason.segmentation.timeline import label_colors
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 LABELS = ["background", "screw", HOSTILE]

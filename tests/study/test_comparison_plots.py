@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vidreason.errors import VidreasonError
-from vidreason.study.plots import COLORS, Mark, plot_lines, plot_points
+from vidreason.reporting.plots import COLORS, Mark, plot_lines, plot_points
 
 
 def legend(figure) -> list[str]:

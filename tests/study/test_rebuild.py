@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from fake_runs import fake_metrics
+from fixtures.fake_runs import fake_metrics
 
 from vidreason.errors import ConfigError
+from vidreason.rs.study.leave_one_group_out import write_title
 from vidreason.study.__main__ import main
-from vidreason.study.leave_one_group_out import write_title
 from vidreason.study.rebuild import REBUILDERS, rebuild_all
 from vidreason.study.records import copy_study
 

@@ -4,8 +4,8 @@ import csv
 import json
 
 import pytest
+from fixtures.small_studies import VALUES
 from scipy import stats
-from small_studies import VALUES
 
 from vidreason.errors import ConfigError
 from vidreason.study.contrasts import contrast_results

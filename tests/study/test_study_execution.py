@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from small_studies import write_study
+from fixtures.small_studies import write_study
 
-from vidreason.rs.arguments import parse_arguments
 from vidreason.study import execution
 from vidreason.study.__main__ import main
 from vidreason.study.records import read_results
 from vidreason.study.study_file import load_study
+from vidreason.training.arguments import parse_arguments
 
 PART = "noisy-50"  # the run with the least training
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from small_studies import STUDY
+from fixtures.small_studies import STUDY
 
 from vidreason.errors import ConfigError
 from vidreason.study.design import GuidanceSource

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fake_runs import fake_metrics, fake_record
+from fixtures.fake_runs import fake_metrics, fake_record
 
 from vidreason.errors import ConfigError
 from vidreason.study.records import copy_study, read_results, record_path, settings_sha256, write_record

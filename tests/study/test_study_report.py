@@ -3,9 +3,9 @@
 import csv
 import json
 
-import fake_runs
 import pytest
-from small_studies import VALUES
+from fixtures import fake_runs
+from fixtures.small_studies import VALUES
 
 from vidreason.errors import ConfigError
 from vidreason.study.records import copy_study

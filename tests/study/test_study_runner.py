@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_runs import read_trace
-from small_studies import STUDY
+from fixtures.fake_runs import read_trace
+from fixtures.small_studies import STUDY
 
 from vidreason.errors import ConfigError
 from vidreason.study.records import read_results, record_path
@@ -101,7 +101,7 @@ def test_a_run_that_another_process_makes_is_left_to_it(make_study, make_setting
 SCRIPT = """
 import sys
 from pathlib import Path
-from fake_runs import fake_run
+from fixtures.fake_runs import fake_run
 from vidreason.study.runner import RunnerSettings, run_study
 from vidreason.study.study_file import load_study
 
@@ -115,7 +115,7 @@ def start(study, settings: RunnerSettings, workers: int) -> subprocess.Popen:
     script = settings.work / "script.py"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, str(script), str(study.path), str(settings.out), str(settings.work), str(workers)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 

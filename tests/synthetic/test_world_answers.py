@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vidreason.annotation import truth_guidance
 from vidreason.errors import ManifestError
-from vidreason.parquet_folder import read_folder
-from vidreason.rs.annotators import truth_guidance
+from vidreason.files import read_folder
+from vidreason.manifests.manifest import load_manifest
 from vidreason.synthetic import TRUTH_FOLDER, WorldConfig, build_synthetic_actions, clip_seed, render_clip
 from vidreason.synthetic.frame_finder import FrameFinder
 from vidreason.synthetic.world_answers import WorldAnswers, find_grid
 from vidreason.video import decode_frames
-from vidreason.video.manifest import load_manifest
 
 KEY_R = 'Answer with {"key_r": [[row, column], ...]}'
 FORMS = {

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from small_worlds import ACTIONS_WORLD, ASSEMBLY_WORLD
+from fixtures.small_worlds import ACTIONS_WORLD, ASSEMBLY_WORLD
 
 from vidreason.errors import ConfigError
-from vidreason.parquet_folder import read_folder
+from vidreason.files import read_folder
 from vidreason.synthetic import TRUTH_FOLDER
 from vidreason.video import decode_frames
 

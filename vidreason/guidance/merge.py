@@ -12,8 +12,8 @@ from typing import Any
 import datasets
 import numpy as np
 
+from ..annotation.annotation_run import AnnotationRun
 from ..errors import GuidanceError
-from .annotation_run import AnnotationRun
 from .geometry import GridMap, Rectangle
 from .schema import FRAME_KEY, FULL_FRAME, STATUSES, guidance_row
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import VideoError
+from ..manifests.manifest import Manifest
 from ..video import decode_frames, overlay_grid
-from ..video.manifest import Manifest
 from .geometry import GridMap
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 
 from ..errors import GuidanceError
-from ..parquet_folder import read_folder, write_card, write_split
+from ..files import read_folder, write_card, write_split
 from .schema import FEATURES, SCHEMA_VERSION, check_row
 from .summary import TableSummary, merge_summaries, status_table
 

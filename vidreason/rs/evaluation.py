@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from transformers import EvalPrediction
 
+from ..clips.data import IGNORED_LABEL
 from ..guidance import FULL_FRAME
 from ..metrics import metric_path
 from .config import RSConfig
-from .data import IGNORED_LABEL
 from .losses import frame_divergence, normalize_attention, segment_divergence
 
 IGNORED = -100

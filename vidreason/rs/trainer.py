@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction
 from transformers.trainer_utils import EvalLoopOutput
 
+from ..clips.data import IGNORED_LABEL, GuidedClipCollator
 from ..errors import ConfigError, TrainingError
+from ..training.distributed import DistributedTrainer
 from .config import RSConfig
-from .data import IGNORED_LABEL, GuidedClipCollator
-from .distributed import DistributedTrainer
 from .evaluation import ClipMetrics, ClipOutcome, clip_outcome
 from .losses import classification_loss, linear_warmup, spatial_alignment_loss, temporal_consistency_loss
 from .second_look import LOOKED_TWICE, SecondLooks, attended_rectangles, average_looks, check_second_look

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..reporting.statistics import PairedComparison, Summary, compare_paired, summarize
 from .design import Cell, Study
-from .statistics import PairedComparison, Summary, compare_paired, summarize
 
 Records = Mapping[str, Mapping[str, Any]]
 

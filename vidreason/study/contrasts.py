@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..reporting.statistics import PairedComparison, Summary, compare_paired, summarize
 from .comparison import Records, as_number, matched, metric_values, paired_row
 from .design import Cell, Study
-from .statistics import PairedComparison, Summary, compare_paired, summarize
 
 _KEYS = {"title", "of", "against", "metrics"}
 

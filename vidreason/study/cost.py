@@ -22,8 +22,8 @@ from ..command_line import run_command
 from ..errors import ConfigError
 from ..llm.chat import Usage
 from ..llm.pricing import cost_usd, price_of, prices_copied_on
+from ..reporting.tables import NOT_RUN, Column, markdown_table
 from .flops import MODELS, ModelFlops, count_flops
-from .tables import NOT_RUN, Column, markdown_table
 
 SECONDS_PER_HOUR = 3600.0
 GB = 1e9

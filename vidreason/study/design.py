@@ -28,7 +28,7 @@ class GuidanceSource:
         producer: "truth" (of a synthetic world, with the mistakes below), "objects" (a local chat server is asked for
             objects and their centres in frames of the assembly world), "motion", "table", or "" for none.
         table: folder or Hub id of a table that is there already.
-        missed_frames: these four are the mistakes of `vidreason.rs.annotators.NoiseModel`, drawn anew for every seed.
+        missed_frames: these four are the mistakes of `vidreason.annotation.NoiseModel`, drawn anew for every seed.
         misplaced_cells: see there.
         extra_cells: see there.
         wrong_cells: see there.

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ..errors import ConfigError
-from ..whole_files import write_whole
+from ..files import write_whole
 from .design import RunPlan, Study
 from .records import new_record
 
 if TYPE_CHECKING:
-    from .places import RunPlaces
+    from ..rs.study.places import RunPlaces
 
 _MACHINE_SETTINGS = ("manifest", "video_root", "guidance", "evaluation_guidance")
 """Settings that say where things lie on one machine, which is no part of a result."""
@@ -36,8 +36,8 @@ def check_settings(study: Study) -> None:
     Raises:
         ConfigError: a setting does not exist; the message names it and the run.
     """
-    from ..rs.arguments import DataArguments, ModelArguments
     from ..rs.config import RSConfig
+    from ..training.arguments import DataArguments, ModelArguments
 
     known = {f.name for cls in (ModelArguments, DataArguments, RSConfig) for f in fields(cls)}
     for run in study.runs():
@@ -61,10 +61,10 @@ def make_run(run: RunPlan, work: Path, num_proc: int = 1, keep_model: bool = Fal
         VidreasonError: with the reason, for anything that settings, data or training get wrong.
     """
     # here, so that a worker is given its GPU before torch is loaded
-    from ..rs.arguments import parse_arguments
-    from ..rs.run import run_training
-    from ..rs.shared_videos import sharing_videos
-    from .places import make_places
+    from ..rs.study.places import make_places
+    from ..training.arguments import parse_arguments
+    from ..training.run import run_training
+    from ..video.cache import sharing_videos
 
     folder = run_folder(run, work)
     recipe = write_recipe(folder, run, make_places(run, work, num_proc))

@@ -42,7 +42,7 @@ def _rebuild_study(folder: Path) -> None:
     if kind == STUDY_KIND:
         write_tables(folder)
     elif kind == GROUPS_KIND:
-        from .leave_one_group_out import write_tables as write_group_tables
+        from ..rs.study.leave_one_group_out import write_tables as write_group_tables
 
         if "title" not in content:
             raise ConfigError(f"{folder / STUDY_FILE} has no title")
@@ -52,7 +52,7 @@ def _rebuild_study(folder: Path) -> None:
 
 
 def _rebuild_faithfulness(folder: Path) -> None:
-    from .faithfulness_report import read_report, write_pages
+    from ..attention.faithfulness_report import read_report, write_pages
 
     write_pages(folder, read_report(folder))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..whole_files import write_whole
+from ..files import write_whole
 from .design import RunPlan, Study
 from .study_file import GROUPS_KIND, STUDY_FILE, read_yaml
 

@@ -8,15 +8,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ..reporting.statistics import PairedComparison, Summary, summarize
+from ..reporting.tables import NOT_RUN, Column, markdown_table
 from .comparison import Records, Result, as_row, compare_all, not_run
 from .contrasts import ContrastResult, contrast_results, contrast_row
 from .design import Cell, Study
 from .metric_styles import MAIN_SEGMENTATION_METRICS, METRIC_STYLES, MetricStyle
 from .records import read_results
-from .statistics import PairedComparison, Summary, summarize
 from .study_file import STUDY_FILE, load_study
 from .study_plots import draw_plots
-from .tables import NOT_RUN, Column, markdown_table
 
 NOT_MEASURED = "not measured"
 NOTES_FILE = "NOTES.md"

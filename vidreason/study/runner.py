@@ -18,15 +18,7 @@ from typing import Any
 from ..errors import ConfigError
 from .design import RunPlan, Study
 from .execution import logged, make_run, run_folder
-from .records import (
-    as_reused,
-    copy_study,
-    read_results,
-    record_path,
-    reusable_records,
-    settings_sha256,
-    write_record,
-)
+from .records import as_reused, copy_study, read_results, record_path, reusable_records, settings_sha256, write_record
 
 Execute = Callable[..., dict[str, Any]]
 

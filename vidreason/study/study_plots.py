@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..reporting.plots import Mark, plot_lines, plot_points
 from .comparison import Result
 from .design import Cell, Study
 from .metric_styles import METRIC_STYLES, MetricStyle
-from .plots import Mark, plot_lines, plot_points
 
 KEYS = {
     "points": ("kind", "metric", "group", "series", "where"),

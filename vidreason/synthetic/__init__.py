@@ -4,9 +4,8 @@ Twelve actions, four pairs of which are told apart by the order of their frames 
 and a co-occurring object, that are tied to the label with a stated strength per split.
 """
 
-from .backgrounds import BACKGROUNDS
-from .build import TRUTH_FOLDER, build_synthetic_actions, truth_features
-from .config import (
+from .actions.build import TRUTH_FOLDER, build_synthetic_actions, truth_features
+from .actions.config import (
     ACTIONS,
     BACKGROUND_STRENGTHS,
     COOCCURRING_STRENGTHS,
@@ -17,8 +16,9 @@ from .config import (
     SPLITS,
     WorldConfig,
 )
-from .render import Clip, ClipTruth, FrameTruth, Segment, render_clip, render_masks
-from .scene import Nuisance, clip_seed, draw_nuisance
+from .actions.render import Clip, ClipTruth, FrameTruth, Segment, render_clip, render_masks
+from .actions.scene import Nuisance, clip_seed, draw_nuisance
+from .backgrounds import BACKGROUNDS
 from .stickers import COOCCURRING_OBJECTS
 
 __all__ = [

@@ -17,8 +17,8 @@ from PIL import Image, JpegImagePlugin
 from scipy.spatial import cKDTree
 
 from ..errors import ManifestError
+from ..manifests.manifest import Manifest, load_manifest
 from ..video import decode_frames
-from ..video.manifest import Manifest, load_manifest
 
 COARSE_SIZE = (8, 6)
 """(width, height) of the thumbnails that the tree is built over."""

@@ -16,9 +16,9 @@ import numpy as np
 from datasets import Features
 from tqdm.auto import tqdm
 
-from ..parquet_folder import write_split
+from ..files import write_split
+from .actions.scene import clip_seed
 from .folder import TRUTH_FOLDER, VIDEO_FOLDER
-from .scene import clip_seed
 
 Rendered = tuple[dict[str, Any], list[dict[str, Any]]]
 """A video's row in the manifest, and its rows of ground truth."""

@@ -11,18 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .shapes import (
-    Color,
-    Shape,
-    arc,
-    capsule,
-    darker,
-    ellipse,
-    move,
-    outlined,
-    polygon,
-    rectangle,
-)
+from .shapes import Color, Shape, arc, capsule, darker, ellipse, move, outlined, polygon, rectangle
 
 WHITE, BLACK = (245, 245, 240), (30, 30, 34)
 

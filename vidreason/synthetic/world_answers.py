@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
+from ..files import read_folder
 from ..guidance import boxes_to_cells
-from ..parquet_folder import read_folder
-from .build import TRUTH_FOLDER
-from .chat_wire import image_bytes, message_parts
+from ..llm.testing.chat_wire import image_bytes, message_parts
+from .actions.build import TRUTH_FOLDER
 from .frame_finder import FrameFinder
 
 _GRID = (
@@ -31,7 +31,7 @@ class WorldAnswers:
 
     A frame is known by its pixels, and from the text of the request are read the form of the answer (by its keys
     `key_r`, `all_os` and `im_o`, or `important_objects` and `localization`) and the size of the grid. Cells are those
-    that `vidreason.rs.annotators.truth_guidance` marks; centres are whole pixels of the picture as it was sent.
+    that `vidreason.annotation.truth_guidance` marks; centres are whole pixels of the picture as it was sent.
 
     Args:
         world: folder of `build_synthetic_actions`.

@@ -1,6 +1,6 @@
 """Reading, sampling, writing and drawing on videos, with PyAV and without torch.
 
-Manifests of video folders are in `vidreason.video.manifest`, which imports `datasets`; this package does not.
+Manifests of video folders are in `vidreason.manifests.manifest`, which imports `datasets`; this package does not.
 """
 
 from .decode import DecodedFrames, decode_frames, decode_readable_frames

@@ -7,7 +7,7 @@ import torch
 
 from vidreason.rs.losses import temporal_consistency_loss
 from vidreason.rs.segmentation.losses import frame_classification_loss, smoothing_loss
-from vidreason.rs.segmentation.views import action_runs, view_logits
+from vidreason.segmentation.views import action_runs, view_logits
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from modeling_tsvit import TSViTForVideoClassification
 from vidreason.errors import ConfigError, ManifestError
-from vidreason.rs.arguments import parse_arguments
-from vidreason.rs.run import run_training
-from vidreason.rs.segmentation.labelling import load_labeller
+from vidreason.segmentation.labelling import load_labeller
+from vidreason.training.arguments import parse_arguments
+from vidreason.training.run import run_training
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import EvalPrediction
 
+from vidreason.clips.data import IGNORED_LABEL
 from vidreason.rs.config import RSConfig
-from vidreason.rs.data import IGNORED_LABEL
 from vidreason.rs.segmentation.evaluation import (
     SEGMENT_METRICS,
     SegmentationMetrics,
@@ -17,7 +17,7 @@ from vidreason.rs.segmentation.evaluation import (
     segments_as_clips,
 )
 from vidreason.rs.segmentation.trainer import SegmentationTrainer
-from vidreason.rs.segmentation.windows import WindowCollator
+from vidreason.segmentation.windows import WindowCollator
 
 TEST_0 = [1] * 8 + [0] * 6 + [2] * 8 + [1] * 8
 

@@ -5,11 +5,12 @@ from itertools import groupby, pairwise
 import numpy as np
 import pytest
 from datasets import ClassLabel, load_dataset
-from small_worlds import ASSEMBLY_WORLD
+from fixtures.small_worlds import ASSEMBLY_WORLD
 
+from vidreason.annotation import truth_guidance
+from vidreason.files import read_folder
 from vidreason.guidance.schema import check_row
-from vidreason.parquet_folder import read_folder
-from vidreason.rs.annotators import truth_guidance
+from vidreason.manifests.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
 from vidreason.synthetic import TRUTH_FOLDER, clip_seed, truth_features
 from vidreason.synthetic.assembly import (
     ACTIVITY,
@@ -22,7 +23,6 @@ from vidreason.synthetic.assembly import (
     render_assembly,
 )
 from vidreason.video import decode_frames, probe_video
-from vidreason.video.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
 
 CONFIG, SIZES = ASSEMBLY_WORLD.config, ASSEMBLY_WORLD.sizes
 

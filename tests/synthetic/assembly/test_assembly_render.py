@@ -6,9 +6,9 @@ from itertools import groupby, pairwise
 import numpy as np
 import pytest
 
+from vidreason.annotation import truth_guidance
 from vidreason.errors import ConfigError
 from vidreason.guidance.schema import OBJECT_FEATURES
-from vidreason.rs.annotators import truth_guidance
 from vidreason.synthetic.assembly import ASSEMBLY_ACTIONS, AssemblyConfig, draw_sequence, render_assembly
 
 TIMES = {"min_action_s": 1.5, "max_action_s": 4.0, "min_pause_s": 0.6, "max_pause_s": 1.5}

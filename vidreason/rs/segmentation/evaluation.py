@@ -12,13 +12,13 @@ import torch
 from transformers import EvalPrediction
 
 from ...metrics import metric_path
+from ...segmentation.averaging import average_scores, frames_each_side
+from ...segmentation.views import action_runs, view_logits
+from ...segmentation.windows import VideoWindows
 from ..config import RSConfig
 from ..evaluation import IGNORED, ClipMetrics, clip_outcome
 from ..losses import segment_divergence
-from .averaging import average_scores, frames_each_side
 from .losses import IGNORED_LABEL, smoothing_loss
-from .views import action_runs, view_logits
-from .windows import VideoWindows
 
 F1_THRESHOLDS = (10, 25, 50)
 SEGMENT_METRICS = ("mof", "edit", *(f"f1_{threshold}" for threshold in F1_THRESHOLDS), "oversegmentation")

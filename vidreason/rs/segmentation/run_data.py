@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 
+from ...clips.data import ClipSettings
+from ...clips.transforms import evaluation_transform, input_size, training_transform
 from ...errors import ConfigError
 from ...guidance import load_guidance
-from ...video.manifest import Manifest
-from ...video.segments import load_segments
-from ..arguments import DataArguments
+from ...manifests.manifest import Manifest
+from ...manifests.segments import load_segments
+from ...segmentation.frame_labels import FrameLabels
+from ...segmentation.windows import VideoWindows
+from ...training.arguments import DataArguments
+from ...training.run_data import RunData, augmentation_of, check_guidance, fill_caches, open_guidance, rows_and_name
 from ..config import RSConfig
-from ..data import ClipSettings
-from ..run_data import RunData, augmentation_of, check_guidance, fill_caches, open_guidance, rows_and_name
-from ..transforms import evaluation_transform, input_size, training_transform
-from .frame_labels import FrameLabels
-from .windows import VideoWindows
 
 
 def open_frame_labels(data_args: DataArguments, manifest: Manifest) -> FrameLabels:

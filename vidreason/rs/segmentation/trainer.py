@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...errors import ConfigError
+from ...segmentation.views import action_runs, view_logits
+from ...segmentation.windows import WindowCollator
 from ..losses import temporal_consistency_loss
 from ..trainer import RSTrainer
 from .evaluation import SegmentationMetrics, window_outcome
 from .losses import IGNORED_LABEL, frame_classification_loss, neighbour_mask, smoothing_loss
-from .views import action_runs, view_logits
-from .windows import WindowCollator
 
 
 class SegmentationTrainer(RSTrainer):
@@ -23,7 +23,7 @@ class SegmentationTrainer(RSTrainer):
 
     The classification loss is the mean over the labelled frames of a step, with class weights or as focal loss where
     the arguments say so. Temporal consistency compares the views of every action in a window (see
-    `vidreason.rs.segmentation.views`), and smoothing is a part of its own, logged as `loss_smoothing`. Evaluation
+    `vidreason.segmentation.views`), and smoothing is a part of its own, logged as `loss_smoothing`. Evaluation
     gives the metrics of `SegmentationMetrics`, over whole videos.
 
     Args:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Features, List, Value
 
+from ...files import write_card
 from ...guidance.schema import FRAME_KEY_FEATURES, OBJECT_FEATURES
-from ...parquet_folder import write_card
-from ...video.manifest import Manifest, load_manifest, write_manifest
-from ...video.segments import SEGMENTS_FOLDER, write_segments
+from ...manifests.manifest import Manifest, load_manifest, write_manifest
+from ...manifests.segments import SEGMENTS_FOLDER, write_segments
 from ...video.writer import write_video
 from ..folder import (
     OWN_ENTRIES,

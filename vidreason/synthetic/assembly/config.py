@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...errors import ConfigError
-from ..config import SPLITS
+from ..actions.config import SPLITS
 
 __all__ = ["SPLITS"]
 

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from ..actions.scene import draw_color, draw_scene
 from ..hand import HandLook
-from ..scene import draw_color, draw_scene
 from ..shapes import Color, Part, extent
 from .config import AssemblyConfig
 from .items import UNUSED_TOOLS, item_shapes, kind_of

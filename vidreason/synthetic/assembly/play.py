@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..scene import stream
+from ..actions.scene import stream
 from .config import AssemblyConfig
 from .desk import Desk
 from .scripts import write_script

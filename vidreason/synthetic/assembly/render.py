@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ConfigError
+from ..actions.render import FrameTruth
+from ..actions.scene import stream
 from ..backgrounds import background_picture
 from ..camera import Camera, draw_camera
-from ..render import FrameTruth
-from ..scene import stream
 from ..shapes import SUPERSAMPLING, Color, Part, draw_parts, extent
 from .config import BACKGROUND, AssemblyConfig
 from .desk import Desk, draw_desk, units_per_px

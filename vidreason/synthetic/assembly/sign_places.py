@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layout import EVIDENCE_GRID
+from ..actions.layout import EVIDENCE_GRID
 from ..shapes import Part, extent
 from .desk import Desk
 from .items import BOARD_HALF_HEIGHT, BOARD_HALF_WIDTH

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scene import clip_seed, stream
+from ..actions.scene import clip_seed, stream
 from .config import ASSEMBLY_ACTIONS, BACKGROUND, SIGN_STRENGTHS, AssemblyConfig
 from .grammar import draw_actions
 from .signs import SIGNS
 
-# streams of random numbers beside those of `vidreason.synthetic.scene`
+# streams of random numbers beside those of `vidreason.synthetic.actions.scene`
 GRAMMAR_STREAM, TIME_STREAM, SIGN_STREAM, DESK_STREAM, MOTION_STREAM, VIEW_STREAM, TEXTURE_STREAM, PLACE_STREAM = (
     range(20, 28)
 )

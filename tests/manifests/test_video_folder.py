@@ -1,0 +1,135 @@
+"""From a tree of files to a manifest."""
+
+import numpy as np
+import pytest
+
+from vidreason.errors import ManifestError
+from vidreason.manifests.folder import build_video_folder, scan_video_tree, summary_table
+from vidreason.manifests.manifest import read_skipped
+from vidreason.manifests.splits import SplitAssignment, split_by_fractions
+from vidreason.video import write_video
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def clip(path, num_frames=6):
+    frames = [np.full((32, 48, 3), 20 * number, dtype=np.uint8) for number in range(num_frames)]
+    return write_video(path, frames, fps=10)
+
+
+def test_a_tree_is_listed(tmp_path):
+    touch(
+        tmp_path, "walk/2.MP4", "walk/1.avi", "jump/deep/3.mkv", "jump/notes.txt", "walk/.hidden.mp4", ".git/a/b.mp4"
+    )
+    touch(tmp_path, "labels/readme.md", "stray.mp4", "walk/1.mp4")
+    tree = scan_video_tree(tmp_path)
+    assert tree.class_of == {"jump/deep/3.mkv": "jump", "walk/1.avi": "walk", "walk/2.MP4": "walk"}
+    assert tree.ignored == ["jump/notes.txt", "labels/readme.md"]
+    assert tree.folders_without_videos == ["labels"]
+    assert tree.skipped == [
+        {"path": "stray.mp4", "reason": "no_class_folder", "detail": "expected <class>/<video>"},
+        {"path": "walk/1.mp4", "reason": "duplicate_id", "detail": "the same id as walk/1.avi"},
+    ]
+
+
+def test_the_first_folder_may_name_the_split(tmp_path):
+    touch(tmp_path, "train/walk/1.mp4", "test/walk/1.mp4", "test/2.mp4")
+    tree = scan_video_tree(tmp_path, split_dirs=True)
+    assert [(video.path, video.class_name, video.split) for video in tree.videos] == [
+        ("test/walk/1.mp4", "walk", "test"),
+        ("train/walk/1.mp4", "walk", "train"),
+    ]
+    assert tree.skipped == [
+        {"path": "test/2.mp4", "reason": "no_class_folder", "detail": "expected <split>/<class>/<video>"}
+    ]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    touch(tmp_path / "store", "1.mp4")
+    (tmp_path / "tree" / "jump").mkdir(parents=True)
+    (tmp_path / "tree" / "walk").symlink_to(tmp_path / "store")
+    (tmp_path / "tree" / "jump" / "back").symlink_to(tmp_path / "tree")
+    assert list(scan_video_tree(tmp_path / "tree").class_of) == ["walk/1.mp4"]
+
+
+def test_trees_without_videos_are_named(tmp_path):
+    with pytest.raises(ManifestError, match="nowhere: no such folder"):
+        scan_video_tree(tmp_path / "nowhere")
+    touch(tmp_path, "a/1.txt", "2.mp4")
+    with pytest.raises(ManifestError, match="no video as <class>/<video> among 2 files"):
+        scan_video_tree(tmp_path)
+
+
+@pytest.fixture
+def wild_tree(tmp_path, odd_videos):
+    """Two classes of good clips, and one of each kind of bad file among them."""
+    root = tmp_path / "tree"
+    for name in ("walk", "jump"):
+        for number in range(4):
+            clip(root / name / f"{number}.mp4", num_frames=3 + number)
+    (root / "walk" / "empty.mp4").write_bytes(b"")
+    (root / "walk" / "text.mp4").write_text("hello\n" * 500)
+    odd_videos.sound_only(root / "jump" / "sound.mp4")
+    odd_videos.encode(root / "jump" / "large.mp4", num_frames=2, size=(480, 640))
+    cut = odd_videos.encode(
+        root / "jump" / "cut.mp4", num_frames=40, options={"bf": "0"}, container_options={"movflags": "+faststart"}
+    )
+    odd_videos.truncate(cut, 0.6)
+    return root
+
+
+def build(root, out, **kwargs):
+    tree = scan_video_tree(root)
+    assignment = split_by_fractions(tree.class_of, {"train": 0.5, "test": 0.5}, seed=0)
+    return build_video_folder(tree, out, assignment, source="toy@1", max_pixels=10_000, **kwargs)
+
+
+def test_bad_files_are_listed_and_left_out(wild_tree, tmp_path):
+    report = build(wild_tree, tmp_path / "out", num_proc=2)
+    reasons = {entry["path"]: entry["reason"] for entry in read_skipped(tmp_path / "out")}
+    assert reasons == {
+        "jump/large.mp4": "too_large",
+        "jump/sound.mp4": "no_video_stream",
+        "walk/empty.mp4": "empty_file",
+        "walk/text.mp4": "not_a_video",
+    }
+    assert report.damaged == ["jump/cut.mp4"]
+    rows = [row for split in report.manifest.splits.values() for row in split]
+    counts = {row["path"]: row["num_frames"] for row in rows}
+    assert 2 < counts.pop("jump/cut.mp4") < 38
+    assert counts == {f"{name}/{number}.mp4": 3 + number for name in ("walk", "jump") for number in range(4)}
+    assert {(row["height"], row["width"]) for row in rows} == {(32, 48), (64, 96)}
+    table = summary_table(report)
+    assert "left out: 4" in table and "used though damaged: 1" in table
+    assert "1 videos end early or are damaged" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_result_does_not_depend_on_the_number_of_processes(wild_tree, tmp_path):
+    build(wild_tree, tmp_path / "one")
+    build(wild_tree, tmp_path / "two", num_proc=2)
+    files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    assert len(files) == 5
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_class_of_unreadable_videos_is_an_error(tmp_path):
+    clip(tmp_path / "tree" / "walk" / "1.mp4")
+    touch(tmp_path / "tree", "jump/1.mp4", "jump/2.mp4")
+    tree = scan_video_tree(tmp_path / "tree")
+    with pytest.raises(ManifestError, match="class 'jump' has no video in any split"):
+        build_video_folder(tree, tmp_path / "out", SplitAssignment(dict.fromkeys(tree.class_of, "train")), "toy@1")
+
+
+def test_a_split_of_unreadable_videos_is_an_error(tmp_path):
+    clip(tmp_path / "tree" / "walk" / "1.mp4")
+    touch(tmp_path / "tree", "walk/2.mp4")
+    tree = scan_video_tree(tmp_path / "tree")
+    with pytest.raises(ManifestError, match="no videos in split 'test'"):
+        build_video_folder(
+            tree, tmp_path / "out", SplitAssignment({"walk/1.mp4": "train", "walk/2.mp4": "test"}), "toy@1"
+        )

@@ -1,0 +1,118 @@
+"""Files and Parquet files of a split: whole or not at all, also where several processes write the same one."""
+
+import hashlib
+import multiprocessing
+import os
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+
+from vidreason.errors import VidreasonError
+from vidreason.files import FileLimits, read_folder, write_card, write_split, write_whole
+
+FEATURES = datasets.Features({"n": datasets.Value("int32"), "label": datasets.ClassLabel(names=["a", "b"])})
+
+
+def rows(count):
+    return ({"n": n, "label": n % 2} for n in range(count))
+
+
+def names(folder):
+    return sorted(path.name for path in (folder / "data").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("count", "max_rows", "files"),
+    [(10, None, [10]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (0, 4, [0]), (9000, 5000, [5000, 4000]), (3, 1, [1, 1, 1])],
+)
+def test_files_hold_at_most_so_many_rows(tmp_path, count, max_rows, files):
+    assert write_split(tmp_path, "train", rows(count), FEATURES, FileLimits(max_rows=max_rows)) == count
+    expected = [f"train-{number:05d}-of-{len(files):05d}.parquet" for number in range(len(files))]
+    assert names(tmp_path) == expected
+    assert [pq.read_metadata(tmp_path / "data" / name).num_rows for name in expected] == files
+    table = read_folder(tmp_path)["train"]
+    assert table["n"][:] == list(range(count))
+    assert table.features == FEATURES
+
+
+def test_files_stay_under_a_size(tmp_path):
+    features = datasets.Features({"text": datasets.Value("string")})
+    texts = ({"text": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(20_000))
+    write_split(tmp_path, "train", texts, features, FileLimits(max_bytes=700_000))
+    sizes = [path.stat().st_size for path in (tmp_path / "data").iterdir()]
+    assert len(sizes) > 1 and max(sizes) <= 700_000
+    assert len(read_folder(tmp_path)["train"]) == 20_000
+
+
+def test_several_files_open_with_load_dataset(tmp_path):
+    for split, count in (("train", 7), ("test", 2)):
+        write_split(tmp_path / "table", split, rows(count), FEATURES, FileLimits(max_rows=3))
+    write_card(tmp_path / "table", ["train", "test"], "# A table")
+    loaded = datasets.load_dataset(str(tmp_path / "table"), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(table) for split, table in loaded.items()} == {"train": 7, "test": 2}
+    assert loaded["train"].features == FEATURES
+
+
+def test_files_of_an_earlier_table_do_not_stay(tmp_path):
+    write_split(tmp_path, "train", rows(7), FEATURES, FileLimits(max_rows=3))
+    write_split(tmp_path, "train_extra", rows(2), FEATURES)
+    write_split(tmp_path, "train", rows(2), FEATURES)
+    assert names(tmp_path) == ["train-00000-of-00001.parquet", "train_extra-00000-of-00001.parquet"]
+
+
+def test_an_error_on_the_way_leaves_what_was_there(tmp_path):
+    write_split(tmp_path, "train", rows(2), FEATURES)
+
+    def broken():
+        yield from rows(5)
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError):
+        write_split(tmp_path, "train", broken(), FEATURES, FileLimits(max_rows=2))
+    assert names(tmp_path) == ["train-00000-of-00001.parquet"]
+    assert len(read_folder(tmp_path)["train"]) == 2
+
+
+@pytest.mark.parametrize("limits", [{"max_rows": 0}, {"max_bytes": -1}])
+def test_limits_that_hold_nothing_are_refused(limits):
+    with pytest.raises(VidreasonError, match="expected at least 1"):
+        FileLimits(**limits)
+
+
+def write_often(path, start, letter):
+    start.wait()
+    for _ in range(200):
+        write_whole(path, letter * 5000)
+
+
+def test_it_is_written_and_written_over(tmp_path):
+    path = tmp_path / "facts.json"
+    write_whole(path, "first\n")
+    write_whole(path, "zweite Fassung, größer\n")
+    assert path.read_text(encoding="utf-8") == "zweite Fassung, größer\n"
+    assert os.listdir(tmp_path) == ["facts.json"]
+
+
+def test_processes_that_write_the_same_file_at_once_do_not_meet(tmp_path):
+    path = tmp_path / "study.yaml"
+    context = multiprocessing.get_context("fork")
+    start = context.Event()
+    writers = [context.Process(target=write_often, args=(path, start, letter)) for letter in "abcd"]
+    for writer in writers:
+        writer.start()
+    start.set()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
+    assert path.read_text() in {letter * 5000 for letter in "abcd"}
+    assert os.listdir(tmp_path) == ["study.yaml"]
+
+
+def test_what_was_there_stays_where_writing_fails(tmp_path):
+    path = tmp_path / "facts.json"
+    write_whole(path, "whole")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "half \ud800")
+    assert path.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["facts.json"]

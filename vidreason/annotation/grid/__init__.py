@@ -1,0 +1,1 @@
+"""Guidance on a grid from a vision-language model: prompts, requests, answers."""

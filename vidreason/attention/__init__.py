@@ -1,0 +1,1 @@
+"""How faithful attention maps are, and pictures of them."""

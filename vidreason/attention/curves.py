@@ -1,0 +1,311 @@
+"""Whether a model's attention names what it decides by: deletion and insertion of the tokens that it attends to.
+
+Tokens of every frame are ranked, and the first k of them are deleted, for k from none to all; or only the first k are
+there. Where a ranking is right, the probability of the label falls early under deletion and rises early under
+insertion. This is pixel flipping in the order of most relevant first (Samek et al. 2017, "Evaluating the Visualization
+of What a Deep Neural Network Has Learned", whose summary is the AOPC), read as the area under the curve as in RISE
+(Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models").
+
+What is deleted is a token's pixels. TSViT's patches are the cells of its grid, so there a token goes exactly; in a
+model whose patches overlap or reach over borders (a convolutional stem), and in one that was given a resampled grid,
+the pixels of a cell are what goes. A frame with holes is like no frame of the training (Hooker et al. 2019, "A
+Benchmark for Interpretability Methods in Deep Neural Networks"), which is why every ranking is judged against a random
+one in the same model, and never one model's area against another's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.integrate import trapezoid
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from ..clips.data import IGNORED_LABEL
+from ..errors import ConfigError
+from ..rs.losses import normalize_attention
+
+ATTENTION, SHUFFLED, RANDOM, GUIDANCE, GRADIENT = "attention", "shuffled", "random", "guidance", "gradient"
+RANKINGS = (ATTENTION, SHUFFLED, RANDOM, GUIDANCE, GRADIENT)
+"""What tokens are ranked by. "shuffled" is the model's own attention with its cells exchanged, the same exchange for
+all frames of a clip: what it deletes stays in place over time as attention does, where "random" leaves every cell to
+be seen in some frame. "gradient" is input gradient times input, summed over a cell."""
+
+MODES = ("deletion", "insertion")
+BASELINES = ("mean", "blur")
+MEASURES = ("true_label", "predicted_label", "top1")
+"""The probability of the true label, of the label that the model gave to the whole clip, and whether it is right."""
+
+
+@dataclass(frozen=True)
+class FaithfulnessSettings:
+    """How rankings are tried.
+
+    Args:
+        rankings: which of `RANKINGS`.
+        num_steps: most steps from nothing to everything; a grid of more tokens is stepped through in larger parts.
+        num_draws: random orders, and exchanges of cells, that each clip is tried with.
+        baseline: what is in place of deleted pixels: "mean" (0 after normalisation) or "blur" (the frame, blurred).
+        seed: of all random orders. A clip's orders depend on it and on the clip's number alone.
+
+    Raises:
+        ConfigError: a setting that does not exist or makes no sense.
+    """
+
+    rankings: tuple[str, ...] = RANKINGS
+    num_steps: int = 16
+    num_draws: int = 3
+    baseline: str = "mean"
+    seed: int = 0
+
+    def __post_init__(self):
+        unknown = sorted(set(self.rankings) - set(RANKINGS))
+        if unknown or not self.rankings or len(set(self.rankings)) < len(self.rankings):
+            raise ConfigError(f"rankings are {self.rankings}, expected different ones of {RANKINGS}")
+        if self.baseline not in BASELINES:
+            raise ConfigError(f"baseline is {self.baseline!r}, expected one of {BASELINES}")
+        for name, least in (("num_steps", 1), ("num_draws", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
+
+
+@dataclass(frozen=True)
+class FaithfulnessCurves:
+    """What was measured of the clips of a split.
+
+    Args:
+        fractions: (steps,) shares of the tokens that are deleted or there, from 0 to 1.
+        clip_numbers: (clips,) which clips of the split; those that could not be read are missing.
+        values: (ranking, mode, measure) -> (clips, steps), NaN for clips that the ranking says nothing about.
+        skipped: numbers of the clips that could not be read.
+    """
+
+    fractions: np.ndarray
+    clip_numbers: list[int]
+    values: dict[tuple[str, str, str], np.ndarray]
+    skipped: list[int]
+
+
+def measure_faithfulness(
+    model: torch.nn.Module,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+    settings: FaithfulnessSettings,
+    device: torch.device | str = "cpu",
+) -> FaithfulnessCurves:
+    """Delete and insert tokens of every clip in the order of each ranking.
+
+    No more than one batch is held at a time, and no more clips than it holds go through the model at once.
+
+    Args:
+        model: a supervised model; it is put into evaluation mode and left in the mode it was in.
+        batches: those of `GuidedClipCollator`, in the order of the split.
+        settings: which rankings, and how.
+        device: where the model is.
+
+    Raises:
+        ConfigError: the model gives no `frame_attention`, or guidance is over another number of tokens.
+    """
+    was_training = model.training
+    model.eval()
+    fractions, parts, numbers, skipped, first = None, [], [], [], 0
+    for batch in batches:
+        readable = batch["labels"] != IGNORED_LABEL
+        skipped += [first + int(place) for place in torch.nonzero(~readable)]
+        readable_numbers = [first + int(place) for place in torch.nonzero(readable)]
+        first += len(readable)
+        if readable_numbers:
+            clips = {name: value[readable].to(device) for name, value in batch.items()}
+            trial = _Trial(model, clips, readable_numbers, settings)
+            parts.append(trial.run())
+            numbers += readable_numbers
+            fractions = np.asarray(trial.counts) / trial.num_tokens
+    model.train(was_training)
+    if fractions is None:
+        raise ConfigError(f"none of the {first} clips could be read: nothing to measure")
+    values = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return FaithfulnessCurves(fractions, numbers, values, skipped)
+
+
+class _Trial:
+    """The clips of one batch, through all rankings and steps."""
+
+    def __init__(self, model, clips: Mapping[str, torch.Tensor], numbers: list[int], settings: FaithfulnessSettings):
+        self.model, self.clips, self.numbers, self.settings = model, clips, numbers, settings
+        pixel_values = clips["pixel_values"]
+        self.token_grid = model.token_grid(*pixel_values.shape[-2:])
+        self.num_tokens = self.token_grid[0] * self.token_grid[1]
+        self.counts = step_counts(self.num_tokens, settings.num_steps)
+        self.baseline = torch.zeros_like(pixel_values) if settings.baseline == "mean" else blurred(pixel_values)
+        outputs = self._forward(pixel_values)
+        if outputs.get("frame_attention") is None:
+            raise ConfigError("the model gives no 'frame_attention': there is no map whose honesty could be measured")
+        self.attention = normalize_attention(outputs["frame_attention"])
+        if self.attention.shape[-1] != self.num_tokens:
+            raise ConfigError(
+                f"the model attends over {self.attention.shape[-1]} tokens but its token grid is {self.token_grid}"
+            )
+        self.predicted = outputs["logits"].argmax(dim=-1)
+        self.intact = self._measures(outputs["logits"])
+        self.empty = self._measures(self._forward(self.baseline)["logits"])
+
+    def run(self) -> dict[tuple[str, str, str], np.ndarray]:
+        """(ranking, mode, measure) -> (clips, steps)."""
+        values = {}
+        for ranking in self.settings.rankings:
+            for mode in MODES:
+                draws = [self._curve(order, mode) for order in self._orders(ranking)]
+                mean = torch.stack(draws).mean(dim=0)  # (clips, measures, steps)
+                if ranking == GUIDANCE:
+                    mean[~self.clips["guidance_mask"].any(dim=1)] = torch.nan
+                for place, measure in enumerate(MEASURES):
+                    values[ranking, mode, measure] = mean[:, place].cpu().numpy()
+        return values
+
+    def _orders(self, ranking: str) -> Iterator[torch.Tensor]:
+        """The places that a ranking gives to the tokens, (clips, frames, tokens); several where it is random."""
+        num_draws = self.settings.num_draws if ranking in (RANDOM, SHUFFLED) else 1
+        for draw in range(num_draws):
+            tie_breaks = self._random((ranking, draw, "ties"), self.attention.shape[1])
+            yield token_places(self._scores(ranking, draw), tie_breaks)
+
+    def _scores(self, ranking: str, draw: int) -> torch.Tensor:
+        """(clips, frames, tokens), higher for what is to go first."""
+        if ranking == ATTENTION:
+            return self.attention
+        if ranking == SHUFFLED:
+            exchange = self._random((ranking, draw, "cells"), 1).argsort(dim=-1)
+            return self.attention.gather(-1, exchange.expand_as(self.attention))
+        if ranking == GUIDANCE:
+            guidance = self.clips["guidance"]
+            if guidance.shape[-1] != self.num_tokens:
+                raise ConfigError(
+                    f"guidance is over {guidance.shape[-1]} tokens, the model's token grid is {self.token_grid}"
+                )
+            return guidance * self.clips["guidance_mask"].unsqueeze(-1)
+        if ranking == GRADIENT:
+            return self._gradient_times_input()
+        return torch.zeros_like(self.attention)  # nothing but ties
+
+    def _random(self, name: tuple[str, int, str], num_frames: int) -> torch.Tensor:
+        """Numbers in [0, 1), (clips, num_frames, tokens), each clip from a stream of its own: any batch size alike."""
+        words = [RANKINGS.index(name[0]), name[1], ("ties", "cells").index(name[2])]
+        streams = [np.random.default_rng([self.settings.seed, number, *words]) for number in self.numbers]
+        drawn = np.stack([stream.random((num_frames, self.num_tokens)) for stream in streams])
+        return torch.from_numpy(drawn).to(self.attention.device)
+
+    def _curve(self, places: torch.Tensor, mode: str) -> torch.Tensor:
+        """places: (clips, frames, tokens) -> (clips, measures, steps)."""
+        steps = []
+        for count in self.counts:
+            if count in (0, self.num_tokens):
+                steps.append(self.intact if (count == 0) == (mode == "deletion") else self.empty)
+                continue
+            chosen = places < count
+            shown = ~chosen if mode == "deletion" else chosen
+            steps.append(self._measures(self._forward(self._show(shown))["logits"]))
+        return torch.stack(steps, dim=-1)
+
+    def _show(self, shown: torch.Tensor) -> torch.Tensor:
+        """shown: (clips, frames, tokens) bool -> pixel values with the baseline where tokens are not shown."""
+        pixel_values = self.clips["pixel_values"]
+        cells = pixel_cells(self.token_grid, pixel_values.shape[-2:]).to(shown.device)
+        return torch.where(shown[:, :, cells].unsqueeze(2), pixel_values, self.baseline)
+
+    @torch.no_grad()
+    def _forward(self, pixel_values: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        return self.model(pixel_values=pixel_values, frame_mask=self.clips["frame_mask"])
+
+    def _measures(self, logits: torch.Tensor) -> torch.Tensor:
+        """logits: (clips, labels) -> (clips, measures), in the order of `MEASURES`."""
+        probabilities = logits.float().softmax(dim=-1)
+        labels = self.clips["labels"]
+        of_true, of_predicted = (
+            probabilities.gather(1, which.unsqueeze(1)).squeeze(1) for which in (labels, self.predicted)
+        )
+        return torch.stack((of_true, of_predicted, (logits.argmax(dim=-1) == labels).float()), dim=1)
+
+    def _gradient_times_input(self) -> torch.Tensor:
+        """Gradient of the given label's log-probability times the distance to the baseline: (clips, frames, tokens).
+
+        To first order this is how much the log-probability falls when a cell is deleted (gradient x input; Shrikumar
+        et al. 2016, "Not Just a Black Box").
+        """
+        pixel_values = self.clips["pixel_values"].detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.model(pixel_values=pixel_values, frame_mask=self.clips["frame_mask"])["logits"]
+            chosen = logits.float().log_softmax(dim=-1).gather(1, self.predicted.unsqueeze(1)).sum()
+        # not backward(), which would leave gradients in the model's weights
+        (gradient,) = torch.autograd.grad(chosen, pixel_values)
+        effect = (gradient * (pixel_values.detach() - self.baseline)).sum(dim=2).float()
+        cells = pixel_cells(self.token_grid, effect.shape[-2:]).to(effect.device).flatten()
+        return torch.zeros_like(self.attention).index_add_(-1, cells, effect.flatten(-2))
+
+
+def step_counts(num_tokens: int, num_steps: int) -> list[int]:
+    """How many tokens are chosen at each step: from 0 to all, as evenly as whole tokens allow."""
+    num_steps = min(num_tokens, num_steps)
+    return [round(step * num_tokens / num_steps) for step in range(num_steps + 1)]
+
+
+def token_places(scores: torch.Tensor, tie_breaks: torch.Tensor) -> torch.Tensor:
+    """The place of each token in the order of falling scores: 0 goes first.
+
+    Ties are broken by the tie breaks. A sort that kept them in the order of the cells would delete frames from the
+    top, and guidance, which marks some cells and leaves the others at zero, is mostly ties.
+
+    Args:
+        scores: (..., tokens).
+        tie_breaks: the same shape.
+
+    Returns:
+        int64 of the same shape, a permutation of 0 to tokens - 1 in every row.
+    """
+    mixed = tie_breaks.argsort(dim=-1, stable=True)
+    order = mixed.gather(-1, scores.gather(-1, mixed).argsort(dim=-1, descending=True, stable=True))
+    return order.argsort(dim=-1)
+
+
+def pixel_cells(token_grid: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+    """Which token's cell each pixel of a frame lies in: (height, width) int64.
+
+    Args:
+        token_grid: (rows, columns).
+        size: (height, width); where the grid does not divide it, a pixel goes with the cell that holds its centre.
+    """
+    row, column = (
+        (2 * torch.arange(side) + 1) * cells // (2 * side) for side, cells in zip(size, token_grid, strict=True)
+    )
+    return row[:, None] * token_grid[1] + column
+
+
+def blurred(pixel_values: torch.Tensor) -> torch.Tensor:
+    """Frames without detail, as RISE begins its insertion from: a Gaussian of an eighth of the shorter side.
+
+    pixel_values: (clips, frames, channels, height, width) -> the same shape.
+    """
+    side = min(pixel_values.shape[-2:])
+    kernel_size = 2 * (side // 4) + 1
+    return gaussian_blur(pixel_values, kernel_size=[kernel_size, kernel_size], sigma=[side / 8, side / 8])
+
+
+def area_under_curve(values: np.ndarray, fractions: np.ndarray) -> np.ndarray:
+    """Area under curves by the trapezoidal rule: (clips, steps) -> (clips,), in the unit of the values."""
+    return trapezoid(values, fractions, axis=-1)
+
+
+__all__ = [
+    "BASELINES",
+    "MEASURES",
+    "MODES",
+    "RANKINGS",
+    "FaithfulnessCurves",
+    "FaithfulnessSettings",
+    "area_under_curve",
+    "blurred",
+    "measure_faithfulness",
+    "pixel_cells",
+    "step_counts",
+    "token_places",
+]

@@ -1,0 +1,157 @@
+"""An audit from folders to a report: tables, contact sheet and page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+
+from ..errors import GuidanceError
+from ..files import read_folder
+from ..guidance.join import DEFAULT_TOLERANCE_S
+from ..guidance.pictures import frame_sizes
+from ..guidance.store import load_guidance
+from ..guidance.summary import summarize_table
+from ..manifests.manifest import Manifest, load_manifest
+from ..reporting.bootstrap import Bootstrap
+from .page import write_page
+from .pictures import choose_frames, draw_examples, write_contact_sheet
+from .references import OtherTable, TrueBoxes
+from .report import AuditReport, audit_section, write_report
+from .run import Audit, audit_table
+from .true_boxes import boxes_from_json, boxes_from_table
+
+SHEET_FILE = "contact_sheet.png"
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """What an audit reads and writes.
+
+    Args:
+        guidance: folder of the table.
+        out: folder of the report.
+        truth: folder of ground truth with boxes of relevant objects.
+        boxes: JSON file of boxes by frame index.
+        compare: folder of another guidance table.
+        manifest: folder of the manifest, for classes and pixels.
+        video_root: where the videos lie, if not where the manifest says.
+        splits: of the table; all by default.
+        tolerance_s: of the join by time.
+        resamples: of the bootstrap.
+        seed: of the bootstrap and the random examples.
+        frames_per_group: frames of each group on the page.
+        sheet_frames: frames of each group on the contact sheet.
+
+    Raises:
+        GuidanceError: there is nothing to judge by, or too much.
+    """
+
+    guidance: str
+    out: str
+    truth: str | None = None
+    boxes: str | None = None
+    compare: str | None = None
+    manifest: str | None = None
+    video_root: str | None = None
+    splits: Sequence[str] = ()
+    tolerance_s: float = DEFAULT_TOLERANCE_S
+    resamples: int = 1000
+    seed: int = 0
+    frames_per_group: int = 24
+    sheet_frames: int = 4
+
+    def __post_init__(self):
+        if not (self.truth or self.boxes or self.compare):
+            raise GuidanceError("there is nothing to judge by: give --truth, --boxes or --compare")
+        if self.truth and self.boxes:
+            raise GuidanceError("give --truth or --boxes, not both")
+        if self.boxes and not self.manifest:
+            raise GuidanceError("--boxes names frames by index: give --manifest too, whose videos tell their times")
+        if self.frames_per_group < 1 or self.sheet_frames < 1:
+            raise GuidanceError("--frames_per_group and --sheet_frames must be at least 1")
+
+
+def audit_folder(settings: AuditSettings) -> list[Path]:
+    """Audit a table and write the report, and return the files.
+
+    Raises:
+        GuidanceError, ManifestError: what is asked for is not there or does not fit.
+    """
+    bootstrap = Bootstrap(resamples=settings.resamples, seed=settings.seed)
+    manifest = load_manifest(settings.manifest, settings.video_root) if settings.manifest else None
+    splits = _chosen_splits(load_guidance(settings.guidance), settings)
+    audits = _run_audits(settings, splits, manifest)
+    report = AuditReport(
+        name=_name(settings.guidance),
+        splits={split: summarize_table(table) for split, table in splits.items()},
+        sections=[audit_section(key, name, audit, bootstrap) for (key, name), audit in audits.items()],
+        bootstrap=bootstrap,
+        tolerance_s=settings.tolerance_s,
+    )
+    written = write_report(settings.out, report)
+    audit = next(iter(audits.values()))  # the truth, where there is one
+    chosen = choose_frames(audit, max(settings.frames_per_group, settings.sheet_frames), settings.seed)
+    examples = draw_examples(audit, chosen, manifest, frame_sizes(splits.values()))
+    if examples:
+        sheet = Path(settings.out) / SHEET_FILE
+        written.append(write_contact_sheet(sheet, audit, examples, settings.sheet_frames))
+    return [*written, write_page(settings.out, report, audit, examples)]
+
+
+def _chosen_splits(table: datasets.DatasetDict, settings: AuditSettings) -> dict[str, datasets.Dataset]:
+    missing = [split for split in settings.splits if split not in table]
+    if missing:
+        raise GuidanceError(f"{settings.guidance} has no splits {missing}; it has {sorted(table)}")
+    chosen = {split: rows for split, rows in table.items() if not settings.splits or split in settings.splits}
+    if not sum(map(len, chosen.values())):
+        raise GuidanceError(f"{settings.guidance}: there are no rows to audit")
+    return chosen
+
+
+def _run_audits(
+    settings: AuditSettings, splits: Mapping[str, datasets.Dataset], manifest: Manifest | None
+) -> dict[tuple[str, str], Audit]:
+    """(key, name of the reference in words) -> audit; the truth first."""
+    rows = datasets.concatenate_datasets(list(splits.values()))
+    classes = _class_names(manifest)
+    audits = {}
+    if settings.truth or settings.boxes:
+        if settings.truth:
+            name, table = _same_splits(read_folder(settings.truth), splits, settings.truth)
+            truth = TrueBoxes(boxes_from_table(table, settings.truth))
+        else:
+            name, truth = _name(settings.boxes), TrueBoxes(boxes_from_json(settings.boxes, manifest))
+        classes = {**truth.class_names, **classes}
+        audits["truth", f"the boxes of {name}"] = audit_table(rows, truth, classes, settings.tolerance_s)
+    if settings.compare:
+        name, table = _same_splits(load_guidance(settings.compare), splits, settings.compare)
+        other = OtherTable(table, settings.tolerance_s)
+        audits["agreement", f"the table {name}"] = audit_table(rows, other, classes, settings.tolerance_s)
+    return audits
+
+
+def _same_splits(tables: datasets.DatasetDict, splits: Iterable[str], path: str) -> tuple[str, datasets.Dataset]:
+    """The name and rows of what is to be judged by: the splits that the guidance has too, or all where none is."""
+    names = [split for split in tables if split in splits] or list(tables)
+    return f"{_name(path)} ({', '.join(names)})", datasets.concatenate_datasets([tables[name] for name in names])
+
+
+def _class_names(manifest: Manifest | None) -> dict[str, str]:
+    """Video id -> class."""
+    if manifest is None:
+        return {}
+    splits = manifest.splits.values()
+    return {
+        video_id: manifest.class_names[label]
+        for rows in splits
+        for video_id, label in zip(rows["video_id"], rows["label"], strict=True)
+    }
+
+
+def _name(path: str | os.PathLike) -> str:
+    """A folder's own name: reports tell nobody where it lies on this machine."""
+    return Path(path).resolve().name or "table"

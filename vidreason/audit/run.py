@@ -1,0 +1,290 @@
+"""Judging a whole guidance table, frame by frame, beside priors that see nothing of the videos."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import datasets
+import numpy as np
+
+from ..errors import GuidanceError
+from ..guidance.geometry import GridMap, Rectangle
+from ..guidance.join import DEFAULT_TOLERANCE_S, MISSING, GuidanceIndex
+from ..reporting.bootstrap import Bootstrap, Estimate, estimate_means
+from .measures import DISTANCES, MEASURES, centre_prior, map_distances, score_maps, uniform_prior
+from .references import OK, Reference, times_by_video
+
+GUIDANCE, CENTRE, UNIFORM, TRUE_CELLS = "guidance", "centre prior", "uniform prior", "true cells"
+PRIORS = (CENTRE, UNIFORM)
+
+OUTSIDE = "outside the grid"
+"""Status of a reference frame whose true boxes all lie outside the part of it that the guidance's grid covers."""
+
+
+@dataclass(slots=True)
+class AuditedFrame:
+    """One frame of the reference.
+
+    Args:
+        video_id: of its video.
+        class_name: of its video; empty where it is not known.
+        position: in the reference's frames of the video.
+        timestamp_s: of the reference's frame.
+        guidance_s: time of the guidance row that speaks for it; None where there is none.
+        status: of that row, or `MISSING`.
+        reference_status: `ok` where there is something to judge by.
+        scores: (sources, measures), where both statuses are ok.
+    """
+
+    video_id: str
+    class_name: str
+    position: int
+    timestamp_s: float
+    guidance_s: float | None
+    status: str
+    reference_status: str
+    scores: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """A table against a reference.
+
+    Args:
+        reference: its name.
+        sources: what was scored: the guidance, the priors, and the true cells themselves where there are boxes.
+        measures: of each source.
+        frames: every frame of the reference, by video and time.
+        rows: of the guidance table.
+        rows_without_reference: of these, rows that no frame of the reference lies near.
+        index: of the guidance table, for pictures.
+    """
+
+    reference: Reference
+    sources: tuple[str, ...]
+    measures: tuple[str, ...]
+    frames: list[AuditedFrame]
+    rows: int
+    rows_without_reference: int
+    index: GuidanceIndex
+
+    @property
+    def scored(self) -> list[AuditedFrame]:
+        """The frames that have scores."""
+        return [frame for frame in self.frames if frame.scores is not None]
+
+    def scored_by(self, field_name: str) -> dict[str, list[AuditedFrame]]:
+        """The frames that have scores by their `class_name` or `video_id`; those without one are left out."""
+        groups: dict[str, list[AuditedFrame]] = {}
+        for frame in self.scored:
+            groups.setdefault(getattr(frame, field_name), []).append(frame)
+        return {name: frames for name, frames in sorted(groups.items()) if name}
+
+    def score(self, frame: AuditedFrame, measure: str) -> float:
+        """The guidance's own score in one frame."""
+        return float(frame.scores[0, self.measures.index(measure)])
+
+
+@dataclass(frozen=True)
+class SourceScores:
+    """What a source of maps scores over the frames that were judged.
+
+    Args:
+        source: one of the audit's sources, or a difference of two, such as "guidance - centre prior".
+        num_frames: that were judged.
+        num_videos: that they are from.
+        measures: measure -> mean with its interval.
+    """
+
+    source: str
+    num_frames: int
+    num_videos: int
+    measures: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """How guidance and reference meet. Nothing is left out without being counted here.
+
+    Args:
+        reference_frames: of the reference.
+        judgeable_frames: of these, frames with something to judge by.
+        missing_frames: judgeable frames that no row of the guidance speaks for.
+        scored_frames: judgeable frames with guidance that is ok.
+        reference_videos: of the reference.
+        guided_videos: of these, videos with any row that speaks for a frame.
+        rows: of the guidance table.
+        rows_without_reference: of these, rows that speak for no frame of the reference.
+        statuses: status of the guidance, or "missing" -> status of the reference -> frames.
+    """
+
+    reference_frames: int
+    judgeable_frames: int
+    missing_frames: int
+    scored_frames: int
+    reference_videos: int
+    guided_videos: int
+    rows: int
+    rows_without_reference: int
+    statuses: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the judgeable frames that have guidance."""
+        return self.scored_frames / self.judgeable_frames if self.judgeable_frames else None
+
+
+def audit_table(
+    rows: datasets.Dataset,
+    reference: Reference,
+    class_names: Mapping[str, str] | None = None,
+    tolerance_s: float = DEFAULT_TOLERANCE_S,
+) -> Audit:
+    """Judge every map of a table that has a frame of the reference.
+
+    A row and a frame belong together where each is the other's nearest in time and they are at most the tolerance
+    apart, so that no row speaks for two frames.
+
+    Args:
+        rows: a guidance table, of one split or several.
+        reference: what it is judged by.
+        class_names: video id -> class, where it is known.
+        tolerance_s: in seconds.
+
+    Raises:
+        GuidanceError: the table and the reference have no video in common.
+    """
+    index, guided_s = GuidanceIndex(rows, tolerance_s), times_by_video(rows)
+    if not set(guided_s) & set(reference.video_ids):
+        examples = f"{min(guided_s, default='none')} against {min(reference.video_ids, default='none')}"
+        raise GuidanceError(f"guidance and {reference.name} have no video in common: {examples}")
+    sources = (GUIDANCE, CENTRE, UNIFORM) + (() if reference.has_maps else (TRUE_CELLS,))
+    measures = MEASURES + (DISTANCES if reference.has_maps else ())
+    frames = []
+    for video_id in reference.video_ids:
+        class_name = (class_names or {}).get(video_id, "")
+        times_s = guided_s.get(video_id, np.zeros(0))
+        frames += _frames_of_video(video_id, class_name, index, times_s, reference, tolerance_s)
+    matched = sum(frame.guidance_s is not None for frame in frames)
+    return Audit(reference, sources, measures, frames, len(rows), len(rows) - matched, index)
+
+
+def _frames_of_video(
+    video_id: str,
+    class_name: str,
+    index: GuidanceIndex,
+    guided_s: np.ndarray,
+    reference: Reference,
+    tolerance_s: float,
+) -> Iterator[AuditedFrame]:
+    times_s = reference.times_s(video_id)
+    rows = match_times(times_s, guided_s, tolerance_s)
+    for position, (time_s, row) in enumerate(zip(times_s, rows, strict=True)):
+        guidance_s = float(guided_s[row]) if row >= 0 else None
+        frame = AuditedFrame(
+            video_id, class_name, position, float(time_s), guidance_s, MISSING, reference.status(video_id, position)
+        )
+        if guidance_s is not None:
+            found = index.lookup(video_id, [guidance_s])
+            frame.status = found.statuses[0]
+            if frame.status == OK and frame.reference_status == OK:
+                _judge(frame, reference, found.maps[0])
+        yield frame
+
+
+def _judge(frame: AuditedFrame, reference: Reference, guidance: GridMap) -> None:
+    judgement = reference.judge(frame.video_id, frame.position, guidance)
+    if judgement is None:
+        frame.reference_status = OUTSIDE
+        return
+    grid_map, cells = judgement.guidance, judgement.cells
+    weights = np.asarray(grid_map.weights, dtype=np.float64)
+    maps = [weights / weights.sum(), *_priors(grid_map.grid, grid_map.rectangle)]
+    if judgement.other is None:
+        scores = score_maps(np.stack([*maps, cells / cells.sum()]), cells)
+    else:
+        maps = np.stack(maps)
+        scores = np.concatenate([score_maps(maps, cells), map_distances(maps, judgement.other)], axis=1)
+    frame.scores = scores.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=256)
+def _priors(grid: tuple[int, int], rectangle: Rectangle) -> tuple[np.ndarray, np.ndarray]:
+    return centre_prior(grid, rectangle=rectangle), uniform_prior(grid)
+
+
+def match_times(first_s: np.ndarray, second_s: np.ndarray, tolerance_s: float) -> np.ndarray:
+    """Pair instants that are each other's nearest.
+
+    Args:
+        first_s: (first,), ascending.
+        second_s: (second,), ascending.
+        tolerance_s: how far a pair may be apart.
+
+    Returns:
+        Positions in `second_s` for each of the first, -1 where it has no partner; shape (first,).
+    """
+    if not len(first_s) or not len(second_s):
+        return np.full(len(first_s), -1)
+    partner, back = _nearest(first_s, second_s), _nearest(second_s, first_s)
+    mutual = back[partner] == np.arange(len(first_s))
+    # the slack forgives the rounding of times that were stored and computed in different ways
+    near = np.abs(second_s[partner] - first_s) <= tolerance_s + 1e-6
+    return np.where(mutual & near, partner, -1)
+
+
+def _nearest(times_s: np.ndarray, others_s: np.ndarray) -> np.ndarray:
+    """For each time the position of the nearest of the others, the earlier one where two are as near."""
+    if len(others_s) == 1:
+        return np.zeros(len(times_s), dtype=int)
+    right = np.searchsorted(others_s, times_s).clip(1, len(others_s) - 1)
+    return np.where(times_s - others_s[right - 1] <= others_s[right] - times_s, right - 1, right)
+
+
+def count_frames(audit: Audit) -> FrameCounts:
+    """How guidance and reference meet."""
+    statuses: dict[str, Counter] = {}
+    for frame in audit.frames:
+        statuses.setdefault(frame.status, Counter())[frame.reference_status] += 1
+    judgeable = [frame for frame in audit.frames if frame.reference_status == OK]
+    return FrameCounts(
+        reference_frames=len(audit.frames),
+        judgeable_frames=len(judgeable),
+        missing_frames=sum(frame.status == MISSING for frame in judgeable),
+        scored_frames=len(audit.scored),
+        reference_videos=len({frame.video_id for frame in audit.frames}),
+        guided_videos=len({frame.video_id for frame in audit.frames if frame.status != MISSING}),
+        rows=audit.rows,
+        rows_without_reference=audit.rows_without_reference,
+        statuses={status: dict(sorted(counts.items())) for status, counts in sorted(statuses.items())},
+    )
+
+
+def score_sources(audit: Audit, bootstrap: Bootstrap, frames: list[AuditedFrame] | None = None) -> list[SourceScores]:
+    """Means and intervals of every source, and of the guidance less each prior, on the same frames and resamples.
+
+    Args:
+        audit: whose frames are scored.
+        bootstrap: how intervals are found.
+        frames: of the scored frames, those that count; all by default.
+
+    Returns:
+        Nothing where no frame was judged.
+    """
+    frames = audit.scored if frames is None else frames
+    if not frames:
+        return []
+    scores = np.stack([frame.scores for frame in frames]).astype(np.float64)
+    gains = [scores[:, :1] - scores[:, audit.sources.index(prior), None] for prior in PRIORS]
+    names = [*audit.sources, *(f"{GUIDANCE} - {prior}" for prior in PRIORS)]
+    values = np.concatenate([scores, *gains], axis=1)
+    videos = [frame.video_id for frame in frames]
+    estimates = iter(estimate_means(values.reshape(len(frames), -1), videos, bootstrap))
+    num_videos = len(set(videos))
+    return [
+        SourceScores(name, len(frames), num_videos, {measure: next(estimates) for measure in audit.measures})
+        for name in names
+    ]

@@ -1,0 +1,216 @@
+"""Reads where a query looks, beside a transformer's own attention and from the same queries and keys.
+
+The main path keeps its fast kernel, which gives no probabilities. Forward hooks take the output of the projections
+that the model computes anyway, and one row of the attention map is computed from them: supervision costs one query.
+
+Everything that is saved for the backward pass is computed inside the hooks and whenever they run: gradient
+checkpointing runs a layer again, and finds the same operations. Only what a hook gives is kept selectively.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from modeling_tsvit.layers_tsvit import attention_probabilities
+
+from ..errors import TrainingError
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """One attention layer that can be probed, by its modules.
+
+    Args:
+        attention: its forward runs the projections below; what it is given and gives does not matter.
+        query: the projection whose output, (batch, queries, heads * head_dim), holds the queries.
+        key: the same for the keys. The same module as `query` where one projection gives queries, keys and values.
+        num_heads: of the layer.
+        scaling: factor of the dot products.
+        value: the projection of the values, where the temporal views are read in this layer.
+        queries: which query is read: the "first" (a CLS token, or the only one), or the "mean" of all.
+        num_prefix_tokens: keys before the first patch, such as a CLS token.
+        rotate: applied to queries and keys, (batch, heads, tokens, head_dim), where positions come by rotation.
+        block: the layer that gradient checkpointing runs again, if any.
+    """
+
+    attention: nn.Module
+    query: nn.Module
+    key: nn.Module
+    num_heads: int
+    scaling: float
+    value: nn.Module | None = None
+    queries: Literal["first", "mean"] = "first"
+    num_prefix_tokens: int = 0
+    rotate: Callable[[torch.Tensor], torch.Tensor] | None = None
+    block: nn.Module | None = None
+
+
+@dataclass
+class Projections:
+    """What an attention layer computed: (batch, heads, tokens, head_dim) each; no value where none is watched."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor | None
+
+
+@dataclass
+class Recorder:
+    """Takes what the hooks of one model give.
+
+    Args:
+        kept: results of the forward pass that is going on, by name; None while none is.
+        scratch: from one hook to a later one of the same layer; who reads it takes it out.
+        expects_gradient: the pass that is going on will be differentiated.
+    """
+
+    kept: dict[str, torch.Tensor] | None = None
+    scratch: dict[str, torch.Tensor] = field(default_factory=dict)
+    expects_gradient: bool = False
+
+    def open(self) -> None:
+        """A forward pass begins."""
+        self.kept, self.scratch, self.expects_gradient = {}, {}, torch.is_grad_enabled()
+
+    def close(self) -> dict[str, torch.Tensor]:
+        """It has ended: what was kept."""
+        kept, self.kept, self.scratch = self.kept, None, {}
+        return kept or {}
+
+    def keep(self, name: str, value: torch.Tensor) -> None:
+        """Keep a result of any shape, if a forward pass is going on (and it is no repetition by checkpointing).
+
+        Raises:
+            TrainingError: it would silently carry no gradient.
+        """
+        if self.kept is None:
+            return
+        if self.expects_gradient and not torch.is_grad_enabled():
+            raise TrainingError(
+                f"{name} is computed without a gradient: the layer is run by reentrant checkpointing that this model "
+                "was not told of. Use the model's own gradient_checkpointing_enable, or use_reentrant=False"
+            )
+        self.kept[name] = value
+
+
+class Tap:
+    """A forward hook that hands a module's input and output on.
+
+    Args:
+        module: to watch.
+        read: called as read(recorder, arguments, output) after each forward of the module.
+        recorder: that `read` writes to.
+    """
+
+    def __init__(self, module: nn.Module, read: Callable[[Recorder, tuple, Any], None], recorder: Recorder):
+        self.read, self.recorder = read, recorder
+        self.handle = module.register_forward_hook(self._after)
+
+    def _after(self, module: nn.Module, arguments: tuple, output: Any) -> None:
+        self.read(self.recorder, arguments, output)
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        self.handle.remove()
+
+
+class LayerProbe:
+    """Watches an attention layer and reads from its projections.
+
+    Args:
+        layer: which.
+        readers: each called as reader(recorder, projections, output) after the layer's attention.
+        recorder: that they write to.
+    """
+
+    def __init__(
+        self,
+        layer: AttentionLayer,
+        readers: list[Callable[[Recorder, Projections, Any], None]],
+        recorder: Recorder,
+    ):
+        self.layer, self.readers, self.recorder = layer, readers, recorder
+        self._query: torch.Tensor | None = None
+        self._key: torch.Tensor | None = None
+        self._value: torch.Tensor | None = None
+        self.handles = [layer.query.register_forward_hook(self._take_query)]
+        if layer.key is not layer.query:
+            self.handles.append(layer.key.register_forward_hook(self._take_key))
+            if layer.value is not None:
+                self.handles.append(layer.value.register_forward_hook(self._take_value))
+        self.handles.append(layer.attention.register_forward_hook(self._after_attention))
+
+    def _take_query(self, module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
+        if self.layer.key is self.layer.query:
+            self._query, self._key, self._value = output.chunk(3, dim=-1)
+        else:
+            self._query = output
+
+    def _take_key(self, module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
+        self._key = output
+
+    def _take_value(self, module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
+        self._value = output
+
+    def _after_attention(self, module: nn.Module, arguments: tuple, output: Any) -> None:
+        projections = Projections(self._heads(self._query), self._heads(self._key), self._heads(self._value))
+        self._query = self._key = self._value = None
+        for reader in self.readers:
+            reader(self.recorder, projections, output)
+
+    def _heads(self, projected: torch.Tensor | None) -> torch.Tensor | None:
+        """(batch, tokens, heads * head_dim) -> (batch, heads, tokens, head_dim)."""
+        if projected is None:
+            return None
+        return projected.unflatten(-1, (self.layer.num_heads, -1)).transpose(1, 2)
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        for handle in self.handles:
+            handle.remove()
+
+
+class RowReader:
+    """Keeps one row of a layer's attention map.
+
+    Args:
+        name: that the row is kept under.
+        layer: which.
+    """
+
+    def __init__(self, name: str, layer: AttentionLayer):
+        self.name, self.layer = name, layer
+
+    def __call__(self, recorder: Recorder, projections: Projections, output: Any) -> None:
+        """Keeps (batch, patches) float32: mean over heads, keys that are no patches cut off."""
+        recorder.keep(self.name, attention_row(self.layer, projections))
+
+
+def attention_row(layer: AttentionLayer, projections: Projections) -> torch.Tensor:
+    """softmax(q K^T * scaling) of the layer's query, mean over heads: float32, before dropout, also under autocast.
+
+    Args:
+        layer: tells which query, and what is cut off.
+        projections: of the layer, queries and keys (batch, heads, tokens, head_dim).
+
+    Returns:
+        (batch, patches) float32. It sums to 1 less what goes to keys that are no patches.
+    """
+    query, key = projections.query, projections.key
+    if layer.rotate is not None:
+        query, key = (query if query.shape[2] == 1 else layer.rotate(query)), layer.rotate(key)
+    # the mean is taken in float32 without a copy of all queries in float32
+    query = query[:, :, :1] if layer.queries == "first" else query.mean(dim=2, keepdim=True, dtype=torch.float32)
+    if key.dtype == torch.float32 or not torch.is_grad_enabled():
+        probabilities = attention_probabilities(query, key, layer.scaling)
+    else:  # the float32 copy of the keys is made again in the backward pass and not kept until then
+        probabilities = checkpoint(
+            attention_probabilities, query, key, layer.scaling, use_reentrant=False, preserve_rng_state=False
+        )
+    return probabilities[:, :, 0, layer.num_prefix_tokens :].mean(dim=1)

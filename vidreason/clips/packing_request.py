@@ -1,0 +1,159 @@
+"""What a store of packed clips is made from, and how: settings, manifest and guidance."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from ..errors import ConfigError
+from ..guidance.join import DEFAULT_TOLERANCE_S, GuidanceIndex
+from ..guidance.store import load_guidance
+from ..manifests.manifest import Manifest, load_manifest
+from ..video.sampling import uniform_indices
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """How frames are chosen, scaled and encoded.
+
+    Args:
+        frames_per_clip: the middle frames of so many equal segments; 0 for all frames. An odd multiple of what a
+            model takes keeps its uniformly sampled frames exactly, and leaves its training frames room to jitter.
+        short_side_px: frames are scaled down to this shorter side.
+        long_side_px: or to this longer side; with neither they keep their size.
+        quality: of JPEG, 1 to 95.
+        subsampling: of JPEG's colours, "4:2:0" or "4:4:4".
+        clips_per_file: of a Parquet file.
+        max_pixels: a video with larger frames is left out.
+    """
+
+    frames_per_clip: int = 24
+    short_side_px: int | None = None
+    long_side_px: int | None = None
+    quality: int = 90
+    subsampling: str = "4:2:0"
+    clips_per_file: int = 1000
+    max_pixels: int | None = None
+
+    def __post_init__(self):
+        if self.frames_per_clip < 0:
+            raise ConfigError(f"frames_per_clip is {self.frames_per_clip}, expected a number of frames, or 0 for all")
+        if self.short_side_px is not None and self.long_side_px is not None:
+            raise ConfigError("give short_side_px or long_side_px, not both")
+        for name in ("short_side_px", "long_side_px"):
+            if getattr(self, name) is not None and getattr(self, name) < 8:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 8 pixels")
+        if not 1 <= self.quality <= 95:
+            raise ConfigError(f"quality is {self.quality}, expected 1 to 95")
+        if self.subsampling not in ("4:2:0", "4:4:4"):
+            raise ConfigError(f"subsampling is {self.subsampling!r}, expected 4:2:0 or 4:4:4")
+        if self.clips_per_file < 1:
+            raise ConfigError(f"clips_per_file is {self.clips_per_file}, expected at least 1")
+
+    def frame_indices(self, num_frames: int) -> list[int]:
+        """The frames of a video that are packed, rising and each once."""
+        if self.frames_per_clip == 0 or num_frames <= self.frames_per_clip:
+            return list(range(num_frames))
+        return uniform_indices(num_frames, self.frames_per_clip)
+
+    def frame_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of a packed frame; never larger than the video's."""
+        scale = 1.0
+        if self.short_side_px is not None:
+            scale = min(1.0, self.short_side_px / min(height, width))
+        elif self.long_side_px is not None:
+            scale = min(1.0, self.long_side_px / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+@dataclass(frozen=True)
+class PackRequest:
+    """What is packed.
+
+    Args:
+        manifest: folder of the manifest.
+        video_root: where the videos lie, if not where the manifest says.
+        splits: of the manifest.
+        guidance: split -> guidance table, a folder or a Hub id; a split without one has no guidance.
+        tolerance_s: how far a guidance row may lie from a packed frame.
+        settings: how.
+    """
+
+    manifest: str
+    video_root: str | None
+    splits: tuple[str, ...]
+    guidance: Mapping[str, str] = field(default_factory=dict)
+    tolerance_s: float = DEFAULT_TOLERANCE_S
+    settings: PackSettings = field(default_factory=PackSettings)
+
+
+@dataclass(frozen=True)
+class PackInputs:
+    """The opened manifest and guidance of a request."""
+
+    manifest: Manifest
+    tables: dict[str, Dataset]  # split -> rows of its guidance table
+    indices: dict[str, GuidanceIndex]
+    names: dict[str, str]  # split -> what the store calls its table
+
+
+def open_inputs(request: PackRequest) -> PackInputs:
+    """Open and check what a request names.
+
+    Raises:
+        VidreasonError: a manifest, a table or a split of it is not there, or guidance fits none of the videos.
+    """
+    manifest = load_manifest(request.manifest, request.video_root)
+    for split in request.splits:
+        manifest.split(split)
+    load = functools.cache(load_guidance)
+    tables, indices, names = {}, {}, {}
+    for split, name in request.guidance.items():
+        if split not in request.splits:
+            raise ConfigError(f"guidance {name} is given for split {split!r}, which is not packed")
+        table = load(name)
+        if split not in table:
+            raise ConfigError(f"guidance {name} has no split {split!r}; it has {sorted(table)}")
+        tables[split] = table[split]
+        indices[split] = GuidanceIndex(table[split], request.tolerance_s)
+        coverage = indices[split].coverage(manifest.split(split)["video_id"])
+        if not coverage.videos_with_guidance:
+            raise ConfigError(f"guidance {name}, split {split!r}, fits none of the videos: {coverage.describe()}")
+        if coverage.unknown_videos:
+            logger.warning("guidance %s, split %r: %s", name, split, coverage.describe())
+        # a path of this machine is nobody's business
+        names[split] = Path(name).resolve().name if Path(name).is_dir() else name
+    return PackInputs(manifest, tables, indices, names)
+
+
+def pack_facts(request: PackRequest, inputs: PackInputs) -> dict[str, Any]:
+    """What makes two stores the same, as JSON holds it; nothing of it names a folder of this machine."""
+    videos = {split: inputs.manifest.split(split) for split in request.splits}
+    names = ["video_id", "timestamp_s", "weights", "status"]
+    return {
+        "source": inputs.manifest.source,
+        "class_names": list(inputs.manifest.class_names),
+        "settings": asdict(request.settings),
+        "guidance": inputs.names,
+        "guidance_tolerance_s": request.tolerance_s,
+        "videos_sha256": {split: _digest(rows, ["video_id", "path", "label"]) for split, rows in videos.items()},
+        "guidance_sha256": {split: _digest(rows, names) for split, rows in inputs.tables.items()},
+    }
+
+
+def _digest(rows: Dataset, names: Sequence[str]) -> str:
+    """SHA-256 of some columns."""
+    table = rows.with_format("arrow").select_columns(list(names))[:].combine_chunks()
+    sink = hashlib.sha256()
+    for batch in table.to_batches():
+        sink.update(batch.serialize())
+    return sink.hexdigest()

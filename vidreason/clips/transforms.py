@@ -1,0 +1,352 @@
+"""Augmentation and preprocessing that move pixels and guidance together.
+
+The cells of the guidance grid travel through torchvision's `transforms.v2` as bounding boxes beside the video, in one
+call, so that any crop, resize or flip that moves a pixel moves the cell above it. What comes out is spread over the
+model's tokens by exact area overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from ..errors import ConfigError
+from ..guidance import GridMap, grid_cells, pad_or_truncate
+from ..guidance.geometry import Rectangle, spread_over_grid
+from ..rs.evidence_zoom import evidence_rectangle, random_margins
+from .pixel_scale import pixel_statistics
+
+RESAMPLING_RULES = ("area", "pad_or_truncate")
+
+_RULER_GRID = (16, 16)
+"""A fine grid that is sent along with the guidance: those of its cells that stay whole tell the transform's scale."""
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes of a training clip, the same for all its frames.
+
+    Args:
+        crop_scale_min: the smallest share of the frame's area that a random resized crop keeps; 1 keeps all of it.
+        crop_ratio_max: the largest stretch of the crop's aspect against the frame's, >= 1.
+        mirror_probability: of a horizontal flip. Give `mirrored_labels` where a flip changes what happens.
+        brightness: strength of the colour jitter, 0 for none; contrast and saturation take the same.
+        evidence_zoom: share of the clips that are cropped to their guidance first (not in the paper).
+    """
+
+    crop_scale_min: float = 0.7
+    crop_ratio_max: float = 1.15
+    mirror_probability: float = 0.0
+    brightness: float = 0.2
+    evidence_zoom: float = 0.0
+
+    def __post_init__(self):
+        if not 0 < self.crop_scale_min <= 1:
+            raise ConfigError(f"crop_scale_min is {self.crop_scale_min}, expected a share in (0, 1]")
+        if self.crop_ratio_max < 1:
+            raise ConfigError(f"crop_ratio_max is {self.crop_ratio_max}, expected >= 1")
+        if not 0 <= self.mirror_probability <= 1:
+            raise ConfigError(f"mirror_probability is {self.mirror_probability}, expected a probability")
+        if not 0 <= self.evidence_zoom <= 1:
+            raise ConfigError(f"evidence_zoom is {self.evidence_zoom}, expected a share in [0, 1]")
+        if not 0 <= self.brightness < 1:
+            raise ConfigError(f"brightness is {self.brightness}, expected a strength in [0, 1)")
+
+
+@dataclass(frozen=True)
+class TransformedClip:
+    """What a model sees of a clip.
+
+    Args:
+        pixel_values: (frames, channels, height, width), float32.
+        guidance: (frames, tokens), float32; sums to 1 where the frame has guidance inside the view, else all zero.
+        mirrored: whether the clip was flipped horizontally.
+    """
+
+    pixel_values: torch.Tensor
+    guidance: torch.Tensor
+    mirrored: bool
+
+
+class RandomAspectCrop(v2.Transform):
+    """A random crop whose aspect ratio is the frame's own up to a stretch, resized to a given size.
+
+    `v2.RandomResizedCrop` draws aspect ratios around a square, which for a 4:3 frame that is always squeezed into a
+    square input would be a change of aspect that evaluation never shows.
+
+    Args:
+        size: (height, width) in pixels of what comes out.
+        scale_min: the smallest share of the area that is kept.
+        ratio_max: the largest stretch of the aspect ratio.
+    """
+
+    def __init__(self, size: tuple[int, int], scale_min: float, ratio_max: float):
+        super().__init__()
+        self.size, self.scale_min, self.ratio_max = list(size), scale_min, ratio_max
+
+    def forward(self, *inputs):
+        """Crop all inputs alike; without the search through nested inputs that costs as much as a small resize."""
+        params = self.make_params(list(inputs))
+        outputs = tuple(self.transform(item, params) for item in inputs)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def make_params(self, flat_inputs: list) -> dict[str, int]:
+        height, width = next(item for item in flat_inputs if isinstance(item, tv_tensors.Video)).shape[-2:]
+        area = torch.empty(1).uniform_(self.scale_min, 1.0).item()
+        stretch = np.exp(torch.empty(1).uniform_(-1.0, 1.0).item() * np.log(self.ratio_max) / 2)
+        crop_height = min(height, max(1, round(height * area**0.5 / stretch)))
+        crop_width = min(width, max(1, round(width * area**0.5 * stretch)))
+        top = int(torch.randint(0, height - crop_height + 1, ()).item())
+        left = int(torch.randint(0, width - crop_width + 1, ()).item())
+        return {"top": top, "left": left, "height": crop_height, "width": crop_width}
+
+    def transform(self, inpt, params: dict[str, int]):
+        return v2.functional.resized_crop(inpt, **params, size=self.size, antialias=True)
+
+
+class ChannelPlanes(v2.Transform):
+    """Lays a video out channel by channel, which arithmetic on single channels goes through several times faster.
+
+    Decoded frames keep the channels of a pixel together, and so does what is resized from them.
+    """
+
+    _transformed_types = (tv_tensors.Video,)
+
+    def transform(self, inpt, params: dict):
+        return tv_tensors.wrap(inpt.contiguous(), like=inpt)
+
+
+class ClipTransform:
+    """Turns decoded frames and their guidance into what a model and its losses take.
+
+    Args:
+        steps: `transforms.v2` transforms of pixels; geometric ones move the guidance along.
+        token_grid: (rows, columns) of the model's tokens for one frame.
+        output_size: (height, width) in pixels of what the steps give.
+        mean: per channel, subtracted after scaling pixels to [0, 1].
+        std: per channel.
+        mirror_probability: of a horizontal flip after all steps.
+        resampling: "area" (exact overlap), or the paper's "pad_or_truncate".
+        min_kept: a frame whose guidance was cropped away but for less than this share is not supervised.
+        evidence_zoom: share of the clips that are cropped to their guidance before the steps.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[v2.Transform],
+        token_grid: tuple[int, int],
+        output_size: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        mirror_probability: float = 0.0,
+        resampling: str = "area",
+        min_kept: float = 0.1,
+        evidence_zoom: float = 0.0,
+    ):
+        if resampling not in RESAMPLING_RULES:
+            raise ConfigError(f"resampling is {resampling!r}, expected one of {RESAMPLING_RULES}")
+        self.steps = tuple(steps)
+        self.mean, self.std = list(mean), list(std)
+        self.token_grid = token_grid
+        self.output_size = output_size
+        self.mirror_probability = mirror_probability
+        self.resampling = resampling
+        self.min_kept = min_kept
+        self.evidence_zoom = evidence_zoom
+
+    @property
+    def whole_frame(self) -> bool:
+        """Whether the steps keep all of a frame."""
+        return not any(isinstance(step, (v2.CenterCrop, RandomAspectCrop)) for step in self.steps)
+
+    def __call__(
+        self, frames: np.ndarray, maps: Sequence[GridMap | None], rectangle: Rectangle | None = None
+    ) -> TransformedClip:
+        """Transform one clip.
+
+        Args:
+            frames: (frames, height, width, 3), uint8.
+            maps: guidance of each frame in the full frame's coordinates, None where there is none.
+            rectangle: (x0, y0, x1, y1) in [0, 1] that the frames are cropped to first; None keeps them whole.
+        """
+        height, width = frames.shape[1:3]
+        video = tv_tensors.Video(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
+        grids = tuple(dict.fromkeys((m.grid, m.rectangle) for m in maps if m is not None))
+        cells, corners = _laid_over_frame(grids, height, width)
+        boxes = tv_tensors.BoundingBoxes(corners.clone(), format="XYXY", canvas_size=(height, width))
+        if self.evidence_zoom > 0 and torch.rand(()) < self.evidence_zoom:
+            evidence = evidence_rectangle(maps)
+            rectangle = rectangle if evidence is None else random_margins(evidence)
+        if rectangle is not None:
+            video, boxes = _cropped(video, boxes, rectangle)
+        for step in self.steps:
+            video, boxes = step(video, boxes)
+        mirrored = bool(torch.rand(()) < self.mirror_probability)
+        if mirrored:
+            video, boxes = v2.functional.horizontal_flip(video), v2.functional.horizontal_flip(boxes)
+        guidance = self._guidance(maps, grids, cells, _as_shares(boxes, video), mirrored)
+        return TransformedClip(self._normalized(video), guidance, mirrored)
+
+    def _normalized(self, video: torch.Tensor) -> torch.Tensor:
+        """Bytes (frames, channels, height, width) as float32, normalised; on plain tensors, laid out by channel."""
+        pixels = v2.functional.to_dtype(video.as_subclass(torch.Tensor).contiguous(), torch.float32, scale=True)
+        return v2.functional.normalize(pixels, self.mean, self.std, inplace=True)
+
+    def _guidance(
+        self,
+        maps: Sequence[GridMap | None],
+        grids: tuple[tuple, ...],
+        cells: tuple[np.ndarray, ...],
+        moved: np.ndarray,
+        mirrored: bool,
+    ) -> torch.Tensor:
+        """Guidance of every frame over the tokens: (frames, tokens), float32.
+
+        Args:
+            maps: of each frame.
+            grids: (grid, rectangle) of all maps.
+            cells: the ruler's cells, then those of each grid, before the transform.
+            moved: all of them in one array, after it.
+            mirrored: whether the clip was.
+        """
+        num_tokens = self.token_grid[0] * self.token_grid[1]
+        guidance = np.zeros((len(maps), num_tokens), dtype=np.float32)
+        if self.resampling == "pad_or_truncate":
+            for frame, grid_map in enumerate(maps):
+                if grid_map is not None:
+                    flipped = grid_map.flip_horizontal() if mirrored else grid_map
+                    guidance[frame] = _normalize(pad_or_truncate(flipped.weights, num_tokens))
+            return torch.from_numpy(guidance)
+        scale = _area_scale(cells[0], moved[: len(cells[0])])
+        start = len(cells[0])
+        for grid, before in zip(grids, cells[1:], strict=True):
+            spread = spread_over_grid(moved[start : start + len(before)], before, self.token_grid) / scale
+            start += len(before)
+            rows = [frame for frame, m in enumerate(maps) if m is not None and (m.grid, m.rectangle) == grid]
+            weights = np.stack([maps[frame].weights for frame in rows]).astype(np.float64)
+            tokens = weights @ spread
+            tokens[tokens.sum(axis=1) < self.min_kept * weights.sum(axis=1)] = 0
+            guidance[rows] = _normalize(tokens)
+        return torch.from_numpy(guidance)
+
+
+def _cropped(
+    video: tv_tensors.Video, boxes: tv_tensors.BoundingBoxes, rectangle: Rectangle
+) -> tuple[tv_tensors.Video, tv_tensors.BoundingBoxes]:
+    """Video and boxes cropped to a rectangle in [0, 1]."""
+    height, width = video.shape[-2:]
+    x0, y0, x1, y1 = rectangle
+    left, top = round(x0 * width), round(y0 * height)
+    size = {"height": max(1, round(y1 * height) - top), "width": max(1, round(x1 * width) - left)}
+    return tuple(v2.functional.crop(item, top, left, **size) for item in (video, boxes))
+
+
+@lru_cache(maxsize=256)
+def _laid_over_frame(grids: tuple[tuple, ...], height: int, width: int) -> tuple[tuple[np.ndarray, ...], torch.Tensor]:
+    """The cells of the ruler and of each (grid, rectangle) as shares of the frame; and all as boxes in pixels.
+
+    The same for every clip of a data set whose guidance has one grid, so it is kept.
+
+    Returns:
+        Arrays (cells, 4), and a tensor (all cells, 4), float32. Neither is to be changed.
+    """
+    cells = (grid_cells(_RULER_GRID), *(grid_cells(*grid) for grid in grids))
+    return cells, torch.from_numpy(np.concatenate(cells) * [width, height, width, height]).float()
+
+
+def _as_shares(boxes: tv_tensors.BoundingBoxes, video: torch.Tensor) -> np.ndarray:
+    """Boxes in pixels as shares of the frame: (boxes, 4)."""
+    height, width = video.shape[-2:]
+    return boxes.as_subclass(torch.Tensor).double().numpy() / [width, height, width, height]
+
+
+def _area_scale(before: np.ndarray, after: np.ndarray) -> float:
+    """By how much the transform enlarges areas; clipped cells only ever look smaller, so the largest is right."""
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (before, after)]
+    return max(float((areas[1] / areas[0]).max()), np.finfo(np.float64).tiny)
+
+
+def _normalize(weights: np.ndarray) -> np.ndarray:
+    """Weights (..., tokens) that sum to 1, or to 0 where they did."""
+    totals = weights.sum(axis=-1, keepdims=True)
+    return np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
+
+
+def training_transform(
+    processor,
+    token_grid: tuple[int, int],
+    augmentation: AugmentationConfig,
+    resampling: str = "area",
+) -> ClipTransform:
+    """The transform of training clips for a video processor's input size and statistics.
+
+    Raises:
+        ConfigError: random crops together with `pad_or_truncate`, which cannot follow them.
+    """
+    if resampling == "pad_or_truncate" and (augmentation.crop_scale_min < 1 or augmentation.evidence_zoom > 0):
+        raise ConfigError(
+            "pad_or_truncate ignores where tokens are: set crop_scale_min to 1 and evidence_zoom to 0 to use it"
+        )
+    steps: list[v2.Transform] = [
+        RandomAspectCrop(input_size(processor), augmentation.crop_scale_min, augmentation.crop_ratio_max)
+        if augmentation.crop_scale_min < 1
+        else v2.Resize(list(input_size(processor)), antialias=True)
+    ]
+    if augmentation.brightness > 0:
+        strength = augmentation.brightness
+        steps.append(ChannelPlanes())
+        steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
+    return ClipTransform(
+        steps,
+        token_grid,
+        input_size(processor),
+        *pixel_statistics(processor),
+        augmentation.mirror_probability,
+        resampling,
+        evidence_zoom=augmentation.evidence_zoom,
+    )
+
+
+def evaluation_transform(processor, token_grid: tuple[int, int], resampling: str = "area") -> ClipTransform:
+    """What the video processor does to a clip (resize, centre crop), done to the guidance as well."""
+    steps: list[v2.Transform] = []
+    if processor.do_resize:
+        size = dict(processor.size)
+        target = size["shortest_edge"] if "shortest_edge" in size else [size["height"], size["width"]]
+        interpolation = v2.InterpolationMode.BICUBIC if int(processor.resample) == 3 else v2.InterpolationMode.BILINEAR
+        steps.append(v2.Resize(target, interpolation=interpolation, antialias=True))
+    if getattr(processor, "do_center_crop", False):
+        steps.append(v2.CenterCrop([processor.crop_size["height"], processor.crop_size["width"]]))
+    mean, std = pixel_statistics(processor)
+    return ClipTransform(steps, token_grid, input_size(processor), mean, std, resampling=resampling)
+
+
+def input_size(processor) -> tuple[int, int]:
+    """(height, width) in pixels of what a video processor gives.
+
+    Raises:
+        ConfigError: the processor has no fixed size.
+    """
+    size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
+    if "height" not in size or "width" not in size:
+        raise ConfigError(f"{type(processor).__name__} has no fixed input size: {size}")
+    return size["height"], size["width"]
+
+
+__all__ = [
+    "RESAMPLING_RULES",
+    "AugmentationConfig",
+    "ChannelPlanes",
+    "ClipTransform",
+    "RandomAspectCrop",
+    "TransformedClip",
+    "evaluation_transform",
+    "input_size",
+    "training_transform",
+]

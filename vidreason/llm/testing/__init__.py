@@ -1,0 +1,1 @@
+"""A local chat-completions server that answers, and fails, as real ones do."""

@@ -1,0 +1,1 @@
+"""Tables of videos: labels, splits, segments, captions."""

@@ -1,0 +1,155 @@
+"""From a checked layout to manifests: the videos are read once, however many folds are written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import ManifestError
+from ...video.probe import Probed, VideoProbe, probe_videos
+from ..folder import FolderReport, VideoTree, summary_table, write_video_folder
+from ..splits import SplitAssignment, name_examples, read_list
+
+
+@dataclass(frozen=True)
+class KnownLayout:
+    """A data set whose files were found where its own lists say.
+
+    Attributes:
+        source: the data set's name, and its revision where it has some.
+        tree: the videos, with their classes under the names of `class_names`.
+        class_names: in the order of the data set's own label ids.
+        folds: name -> which video is in which split. A single fold is written to the folder that is asked for, several
+            to sub-folders of their names.
+        groups: video path -> group.
+        description: a paragraph for the card; `{fold}` in it stands for the fold's name.
+        allow_incomplete: videos and classes may be missing.
+    """
+
+    source: str
+    tree: VideoTree
+    class_names: list[str]
+    folds: dict[str, SplitAssignment]
+    groups: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+    allow_incomplete: bool = False
+
+    @property
+    def paths(self) -> list[str]:
+        """The videos that are in a split of any fold."""
+        return [video.path for video in self.tree.videos if any(video.path in a.split_of for a in self.folds.values())]
+
+
+@dataclass
+class LayoutArguments:
+    """What the builders of known data sets have in common."""
+
+    root: str = field(metadata={"help": "Folder of the data set's videos."})
+    out: str = field(metadata={"help": "Folder to write: Parquet tables, manifest.json, skipped.jsonl and the card."})
+    source: str = field(default="", metadata={"help": "Data set and revision. Default: the data set's name."})
+    num_proc: int = field(default=1, metadata={"help": "Processes that read videos."})
+    decode_all: bool = field(
+        default=False, metadata={"help": "Decode every frame, and leave out videos with damage anywhere. Slow."}
+    )
+    max_pixels: int | None = field(default=None, metadata={"help": "Leave out videos with larger frames."})
+    allow_incomplete: bool = field(
+        default=False,
+        metadata={"help": "Build from what is there: missing videos and classes are listed in place of an error."},
+    )
+
+    def probe(self, root: Path) -> VideoProbe:
+        """How videos under a root are read."""
+        return VideoProbe(root, self.decode_all, self.max_pixels)
+
+
+def build_layout(
+    layout: KnownLayout, args: LayoutArguments, probe: Callable[[str], Probed] | None = None
+) -> dict[str, FolderReport]:
+    """Read the videos of a layout and write a manifest for each fold.
+
+    Args:
+        layout: checked.
+        args: where to, under which source, and how videos are read.
+        probe: reads one video, in place of the one that the arguments ask for.
+
+    Returns:
+        The folder of each manifest -> what came of it.
+
+    Raises:
+        ManifestError: as `vidreason.manifests.folder.write_video_folder`.
+    """
+    probed = probe_videos(probe or args.probe(layout.tree.root), layout.paths, args.num_proc)
+    return write_folds(layout, probed, args)
+
+
+def write_folds(layout: KnownLayout, probed: Mapping[str, Probed], args: LayoutArguments) -> dict[str, FolderReport]:
+    """Write a manifest for each fold from one reading of the videos. As `build_layout`."""
+    reports = {}
+    for name, assignment in layout.folds.items():
+        folder = Path(args.out) / name if len(layout.folds) > 1 else Path(args.out)
+        reports[str(folder)] = write_video_folder(
+            layout.tree,
+            probed,
+            folder,
+            assignment,
+            args.source or layout.source,
+            layout.groups,
+            layout.description.replace("{fold}", name),
+            layout.class_names,
+            allow_absent_classes=layout.allow_incomplete,
+        )
+    return reports
+
+
+def describe_reports(layout: KnownLayout, reports: Mapping[str, FolderReport]) -> str:
+    """What was written and left out, for a terminal."""
+    parts = [f"{summary_table(report)}\nwritten to {folder}" for folder, report in reports.items()]
+    return "\n".join([*parts, f"ignored files: {len(layout.tree.ignored)}"])
+
+
+def find_root(root: str | os.PathLike, name: str) -> Path:
+    """The data set's folder: what was given, or the folder of the data set's name in it.
+
+    Raises:
+        ManifestError: there is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise ManifestError(f"{root}: no such folder; expected that of {name}")
+    return root / name if (root / name).is_dir() else root
+
+
+def read_numbered_names(file: Path, what: str, first_id: int) -> list[str]:
+    """A file of lines `<id> <name>`, as the names in the order of their ids.
+
+    Args:
+        file: the list.
+        what: what it holds, for messages.
+        first_id: of the ids, which then count on without a gap.
+
+    Raises:
+        ManifestError: no such file, a line of another form, a repeated id or name, or a gap.
+    """
+    if not file.is_file():
+        raise ManifestError(f"{file}: no such file; {what} was expected there")
+    name_of: dict[int, str] = {}
+    for line in read_list(file, what):
+        match = re.fullmatch(r"(-?\d+)\s+(\S.*)", line)
+        if not match:
+            raise ManifestError(f"{file}: {line!r} is not <id> <name>")
+        number, name = int(match.group(1)), match.group(2)
+        if number in name_of:
+            raise ManifestError(f"{file}: the id {number} stands for {name_of[number]!r} and for {name!r}")
+        if name in name_of.values():
+            raise ManifestError(f"{file}: {name!r} is named twice")
+        name_of[number] = name
+    if not name_of:
+        raise ManifestError(f"{file}: {what} is empty")
+    missing = [str(number) for number in range(first_id, max(name_of) + 1) if number not in name_of]
+    if missing or min(name_of) != first_id:
+        gap = f"missing: {name_examples(missing)}" if missing else f"found: {sorted(name_of)[:5]}"
+        raise ManifestError(f"{file}: the ids do not count from {first_id} without a gap; {gap}")
+    return [name_of[number] for number in sorted(name_of)]

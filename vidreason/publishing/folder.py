@@ -1,0 +1,246 @@
+"""A guidance table as it goes to the Hub: checked rows in Parquet shards, a card, an example picture, nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from ..annotation.annotation_run import AnnotationRun, read_run
+from ..errors import GuidanceError, VidreasonError
+from ..files import FileLimits, write_split
+from ..guidance.schema import FEATURES
+from ..guidance.store import load_guidance
+from ..guidance.summary import merge_summaries
+from ..manifests.manifest import Manifest
+from .checks import PublishChecker, find_leak
+from .example import EXAMPLE_FILE, ExamplePicture, write_example
+from .guidance_card import CARD_FILE, CardFacts, count_prompts, write_guidance_card
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LIMITS = FileLimits(max_rows=500_000, max_bytes=400_000_000)
+DATA_FOLDER = "data"
+
+BLANK_NOTE = "Grids are drawn on blank frames: the data set holds no pixels of the videos."
+PIXELS_NOTE = (
+    "The example shows pixels of the videos, whose own licence ({sources}) says whether they may be shown: it is not "
+    "the licence of the guidance."
+)
+
+
+@dataclass(frozen=True)
+class PublishSettings:
+    """How a table is published.
+
+    Args:
+        title: heading of the card.
+        description: a paragraph for the card.
+        license: identifier of the guidance's licence as the Hub writes it.
+        repo_id: where it goes, such as "organisation/name".
+        num_examples: frames in the example picture; 0 leaves it out.
+        with_pixels: the example picture shows the videos; a manifest is needed then.
+        raw_responses: keep what a model said, word for word.
+        limits: of the Parquet files.
+        seed: of the choice of examples.
+        overwrite: replace what an earlier call wrote.
+    """
+
+    title: str = "Grid guidance"
+    description: str = ""
+    license: str | None = None
+    repo_id: str | None = None
+    num_examples: int = 4
+    with_pixels: bool = False
+    raw_responses: bool = True
+    limits: FileLimits = DEFAULT_LIMITS
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self):
+        if self.num_examples < 0:
+            raise GuidanceError(f"--examples is {self.num_examples}, expected 0 or more")
+        if self.repo_id is not None:
+            check_repo_id(self.repo_id)
+
+
+@dataclass(frozen=True)
+class PublishedFolder:
+    """What lies ready for the Hub.
+
+    Args:
+        folder: that holds exactly the files that go there.
+        files: path relative to the folder -> size in bytes.
+        num_rows: of all splits.
+        unknown_prompts: ids of prompts whose text the card does not have.
+    """
+
+    folder: Path
+    files: dict[str, int]
+    num_rows: int
+    unknown_prompts: tuple[str, ...] = ()
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise `GuidanceError` unless this can be the name of a data set on the Hub, owner included."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise GuidanceError(f"--repo_id: {error}") from None
+    if repo_id.count("/") != 1:
+        raise GuidanceError(f"--repo_id is {repo_id!r}, expected <owner>/<name>")
+
+
+def publish_folder(
+    guidance: str | os.PathLike,
+    out: str | os.PathLike,
+    settings: PublishSettings | None = None,
+    prompt_texts: Mapping[str, str] | None = None,
+    manifest: Manifest | None = None,
+) -> PublishedFolder:
+    """Write what goes to the Hub. Every row is checked on its way; nothing is sent anywhere.
+
+    Args:
+        guidance: folder of the table.
+        out: where to. It appears when all of it is written.
+        settings: how.
+        prompt_texts: SHA-256 -> text of prompts, as from `read_prompt_texts`.
+        manifest: of the videos; used for pixels where the settings want them, and for nothing else.
+
+    Raises:
+        GuidanceError: a row breaks the contract, is there twice, or holds a key or a path of this machine; or `out`
+            cannot be used.
+    """
+    settings = settings or PublishSettings()
+    if settings.with_pixels and manifest is None:
+        raise GuidanceError("--with_pixels needs --manifest, which tells where the videos are")
+    guidance, out = Path(guidance), Path(out)
+    _check_folders(guidance, out, settings.overwrite)
+    run = read_run(guidance)
+    splits = {split: rows for split, rows in load_guidance(guidance).items() if len(rows)}
+    if not splits:
+        raise GuidanceError(f"{guidance}: there are no rows to publish")
+    work = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        published = _write_all(work, splits, run, settings, prompt_texts or {}, manifest)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return PublishedFolder(out, list_files(out), *published)
+
+
+def _check_folders(guidance: Path, out: Path, overwrite: bool) -> None:
+    if not guidance.is_dir():
+        raise GuidanceError(f"{guidance}: there is no such folder")
+    source, target = guidance.resolve(), out.resolve()
+    if source == target or source in target.parents or target in source.parents:
+        raise GuidanceError(f"--out {out} must be apart from the table's own folder {guidance}")
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise GuidanceError(f"{out} is a file, expected a folder")
+    foreign = sorted({path.name for path in out.iterdir()} - {CARD_FILE, DATA_FOLDER, EXAMPLE_FILE})
+    if foreign:
+        raise GuidanceError(f"{out} holds other files, such as {foreign[0]}; choose another folder")
+    if any(out.iterdir()) and not overwrite:
+        raise GuidanceError(f"{out} is not empty; pass --overwrite to replace what was published there")
+
+
+def _write_all(
+    folder: Path,
+    splits: Mapping[str, datasets.Dataset],
+    run: AnnotationRun | None,
+    settings: PublishSettings,
+    prompt_texts: Mapping[str, str],
+    manifest: Manifest | None,
+) -> tuple[int, tuple[str, ...]]:
+    """Returns the number of rows, and the prompts whose text is not known."""
+    checker = PublishChecker(drop_raw_responses=not settings.raw_responses)
+    for split, rows in splits.items():
+        write_split(folder, split, checker.watch(split, rows), FEATURES, settings.limits)
+    pixels_of = manifest if settings.with_pixels else None
+    example = write_example(folder, splits, settings.num_examples, pixels_of, settings.seed)
+    whole = merge_summaries(checker.summaries.values())
+    facts = CardFacts(
+        title=settings.title,
+        description=settings.description,
+        license=settings.license,
+        repo_id=settings.repo_id,
+        example_alt=example.alt if example else "",
+        example_note=_example_note(example, sorted(whole.sources)),
+        raw_responses_dropped=not settings.raw_responses,
+    )
+    write_guidance_card(folder, facts, checker.summaries, run, prompt_texts)
+    prompts = count_prompts(whole)
+    unknown = tuple(sorted(prompt_id for prompt_id, sha256 in prompts if sha256 not in prompt_texts))
+    if unknown:
+        logger.warning("the card lacks the text of prompts %s: name their files with --prompt_files", list(unknown))
+    return whole.rows, unknown
+
+
+def _example_note(example: ExamplePicture | None, sources: list[str]) -> str:
+    if example is None:
+        return ""
+    if not example.num_with_pixels:
+        return BLANK_NOTE
+    logger.warning("the example picture shows pixels of %s; check that their licence allows it", ", ".join(sources))
+    return PIXELS_NOTE.format(sources=", ".join(sources))
+
+
+def list_files(folder: str | os.PathLike) -> dict[str, int]:
+    """Path relative to the folder -> size in bytes, of all its files."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
+def push_folder(
+    published: PublishedFolder, repo_id: str, private: bool = False, message: str = "", api: HfApi | None = None
+) -> str:
+    """Send a published folder to the Hub, and return the address of the commit.
+
+    The repository is made where it does not exist. Shards of an earlier version that this one has not are removed.
+
+    Args:
+        published: as from `publish_folder`.
+        repo_id: such as "organisation/name".
+        private: the repository is seen by its owners only. One that exists is never changed from one to the other.
+        message: of the commit.
+        api: the client; by default one that takes its token from the environment or the login.
+
+    Raises:
+        GuidanceError: the folder is not what was published any more, or a private repository was asked for and there
+            is a public one.
+        VidreasonError: the Hub does not take it.
+    """
+    check_repo_id(repo_id)
+    if list_files(published.folder) != published.files:
+        raise GuidanceError(f"{published.folder} was changed since it was written; publish it again")
+    api = api or HfApi()
+    try:
+        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        if private and not api.repo_info(repo_id, repo_type="dataset").private:
+            raise GuidanceError(f"{repo_id} exists already and is public: nothing was sent")
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=published.folder,
+            commit_message=message or f"Guidance for {published.num_rows} frames",
+            delete_patterns=[f"{DATA_FOLDER}/*.parquet", EXAMPLE_FILE],
+        )
+    except VidreasonError:
+        raise
+    except Exception as error:  # whatever the client and the network raise, the user needs to know what did not go
+        detail = "" if find_leak(str(error)) else f": {error}"
+        raise VidreasonError(f"{repo_id} was not published: {type(error).__name__}{detail}") from error
+    return commit.commit_url

@@ -1,0 +1,1 @@
+"""Tables, intervals, paired tests and plots. Knows no system."""

@@ -1,0 +1,101 @@
+"""Means over frames with intervals over videos: frames of one video are alike, so whole videos are drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import GuidanceError
+
+FEW_VIDEOS = 10
+"""With fewer videos than this, a bootstrap over them gives intervals that are too narrow; reports say so."""
+
+_RESAMPLES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are found.
+
+    Args:
+        resamples: how often the videos are drawn anew, with replacement.
+        confidence: that the percentiles of the resampled means enclose.
+        seed: of the draws.
+    """
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.resamples < 100:
+            raise GuidanceError(f"bootstrap: {self.resamples} resamples, expected at least 100")
+        if not 0 < self.confidence < 1:
+            raise GuidanceError(f"bootstrap: confidence is {self.confidence}, expected a number between 0 and 1")
+        if self.seed < 0:
+            raise GuidanceError(f"bootstrap: the seed is {self.seed}, expected 0 or more")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over frames.
+
+    Args:
+        value: None where no frame has it.
+        low: of the interval; None where fewer than two videos have the value.
+        high: likewise.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def estimate_means(values: np.ndarray, videos: Sequence[str], bootstrap: Bootstrap) -> list[Estimate]:
+    """Mean of each column over frames, with a percentile interval by resampling whole videos.
+
+    Every frame counts alike, so a long video weighs more than a short one, in the mean as in its resamples. All
+    columns share their resamples: the interval of a difference of columns is that of paired draws.
+
+    Args:
+        values: (frames, columns); NaN where a frame has no value.
+        videos: of each frame.
+        bootstrap: how intervals are found.
+
+    Returns:
+        One estimate for each column.
+    """
+    numbers = {video: number for number, video in enumerate(sorted(set(videos)))}
+    video_of_frame = np.asarray([numbers[video] for video in videos])
+    known = ~np.isnan(values)
+    sums, counts = np.zeros((2, len(numbers), values.shape[1]))
+    np.add.at(sums, video_of_frame, np.where(known, values, 0.0))
+    np.add.at(counts, video_of_frame, known)
+    lows, highs = _percentiles(sums, counts, bootstrap)
+    estimates = []
+    for column, (total, count) in enumerate(zip(sums.sum(axis=0), counts.sum(axis=0), strict=True)):
+        value = float(total / count) if count else None
+        has_interval = np.count_nonzero(counts[:, column]) > 1
+        interval = (float(lows[column]), float(highs[column])) if has_interval else (None, None)
+        estimates.append(Estimate(value, *interval))
+    return estimates
+
+
+def _percentiles(sums: np.ndarray, counts: np.ndarray, bootstrap: Bootstrap) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of (columns,) from sums and counts of (videos, columns)."""
+    num_videos = len(sums)
+    if num_videos < 2:
+        return np.full((2, sums.shape[1]), np.nan)
+    rng = np.random.default_rng(bootstrap.seed)
+    means = []
+    for start in range(0, bootstrap.resamples, _RESAMPLES_AT_ONCE):
+        size = min(_RESAMPLES_AT_ONCE, bootstrap.resamples - start)
+        drawn = rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=size)
+        with np.errstate(invalid="ignore"):  # a draw in which no video has a value is left out by nanquantile
+            means.append((drawn @ sums) / (drawn @ counts))
+    means = np.concatenate(means)
+    means = np.where(np.isnan(means).all(axis=0), 0.0, means)  # columns without any value: not used, and no warning
+    tail = (1 - bootstrap.confidence) / 2
+    return tuple(np.nanquantile(means, [tail, 1 - tail], axis=0))

@@ -1,0 +1,1 @@
+"""What reasoning supervision brings into a study: its data, its guidance, its folds."""

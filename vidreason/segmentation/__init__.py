@@ -1,0 +1,1 @@
+"""Temporal action segmentation: windows, labels of frames, long videos, timelines."""

@@ -1,0 +1,115 @@
+"""Label the actions in videos of any length.
+
+    python -m vidreason.segmentation video.mp4 --model outputs/assembly/rs --out labels
+    python -m vidreason.segmentation a.mp4 b.mp4 --model outputs/assembly/rs --out labels --truth manifests/assembly
+
+For each video it writes `<name>.csv`, `<name>.json`, `<name>.srt` and `<name>.png`, a timeline, on which the truth
+stands above where the manifest named by `--truth` has the video. A video that cannot be read is told at the end, and
+ends nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import sys
+from pathlib import Path
+
+from ..errors import ConfigError, VideoError, VidreasonError
+from ..manifests.manifest import Manifest, load_manifest
+from ..manifests.segments import SegmentIndex, load_segments
+from .labelling import ActionSegment, VideoLabeller, load_labeller, true_segments
+from .segment_files import write_csv, write_json, write_srt
+from .timeline import draw_timeline
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; a mistake ends with one line that names it."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        failed = label_videos(args)
+    except VidreasonError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    for error in failed:
+        print(f"FAILED {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vidreason.segmentation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("videos", nargs="+", type=Path, help="files to label")
+    parser.add_argument("--model", required=True, help="folder or Hub id of a segmentation model")
+    parser.add_argument("--out", required=True, type=Path, help="folder that the labels are written to")
+    parser.add_argument("--truth", type=Path, help="manifest whose table of segments has the truth")
+    parser.add_argument("--background", nargs="*", default=["background"], help="labels drawn pale and not subtitled")
+    parser.add_argument("--fps", type=float, help="frames per second, where the model does not say it")
+    parser.add_argument("--stride", type=int, help="frames from one window to the next; default: half a window")
+    parser.add_argument("--averaging_s", type=float, help="seconds that scores are averaged over, if not the model's")
+    parser.add_argument("--max_side_px", type=int, help="frames are scaled down to this side while they are decoded")
+    return parser
+
+
+def label_videos(args: argparse.Namespace) -> list[VideoError]:
+    """Label every video; those that cannot be read are given back.
+
+    Raises:
+        VidreasonError: the model or the truth cannot be used, or two videos would write the same files.
+    """
+    names = [video.stem for video in args.videos]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError(f"several videos are named {', '.join(repeated)}: label them into different folders")
+    settings = {"fps": args.fps, "stride": args.stride, "averaging_s": args.averaging_s}
+    labeller = load_labeller(args.model, **settings, max_side_px=args.max_side_px)
+    truth = _Truth(args.truth) if args.truth else None
+    args.out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for video in args.videos:
+        try:
+            segments = labeller.predict_segments(video)
+        except VideoError as error:
+            failed.append(error)
+            continue
+        write_results(video, segments, labeller, truth, args)
+        print(f"{video}: {len(segments)} segments, in {args.out / video.stem}.csv, .json, .srt and .png", flush=True)
+    return failed
+
+
+def write_results(
+    video: Path, segments: list[ActionSegment], labeller: VideoLabeller, truth: _Truth | None, args: argparse.Namespace
+) -> None:
+    """The four files of one video."""
+    base = args.out / video.stem
+    write_csv(f"{base}.csv", segments)
+    write_json(f"{base}.json", segments, video=video.name, model=args.model, frames_per_second=labeller.fps)
+    write_srt(f"{base}.srt", segments, args.background)
+    rows = {"truth": known} if truth is not None and (known := truth.segments_of(video)) else {}
+    labels = list(dict.fromkeys([*labeller.model.config.id2label.values(), *(truth.labels if rows else ())]))
+    draw_timeline({**rows, "model": segments}, f"{base}.png", labels, args.background, video.name)
+
+
+class _Truth:
+    """The true segments of the videos of a manifest, found by their files."""
+
+    def __init__(self, folder: Path):
+        manifest: Manifest = load_manifest(folder)
+        segments = load_segments(folder)
+        self.labels = next(iter(segments.values())).features["label"].names
+        self._index = SegmentIndex(segments)
+        rows = itertools.chain.from_iterable(manifest.splits.values())
+        self._ids = {manifest.video_path(row).resolve(): row["video_id"] for row in rows}
+
+    def segments_of(self, video: Path) -> list[ActionSegment]:
+        """Those of a file; none where the manifest does not have it."""
+        return true_segments(self._index, self._ids.get(video.resolve(), ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

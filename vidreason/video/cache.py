@@ -1,0 +1,143 @@
+"""Decoded videos that several runs of the same data share: one after the other in a process, or side by side.
+
+`sharing_videos` keeps what one run has decoded for the next. `write_decoded` and `open_decoded` do it for processes
+that run at the same time: the frames lie in a file, which all of them map, so that they are decoded once and lie in
+memory once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import VideoError
+from . import DecodedFrames, decode_frames
+
+SharedVideos = MutableMapping[tuple, DecodedFrames]
+"""(path, longer side) -> all frames; or (path, longer side, rate) -> those at the times of a rate."""
+
+_shared: SharedVideos | None = None
+
+
+@contextlib.contextmanager
+def sharing_videos(videos: SharedVideos) -> Iterator[None]:
+    """Until its end, whole videos are taken from `videos` where they are in it, and put there where they are not.
+
+    Args:
+        videos: what is kept. Whoever gives it decides how long, and for what.
+    """
+    global _shared
+    before, _shared = _shared, videos
+    try:
+        yield
+    finally:
+        _shared = before
+
+
+def decode_whole_video(path: Path, max_side_px: int | None, max_pixels: int | None) -> DecodedFrames:
+    """All frames of a video, out of `sharing_videos` where another data set has decoded it.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    return _shared_or_decoded((str(path), max_side_px), path, None, max_side_px, max_pixels)
+
+
+def decode_at_rate(
+    path: Path, timestamps_s: Sequence[float], fps: float, max_side_px: int | None, max_pixels: int | None
+) -> DecodedFrames:
+    """The frames of a video at the times of a rate, out of `sharing_videos` where they were decoded before.
+
+    Args:
+        path: of the video.
+        timestamps_s: all times at `fps` that the video has.
+        fps: what the times are known by.
+        max_side_px: see `decode_frames`.
+        max_pixels: see `decode_frames`.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    return _shared_or_decoded((str(path), max_side_px, fps), path, timestamps_s, max_side_px, max_pixels)
+
+
+def _shared_or_decoded(key: tuple, path: Path, timestamps_s, max_side_px, max_pixels) -> DecodedFrames:
+    if _shared is not None and key in _shared:
+        return _shared[key]
+    decoded = decode_frames(path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels)
+    if _shared is not None:
+        _shared[key] = decoded
+    return decoded
+
+
+_FRAMES, _INDEX = "frames.bin", "videos.jsonl"
+
+
+def write_decoded(
+    folder: Path, paths: Iterable[Path], max_side_px: int | None, progress: Callable[..., Any] | None = None
+) -> None:
+    """Decode videos into a folder for `open_decoded`. It is for the machine and the runs at hand: it is not portable.
+
+    A video that cannot be read is left out; whoever wants its frames meets the error itself.
+
+    Args:
+        folder: is made; what an earlier call left there is replaced.
+        paths: of the videos.
+        max_side_px: frames are scaled down to this longer side; None keeps them.
+        progress: wraps the iterable, as `tqdm.tqdm` does.
+    """
+    paths = list(paths)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def decode(path: Path) -> DecodedFrames | None:
+        try:
+            return decode_frames(path, max_side_px=max_side_px)
+        except VideoError:
+            return None
+
+    with (
+        (folder / _FRAMES).open("wb") as frames_file,
+        (folder / _INDEX).open("w", encoding="utf-8") as index_file,
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # threads: decoding spends its time outside Python's lock
+    ):
+        videos = pool.map(decode, paths)
+        if progress is not None:
+            videos = progress(videos, desc="decode", total=len(paths))
+        for path, video in zip(paths, videos, strict=True):
+            if video is None:
+                continue
+            row = {
+                "path": str(path),
+                "max_side_px": max_side_px,
+                "offset": frames_file.tell(),
+                "shape": video.frames.shape,
+                "frame_indices": video.frame_indices,
+                "timestamps_s": video.timestamps_s,
+                "clock": video.clock,
+            }
+            frames_file.write(np.ascontiguousarray(video.frames).data)
+            index_file.write(json.dumps(row) + "\n")
+
+
+def open_decoded(folder: Path) -> SharedVideos:
+    """What `write_decoded` wrote, for `sharing_videos`; videos that are not in it are decoded and kept in memory.
+
+    The frames are read-only, and stay readable for as long as the folder is there.
+    """
+    buffer = np.asarray(np.memmap(folder / _FRAMES, dtype=np.uint8, mode="r"))
+    videos = {}
+    for line in (folder / _INDEX).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        frames = buffer[row["offset"] : row["offset"] + int(np.prod(row["shape"]))].reshape(row["shape"])
+        videos[row["path"], row["max_side_px"]] = DecodedFrames(
+            frames, row["frame_indices"], row["timestamps_s"], row["clock"]
+        )
+    return ChainMap({}, videos)
