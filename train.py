@@ -12,8 +12,7 @@ import logging
 import sys
 
 from vidreason.errors import VidreasonError
-from vidreason.training.arguments import parse_arguments
-from vidreason.training.run import run_training
+from vidreason.rs.run import parse_arguments, run_training
 
 
 def main() -> int:

@@ -35,9 +35,8 @@ from .files import read_folder
 from .guidance import GuidanceIndex, load_guidance, write_guidance
 from .manifests.manifest import Manifest
 from .reporting.plots import Panel, plot_training_curves
+from .rs.run import RunResult, parse_arguments, run_training
 from .synthetic import WorldConfig, build_synthetic_actions
-from .training.arguments import parse_arguments
-from .training.run import RunResult, run_training
 from .video import decode_frames, write_animation, write_video
 from .video.cache import open_decoded, sharing_videos, write_decoded
 

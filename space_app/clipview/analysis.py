@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vidreason.attention.normalize import normalize_attention
 from vidreason.attention.visualize import seen_rectangle
 from vidreason.clips.transforms import evaluation_transform, input_size
 from vidreason.guidance import GridMap
-from vidreason.rs.losses import normalize_attention, segment_divergence
+from vidreason.rs.losses import segment_divergence
 from vidreason.segmentation.labelling import ActionSegment
 
 from .checkpoints import SEGMENTATION, Checkpoint

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from vidreason.attention.normalize import normalize_attention
 from vidreason.attention.visualize import attention_maps, comparison_frame, second_look_frame, seen_rectangle
 from vidreason.clips.transforms import evaluation_transform
 from vidreason.guidance import GridMap
-from vidreason.rs.losses import normalize_attention
 from vidreason.rs.second_look import TwoLooks
 
 

@@ -3,8 +3,7 @@
 import pytest
 
 from vidreason.rs.config import RSConfig
-from vidreason.training.arguments import DataArguments, ModelArguments
-from vidreason.training.run import RunResult, run_training
+from vidreason.rs.run import DataArguments, ModelArguments, RunResult, run_training
 
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 24, "initializer_range": 0.2}
 SQUARE = {**SMALL, "image_size": 32, "num_frames": 4, "intermediate_size": 32}

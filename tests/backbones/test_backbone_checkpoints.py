@@ -22,24 +22,32 @@ from transformers import (
 
 from vidreason.backbones import supervised_view
 from vidreason.backbones.checkpoints import head_of
+from vidreason.backbones.layers import read_layers
 from vidreason.backbones.models import build_model, build_processor
 from vidreason.backbones.presets import PRESETS
 from vidreason.clips.pixel_scale import pixel_statistics
 from vidreason.clips.transforms import evaluation_transform, input_size
 from vidreason.errors import ConfigError
-from vidreason.rs.config import RSConfig
-from vidreason.training.arguments import ModelArguments
+from vidreason.rs.run import ModelArguments
+from vidreason.training.arguments import read_mapping
 
 LABELS = ["pour", "stir", "cut"]
 
 
 @pytest.fixture
-def build(tmp_path):
-    """Builds the model that train.py would."""
+def build():
+    """Builds the model that train.py would of its flags."""
 
     def make(class_names=LABELS, supervised_layers=None, **arguments):
-        args = RSConfig(output_dir=str(tmp_path / "out"), report_to="none", supervised_layers=supervised_layers)
-        return build_model(ModelArguments(**arguments), class_names, args)
+        args = ModelArguments(**arguments)
+        return build_model(
+            class_names,
+            args.model_name_or_path,
+            args.model_type,
+            read_mapping(args.model_config, "model_config"),
+            args.replace_head,
+            read_layers(supervised_layers),
+        )
 
     return make
 
@@ -277,7 +285,7 @@ def native_pixels(processor, clip):
 def test_a_checkpoints_processor_is_followed(saved, family):
     """The project's processor, and its transform of evaluation, give what the checkpoint's own gives."""
     model, folder = saved(family, processor=NATIVE[family])
-    processor = build_processor(ModelArguments(model_name_or_path=folder), model.config)
+    processor = build_processor(model.config, folder)
     clip = torch.randint(0, 255, (6, 3, 48, 64), dtype=torch.uint8)
     expected = native_pixels(NATIVE[family], clip)
     torch.testing.assert_close(native_pixels(processor, clip), expected, rtol=1e-4, atol=1e-4)
@@ -292,7 +300,7 @@ def test_a_checkpoint_with_an_image_processor_is_followed(saved, tmp_path):
     """As TimeSformer was published."""
     native = VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     model, folder = saved("timesformer", processor=native)
-    processor = build_processor(ModelArguments(model_name_or_path=folder), model.config)
+    processor = build_processor(model.config, folder)
     assert input_size(processor) == (32, 32)
     assert list(pixel_statistics(processor)[0]) == list(native.image_mean)
 
@@ -301,7 +309,7 @@ def test_a_checkpoint_with_an_image_processor_is_followed(saved, tmp_path):
 def test_a_processor_is_scaled_to_the_models_frames(saved, family):
     model, folder = saved(family, processor=NATIVE[family])
     model.config.crop_size = model.config.image_size = 64
-    processor = build_processor(ModelArguments(model_name_or_path=folder), model.config)
+    processor = build_processor(model.config, folder)
     assert input_size(processor) == (64, 64)
     assert processor.size["shortest_edge"] in (64, 72)
 
@@ -309,12 +317,12 @@ def test_a_processor_is_scaled_to_the_models_frames(saved, family):
 def test_a_checkpoint_without_a_processor_is_named(saved):
     model, folder = saved("vivit")
     with pytest.raises(ConfigError, match="has no video processor"):
-        build_processor(ModelArguments(model_name_or_path=folder), model.config)
+        build_processor(model.config, folder)
 
 
 @pytest.mark.parametrize("family", NATIVE)
 def test_a_new_processor_reads_back_as_one_of_transformers(family, tmp_path):
-    processor = build_processor(ModelArguments(model_type=family), make_plain(family).config)
+    processor = build_processor(make_plain(family).config)
     processor.save_pretrained(tmp_path)
     read = AutoVideoProcessor.from_pretrained(tmp_path)
     assert type(read) is type(NATIVE[family])

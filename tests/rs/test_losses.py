@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from vidreason.attention.normalize import normalize_attention
 from vidreason.rs.losses import (
     classification_loss,
     linear_warmup,
-    normalize_attention,
     segment_divergence,
     spatial_alignment_loss,
     temporal_consistency_loss,

@@ -8,11 +8,11 @@ import sys
 import pytest
 from fixtures.small_studies import write_study
 
+from vidreason.rs.run import parse_arguments
 from vidreason.study import execution
 from vidreason.study.__main__ import main
 from vidreason.study.records import read_results
 from vidreason.study.study_file import load_study
-from vidreason.training.arguments import parse_arguments
 
 PART = "noisy-50"  # the run with the least training
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pi
 
 from vidreason.errors import ConfigError, VidreasonError
 from vidreason.guidance import guidance_row, load_guidance, write_guidance
-from vidreason.training.arguments import parse_arguments
+from vidreason.rs.run import parse_arguments
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from ..clips.data import IGNORED_LABEL
 from ..errors import ConfigError
-from ..rs.losses import normalize_attention
+from .normalize import normalize_attention
 
 ATTENTION, SHUFFLED, RANDOM, GUIDANCE, GRADIENT = "attention", "shuffled", "random", "guidance", "gradient"
 RANKINGS = (ATTENTION, SHUFFLED, RANDOM, GUIDANCE, GRADIENT)

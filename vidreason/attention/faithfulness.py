@@ -82,7 +82,7 @@ def measure(args: FaithfulnessArguments) -> dict[str, Any]:
     """The report on every split and model."""
     import torch  # here and below, so that rebuilding pages from JSON needs none of it
 
-    from ..training.run import describe_device
+    from ..reporting.device import describe_device
 
     folders = dict(model.split("=", 1) for model in args.models if "=" in model)
     if len(folders) != len(args.models) or not folders:
@@ -145,11 +145,11 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[An
     import modeling_tsvit  # noqa: F401  the Auto classes know TSViT from here
 
     from ..backbones import supervised_view
+    from ..backbones.layers import read_layers
     from ..clips.data import ClipSettings, GuidedClips
     from ..clips.transforms import evaluation_transform, input_size
     from ..guidance import GuidanceIndex, load_guidance
     from ..manifests.manifest import load_manifest
-    from ..rs.config import read_layers
 
     try:
         model = AutoModelForVideoClassification.from_pretrained(folder)

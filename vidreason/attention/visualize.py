@@ -10,9 +10,9 @@ import torch
 from ..clips.transforms import evaluation_transform, input_size
 from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle
-from ..rs.losses import normalize_attention
 from ..rs.second_look import TwoLooks
 from ..video import overlay_grid, overlay_heatmap, side_by_side
+from .normalize import normalize_attention
 
 PANEL_HEIGHT_PX = 240
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,8 +17,6 @@ from modeling_tsvit import (
 )
 
 from ..errors import ConfigError
-from ..rs.config import RSConfig
-from ..training.arguments import ModelArguments, read_mapping
 from . import backbone_for, registered_model_types, supervised_view
 from .checkpoints import load_checkpoint
 from .presets import PRESETS
@@ -29,18 +28,22 @@ TSVIT_CLASSES = {"classification": TSViTForVideoClassification, "segmentation": 
 """What is trained for each task of `DataArguments`."""
 
 
-def build_processor(model_args: ModelArguments, config: PreTrainedConfig) -> BaseVideoProcessor:
+def build_processor(config: PreTrainedConfig, name_or_path: str | None = None) -> BaseVideoProcessor:
     """The video processor of a checkpoint, or one that fits a new model's input.
+
+    Args:
+        config: The configuration of the model that the processor prepares clips for.
+        name_or_path: The checkpoint, a folder or a Hub id, that brings its own processor; None makes a new one.
 
     Raises:
         ConfigError: the checkpoint has none.
     """
     backbone = None if config.model_type == "tsvit" else backbone_for(config)
-    if model_args.model_name_or_path:
+    if name_or_path:
         try:
-            processor = AutoVideoProcessor.from_pretrained(model_args.model_name_or_path)
+            processor = AutoVideoProcessor.from_pretrained(name_or_path)
         except (ValueError, OSError) as error:
-            raise ConfigError(f"{model_args.model_name_or_path} has no video processor: {error}") from error
+            raise ConfigError(f"{name_or_path} has no video processor: {error}") from error
         return processor if backbone is None else follow_processor(processor, backbone, config)
     if backbone is not None:
         return new_processor(backbone, config)
@@ -49,38 +52,47 @@ def build_processor(model_args: ModelArguments, config: PreTrainedConfig) -> Bas
 
 
 def build_model(
-    model_args: ModelArguments, class_names: list[str], args: RSConfig, task: str = "classification"
+    class_names: list[str],
+    name_or_path: str | None = None,
+    model_type: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    replace_head: bool = False,
+    supervised_layers: tuple[int, ...] | str | None = None,
+    task: str = "classification",
 ) -> PreTrainedModel:
     """A supervised model for these classes, from a checkpoint or with random weights.
 
     Args:
-        model_args: which model.
-        class_names: in the order of the label ids.
-        args: of the training, for the supervised layers.
+        class_names: Names of the classes in the order of the label ids.
+        name_or_path: The checkpoint to start from, a folder or a Hub id; None starts from random weights.
+        model_type: The type or preset of a new model, TSViT if None; of a checkpoint, what it has to be.
+        overrides: Fields of the model's configuration that are set to other values.
+        replace_head: Start a new classification head, where a checkpoint for other labels is refused otherwise.
+        supervised_layers: Layers whose attention is supervised, "all" or indices; None leaves the model's own.
         task: "classification", or "segmentation", which TSViT alone does.
 
     Raises:
         ConfigError: the configuration is not valid, the checkpoint cannot be loaded or is for other labels, or the
             model cannot be supervised as asked.
     """
-    overrides = read_mapping(model_args.model_config, "model_config")
-    name = model_args.model_name_or_path
     try:
-        if name:
-            _check_model_type(model_args)
-            model = load_checkpoint(name, overrides, class_names, model_args.replace_head, TSVIT_CLASSES[task])
+        if name_or_path:
+            _check_model_type(name_or_path, model_type)
+            model = load_checkpoint(
+                name_or_path, dict(overrides or {}), class_names, replace_head, TSVIT_CLASSES[task]
+            )
         else:
-            model = _new_model(model_args.model_type or DEFAULT_MODEL_TYPE, overrides, class_names, task)
+            model = _new_model(model_type or DEFAULT_MODEL_TYPE, dict(overrides or {}), class_names, task)
     except (ValueError, OSError, StrictDataclassError) as error:
-        raise ConfigError(f"cannot build the model{f' from {name}' if name else ''}: {error}") from error
+        source = f" from {name_or_path}" if name_or_path else ""
+        raise ConfigError(f"cannot build the model{source}: {error}") from error
     if not isinstance(model, TSVIT_CLASSES[task]) and task != "classification":
         raise ConfigError(f"task is {task!r}, which is there for tsvit alone, not for {model.config.model_type}")
-    return supervised_view(model, args.supervised_layer_indices)
+    return supervised_view(model, supervised_layers)
 
 
-def _check_model_type(model_args: ModelArguments) -> None:
-    """Raises ConfigError for a checkpoint of another type than `model_type` says."""
-    name, wanted = model_args.model_name_or_path, model_args.model_type
+def _check_model_type(name: str, wanted: str | None) -> None:
+    """Raises ConfigError for a checkpoint of another type than is wanted."""
     found = AutoConfig.from_pretrained(name).model_type
     if wanted is not None and wanted != found:
         raise ConfigError(

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from transformers import EvalPrediction
 
+from ..attention.normalize import normalize_attention
 from ..clips.data import IGNORED_LABEL
 from ..guidance import FULL_FRAME
 from ..metrics import metric_path
 from .config import RSConfig
-from .losses import frame_divergence, normalize_attention, segment_divergence
+from .losses import frame_divergence, segment_divergence
 
 IGNORED = -100
 """Marks padded frames and frames without guidance; also what the Trainer pads with."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..attention.normalize import normalize_attention
 from ..clips.data import GuidedClips
 from ..clips.packed import PackedClips
 from ..clips.transforms import evaluation_transform, input_size
@@ -23,7 +24,6 @@ from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle
 from ..video import decode_frames, probe_video, uniform_indices
 from .evidence_zoom import MAX_MARGIN, evidence_rectangle, widened
-from .losses import normalize_attention
 
 LOOKED_TWICE = ("top1", "top5", "loss_classification", "loss")
 """Metrics that a second look changes."""

@@ -37,7 +37,7 @@ def check_settings(study: Study) -> None:
         ConfigError: a setting does not exist; the message names it and the run.
     """
     from ..rs.config import RSConfig
-    from ..training.arguments import DataArguments, ModelArguments
+    from ..rs.run import DataArguments, ModelArguments
 
     known = {f.name for cls in (ModelArguments, DataArguments, RSConfig) for f in fields(cls)}
     for run in study.runs():
@@ -61,9 +61,8 @@ def make_run(run: RunPlan, work: Path, num_proc: int = 1, keep_model: bool = Fal
         VidreasonError: with the reason, for anything that settings, data or training get wrong.
     """
     # here, so that a worker is given its GPU before torch is loaded
+    from ..rs.run import parse_arguments, run_training
     from ..rs.study.places import make_places
-    from ..training.arguments import parse_arguments
-    from ..training.run import run_training
     from ..video.cache import sharing_videos
 
     folder = run_folder(run, work)

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..backbones.models import build_model, build_processor
 from ..errors import ConfigError
 from ..publishing.cards import write_model_card
+from ..reporting.device import describe_device
 from ..rs.config import RSConfig
 from ..rs.segmentation.evaluation import CLIP_LOSS, SEGMENT_METRICS
 from ..rs.segmentation.run_data import build_windows, open_frame_labels
 from ..rs.segmentation.trainer import SegmentationTrainer
 from ..rs.trainer import RSTrainer
 from ..segmentation.frame_labels import class_weights
-from .arguments import DataArguments, ModelArguments
+from .arguments import DataArguments, ModelArguments, read_mapping
 from .run_data import RunData, build_data, open_videos
 from .run_facts import training_facts
 
@@ -106,18 +106,21 @@ def prepare(
         VidreasonError: see `run_training`.
     """
     manifest = open_videos(data_args)
+    overrides = read_mapping(model_args.model_config, "model_config")
+    chosen = (model_args.model_name_or_path, model_args.model_type, overrides, model_args.replace_head)
+    layers = args.supervised_layer_indices
     if data_args.task == "segmentation":
         labels = open_frame_labels(data_args, manifest)
-        model = build_model(model_args, labels.label_names, args, data_args.task)
+        model = build_model(labels.label_names, *chosen, supervised_layers=layers, task=data_args.task)
         model.config.frames_per_second = data_args.fps
         model.config.score_averaging_s = args.score_averaging_s or None
-        processor = build_processor(model_args, model.config)
+        processor = build_processor(model.config, model_args.model_name_or_path)
         data = build_windows(data_args, args, labels, model, processor)
         weights = class_weights(data.train.videos, len(labels.label_names), args.class_weighting)
         make_trainer = functools.partial(SegmentationTrainer, class_weights=weights)
     else:
-        model = build_model(model_args, manifest.class_names, args)
-        processor = build_processor(model_args, model.config)
+        model = build_model(manifest.class_names, *chosen, supervised_layers=layers)
+        processor = build_processor(model.config, model_args.model_name_or_path)
         data = build_data(data_args, args, manifest, model, processor)
         make_trainer = RSTrainer
     trainer = make_trainer(
@@ -166,10 +169,3 @@ def _report(metrics: dict[str, float], split: str, names: Sequence[str]) -> dict
     if "loss_one_look" in named:
         named["loss_one_look"] = metrics.get(f"{split}_loss_classification_one_look")
     return {**named, "loss": metrics.get(f"{split}_{CLIP_LOSS}", metrics.get(f"{split}_loss_classification"))}
-
-
-def describe_device(device: torch.device) -> str:
-    """The device in words, for reports."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type

@@ -9,9 +9,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from modeling_tsvit import TSViTPreTrainedModel
-
 from ..annotation import NoiseModel
+from ..backbones.describe import describe_supervision
 from ..publishing.cards import GuidanceFacts, RecipeFacts, SupervisionFacts, TrainingFacts
 from ..rs.config import RSConfig
 from .arguments import DataArguments, ModelArguments
@@ -29,7 +28,7 @@ def training_facts(
     device: str,
 ) -> TrainingFacts:
     """What the model card says of a run."""
-    is_tsvit = isinstance(model, TSViTPreTrainedModel)
+    about = describe_supervision(model)
     sizes = {
         clips.split: len(clips.videos) if data_args.task == "segmentation" else len(clips)
         for clips in (data.train, data.validation, *data.tests.values())
@@ -39,7 +38,7 @@ def training_facts(
         args.spatial_weight,
         args.temporal_weight,
         args.temperature,
-        model.config.supervised_layers if is_tsvit else model.supervised_layer_indices,
+        about.supervised_layers,
         args.weight_warmup_ratio,
         args.evidence_swap,
         args.evidence_blank,
@@ -49,9 +48,9 @@ def training_facts(
     is_zoomed = data_args.evidence_zoom > 0
     return TrainingFacts(
         model_name=Path(args.output_dir).name,
-        architecture=describe_model(model),
-        supervised_query="the [CLS] token" if is_tsvit else model.supervised_query,
-        gives_attention=is_tsvit,
+        architecture=about.architecture,
+        supervised_query=about.supervised_query,
+        gives_attention=about.gives_attention,
         class_names=tuple(data.class_names),
         task=data_args.task,
         frames_per_second=data_args.fps if data_args.task == "segmentation" else None,
@@ -73,19 +72,6 @@ def training_facts(
         base_model=model_args.model_name_or_path,
         license=model_args.license,
     )
-
-
-def describe_model(model: PreTrainedModel) -> str:
-    """What a supervised model is, in a phrase."""
-    config = model.config
-    if isinstance(model, TSViTPreTrainedModel):
-        layers = (
-            f"TSViT, {config.num_spatial_layers} spatial and {config.num_temporal_layers} temporal layers of width "
-            f"{config.hidden_size}"
-        )
-    else:
-        layers = model.describe()
-    return f"{layers}, {model.num_parameters() / 1e6:.2f}M parameters, {config.num_frames} frames"
 
 
 def guidance_facts(data: RunData) -> GuidanceFacts:

@@ -9,9 +9,8 @@ import pytest
 
 from modeling_tsvit import TSViTForVideoClassification
 from vidreason.errors import ConfigError, ManifestError
+from vidreason.rs.run import parse_arguments, run_training
 from vidreason.segmentation.labelling import load_labeller
-from vidreason.training.arguments import parse_arguments
-from vidreason.training.run import run_training
 
 
 @pytest.fixture

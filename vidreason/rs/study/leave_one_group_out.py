@@ -161,8 +161,7 @@ def write_fold_segments(fold: Fold, manifest: Path, split: str, split_of: dict[s
 
 def run_one(fold: Fold, name: str, recipe: str, seed: int, work: Path) -> dict[str, Any]:
     """Train and test one model and return the record of the run."""
-    from ...training.arguments import parse_arguments
-    from ...training.run import run_training
+    from ..run import parse_arguments, run_training
 
     flags = {
         "manifest": fold.manifest,
