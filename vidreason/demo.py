@@ -38,7 +38,7 @@ from .reporting.plots import Panel, plot_training_curves
 from .rs.run import RunResult, parse_arguments, run_training
 from .synthetic import WorldConfig, build_synthetic_actions
 from .video import decode_frames, write_animation, write_video
-from .video.cache import open_decoded, sharing_videos, write_decoded
+from .video.cache import SharedVideos, open_decoded, write_decoded
 
 logger = logging.getLogger(__name__)
 
@@ -150,8 +150,10 @@ def train_all(data: DemoData, folder: Path, args: DemoArguments) -> dict[str, Ru
     """
     commands = {name: recipe_command(name, data, folder, args) for name in RUNS}
     if args.num_proc == 1:
-        with sharing_videos({}):
-            return {name: run_training(*parse_arguments(command)) for name, command in commands.items()}
+        videos: SharedVideos = {}
+        return {
+            name: run_training(*parse_arguments(command), video_cache=videos) for name, command in commands.items()
+        }
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix="frames_") as frames,
@@ -196,8 +198,9 @@ def _train(name: str, command: list[str], num_threads: int, frames: str, progres
     torch.set_num_threads(num_threads)
     model_args, data_args, args = parse_arguments([*command, "--disable_tqdm", "true"])
     log = io.StringIO()  # of every epoch; it is in the report's curves
-    with contextlib.redirect_stdout(log), sharing_videos(open_decoded(Path(frames))):
-        return run_training(model_args, data_args, args, [_ReportProgress(name, progress)])
+    with contextlib.redirect_stdout(log):
+        progress_callback = _ReportProgress(name, progress)
+        return run_training(model_args, data_args, args, [progress_callback], open_decoded(Path(frames)))
 
 
 class _ReportProgress(TrainerCallback):

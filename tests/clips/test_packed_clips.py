@@ -22,6 +22,7 @@ from vidreason.clips.transforms import AugmentationConfig, evaluation_transform,
 from vidreason.errors import ConfigError
 from vidreason.files import write_split
 from vidreason.guidance import MISSING
+from vidreason.rs.evidence import draw_view
 from vidreason.rs.second_look import SecondLooks, attended_rectangles
 
 
@@ -49,6 +50,7 @@ def make_packed(store_folder, processor):
         )
         store = store or open_packed(store_folder)
         settings = ClipSettings(changes.pop("num_frames", 4), sampling, cache=changes.pop("cache", False))
+        changes.setdefault("extras", draw_view)
         return kind(store, split, transform, settings, store.guidance(split) if guided else None, **changes)
 
     return make

@@ -8,9 +8,10 @@ from vidreason.clips.data import GuidedClipCollator
 from vidreason.clips.transforms import AugmentationConfig, training_transform
 from vidreason.errors import ConfigError
 from vidreason.guidance import GridMap
+from vidreason.guidance.geometry import MIN_SIDE, evidence_rectangle
 from vidreason.rs.config import RSConfig
 from vidreason.rs.evidence import EvidenceViews, evidence_tokens, token_pixels
-from vidreason.rs.evidence_zoom import MIN_SIDE, evidence_rectangle, random_margins
+from vidreason.rs.evidence_zoom import EvidenceZoom, random_margins
 from vidreason.rs.trainer import RSTrainer
 
 
@@ -243,8 +244,8 @@ def test_zooming_moves_pixels_and_guidance_together(processor):
     """A white cell on black is where the guidance is; after any zoom and crop, bright tokens are guided ones."""
     frames = np.zeros((4, 64, 64, 3), dtype=np.uint8)
     frames[:, 16:32, 32:48] = 255
-    augmentation = AugmentationConfig(crop_scale_min=0.8, brightness=0.0, mirror_probability=0.5, evidence_zoom=1.0)
-    transform = training_transform(processor, (4, 4), augmentation)
+    augmentation = AugmentationConfig(crop_scale_min=0.8, brightness=0.0, mirror_probability=0.5)
+    transform = training_transform(processor, (4, 4), augmentation, zoom=EvidenceZoom(1.0))
     torch.manual_seed(0)
     covered = []
     for _ in range(20):
@@ -260,18 +261,18 @@ def test_zooming_moves_pixels_and_guidance_together(processor):
 def test_a_clip_without_guidance_is_not_zoomed(processor):
     frames = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     outputs = []
-    for zoom in (0.0, 1.0):
-        settings = AugmentationConfig(crop_scale_min=1.0, brightness=0.0, evidence_zoom=zoom)
-        outputs.append(training_transform(processor, (4, 4), settings)(frames, [None, None]).pixel_values)
+    for zoom in (None, EvidenceZoom(1.0)):
+        settings = AugmentationConfig(crop_scale_min=1.0, brightness=0.0)
+        outputs.append(training_transform(processor, (4, 4), settings, zoom=zoom)(frames, [None, None]).pixel_values)
     assert torch.equal(*outputs)
 
 
 def test_zoom_settings_are_checked(processor):
     with pytest.raises(ConfigError, match="evidence_zoom is 2"):
-        AugmentationConfig(evidence_zoom=2)
+        EvidenceZoom(2)
     with pytest.raises(ConfigError, match="evidence_zoom to 0"):
         training_transform(
-            processor, (4, 4), AugmentationConfig(crop_scale_min=1.0, evidence_zoom=0.5), "pad_or_truncate"
+            processor, (4, 4), AugmentationConfig(crop_scale_min=1.0), "pad_or_truncate", EvidenceZoom(0.5)
         )
 
 

@@ -9,7 +9,6 @@ from vidreason.clips.data import IGNORED_LABEL
 from vidreason.errors import ConfigError, ManifestError
 from vidreason.segmentation.frame_labels import class_weights
 from vidreason.segmentation.windows import WindowCollator, window_starts
-from vidreason.video.cache import sharing_videos
 
 # what tests/rs/segmentation/conftest.py draws
 TEST_0 = [1] * 8 + [0] * 6 + [2] * 8 + [1] * 8
@@ -127,10 +126,9 @@ def test_labels_follow_the_window_and_the_mirror(make_windows):
 
 def test_videos_are_decoded_once_for_all_windows_and_data_sets(make_windows):
     videos = {}
-    with sharing_videos(videos):
-        first, second = make_windows(), make_windows(stride=3)
-        first.fill_cache()
-        second.fill_cache()
+    first, second = make_windows(video_cache=videos), make_windows(stride=3, video_cache=videos)
+    first.fill_cache()
+    second.fill_cache()
     assert len(videos) == 2
     assert {key[2] for key in videos} == {8.0}
     uncached = make_windows(cache=False)

@@ -19,7 +19,7 @@ from ..guidance import MISSING, FrameGuidance, GuidanceIndex
 from ..guidance.geometry import Rectangle
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_frames, jittered_indices, uniform_indices
-from ..video.cache import decode_whole_video
+from ..video.cache import SharedVideos, decode_whole_video
 from .transforms import ClipTransform
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ IGNORED_LABEL = -100
 """The label of a clip that could not be read: it counts in no loss and no metric, and is reported as skipped."""
 
 SAMPLING_POLICIES = ("uniform", "jittered")
+
+Extras = Callable[[], Mapping[str, float]]
+"""Draws named numbers of a clip from torch's generator, which the clip has seeded; the collator stacks them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class ClipSource:
         settings: how frames are taken.
         mirrored_labels: label name -> label name under a horizontal flip, for actions that have a direction.
         seed: of frame jitter and augmentation.
+        extras: Draws further numbers of a clip, in its own random stream, such as which view of it is shown.
 
     Raises:
         ConfigError: a mirrored label is unknown.
@@ -82,11 +86,13 @@ class ClipSource:
         settings: ClipSettings,
         mirrored_labels: Mapping[str, str] | None = None,
         seed: int = 0,
+        extras: Extras | None = None,
     ):
         self.split = split
         self.transform = transform
         self.settings = settings
         self.seed = seed
+        self.extras = extras
         self.mirrored_labels = _mirrored_label_ids(class_names, mirrored_labels or {})
         self.unreadable: dict[str, str] = {}  # video_id -> reason, as far as this process has seen
         # shared memory, so that workers that outlive an epoch see the next one
@@ -130,7 +136,7 @@ class ClipSource:
 
         Returns:
             pixel_values (frames, channels, height, width), labels, guidance (frames, tokens), guidance_status, and
-            view_draw, a random number in [0, 1) that chooses the clip's evidence view.
+            what `extras` draws.
         """
         # one stream of random numbers per clip and epoch, for numpy's and torch's choices alike
         clip_seed = np.random.SeedSequence([self.seed, int(self._epoch), index])
@@ -142,13 +148,13 @@ class ClipSource:
             # not torch.manual_seed, which would queue a call for every accelerator at every clip
             torch.default_generator.manual_seed(int(clip_seed.generate_state(1, np.uint64)[0] >> 1))
             clip = self.transform(frames, found.maps, rectangle)
-            view_draw = torch.rand(()).item()
+            extras = self.extras() if self.extras else {}
         return {
             "pixel_values": clip.pixel_values,
             "labels": self._mirrored(label) if clip.mirrored else label,
             "guidance": clip.guidance,
             "guidance_status": found.statuses,
-            "view_draw": view_draw,
+            **extras,
         }
 
     def sample(self, num_frames: int, rng: np.random.Generator | None) -> list[int]:
@@ -167,6 +173,8 @@ class ClipSource:
         self.report_unreadable(video_id, error)
         height, width = self.transform.output_size
         per_frame = isinstance(label, Sequence)
+        with torch.random.fork_rng(devices=[]):  # the names alone: nothing is drawn for a clip that is not there
+            extras = dict.fromkeys(self.extras() if self.extras else {}, 0.0)
         # all of them, not one: some models cannot leave out padded frames
         num_frames = len(label) if per_frame else self.settings.num_frames
         return {
@@ -174,7 +182,7 @@ class ClipSource:
             "labels": [IGNORED_LABEL] * num_frames if per_frame else IGNORED_LABEL,
             "guidance": torch.zeros(num_frames, self.num_tokens),
             "guidance_status": [MISSING] * num_frames,
-            "view_draw": 0.0,
+            **extras,
         }
 
     def report_unreadable(self, video_id: str, error: VideoError) -> None:
@@ -253,6 +261,8 @@ class GuidedClips(CachedClips):
         guidance: where the evidence is; None trains and evaluates without.
         mirrored_labels: label name -> label name under a horizontal flip, for actions that have a direction.
         seed: of frame jitter and augmentation.
+        extras: See `ClipSource`.
+        video_cache: Decoded videos that several data sets share, by what `decode_whole_video` keeps them; None for none.
 
     Raises:
         ManifestError: the split is not in the manifest.
@@ -268,8 +278,11 @@ class GuidedClips(CachedClips):
         guidance: GuidanceIndex | None = None,
         mirrored_labels: Mapping[str, str] | None = None,
         seed: int = 0,
+        extras: Extras | None = None,
+        video_cache: SharedVideos | None = None,
     ):
-        super().__init__(manifest.class_names, split, transform, settings, mirrored_labels, seed)
+        super().__init__(manifest.class_names, split, transform, settings, mirrored_labels, seed, extras)
+        self.video_cache = video_cache
         self.rows: list[dict[str, Any]] = manifest.split(split).to_list()
         self.manifest = manifest
         self.guidance = guidance
@@ -314,7 +327,7 @@ class GuidedClips(CachedClips):
 
     def decode_whole(self, index: int) -> DecodedFrames:
         path, settings = self.manifest.video_path(self.rows[index]), self.settings
-        return decode_whole_video(path, settings.decode_max_side_px, settings.max_pixels)
+        return decode_whole_video(path, settings.decode_max_side_px, settings.max_pixels, self.video_cache)
 
     def _decode(self, index: int, indices: list[int]) -> DecodedFrames:
         path, settings = self.manifest.video_path(self.rows[index]), self.settings
@@ -347,7 +360,7 @@ class GuidedClipCollator:
     """Makes a batch of clips, of unequal length too; turns the statuses of guidance into the mask of the spatial loss.
 
     Gives pixel_values (batch, frames, channels, height, width), frame_mask (batch, frames), labels (batch,),
-    guidance (batch, frames, tokens), guidance_mask (batch, frames), and view_draw (batch,) where the clips have it.
+    guidance (batch, frames, tokens), guidance_mask (batch, frames), and (batch,) of each number that `extras` drew.
     Shorter clips are padded at the end with zeros.
     """
 
@@ -367,8 +380,9 @@ class GuidedClipCollator:
             # guidance that a crop moved out of the view is ok in the table and all zero here
             "guidance_mask": is_ok & (guidance.sum(dim=-1) > 0),
         }
-        if all("view_draw" in clip for clip in clips):
-            batch["view_draw"] = torch.tensor([clip["view_draw"] for clip in clips], dtype=torch.float32)
+        for name in (name for name, value in clips[0].items() if isinstance(value, float)):
+            if all(name in clip for clip in clips):
+                batch[name] = torch.tensor([clip[name] for clip in clips], dtype=torch.float32)
         return batch
 
     def collate_labels(self, clips: list[Mapping[str, Any]]) -> torch.Tensor:

@@ -19,7 +19,7 @@ from ..guidance import FrameGuidance, GuidanceIndex
 from ..guidance.geometry import Rectangle
 from ..video import DecodedFrames
 from ..video.jpeg import decode_jpegs
-from .data import CachedClips, ClipSettings, ClipSource, no_guidance, pick_frames
+from .data import CachedClips, ClipSettings, ClipSource, Extras, no_guidance, pick_frames
 from .packed_store import PackedClip, PackedGuidance, PackedStore, open_parquet
 from .transforms import ClipTransform
 
@@ -82,6 +82,7 @@ class PackedClips(CachedClips, _PackedSource):
         guidance: of another table, or the store's own; None trains and evaluates without.
         mirrored_labels: as in `GuidedClips`.
         seed: of frame jitter and augmentation.
+        extras: See `ClipSource`.
 
     Raises:
         ConfigError: the split is not in the store, or a mirrored label is unknown.
@@ -96,8 +97,9 @@ class PackedClips(CachedClips, _PackedSource):
         guidance: Guidance = None,
         mirrored_labels: Mapping[str, str] | None = None,
         seed: int = 0,
+        extras: Extras | None = None,
     ):
-        super().__init__(store.class_names, split, transform, settings, mirrored_labels, seed)
+        super().__init__(store.class_names, split, transform, settings, mirrored_labels, seed, extras)
         self.store = store
         self.guidance = guidance
         self.rows = store.load(split).with_format("arrow")
@@ -152,6 +154,7 @@ class PackedStream(_PackedSource, IterableDataset):
         seed: of the order, of frame jitter and of augmentation.
         shuffle_buffer: clips among which the next one is drawn; 0 keeps the order of the store.
         block_size: clips in a row that go to one worker: batch size times the number of processes.
+        extras: See `ClipSource`.
 
     Raises:
         ConfigError: the split is not in the store, a file of it cannot be read, or a setting is out of range.
@@ -168,8 +171,9 @@ class PackedStream(_PackedSource, IterableDataset):
         seed: int = 0,
         shuffle_buffer: int = 0,
         block_size: int = 1,
+        extras: Extras | None = None,
     ):
-        super().__init__(store.class_names, split, transform, settings, mirrored_labels, seed)
+        super().__init__(store.class_names, split, transform, settings, mirrored_labels, seed, extras)
         if shuffle_buffer < 0 or block_size < 1:
             raise ConfigError(
                 f"shuffle_buffer is {shuffle_buffer} and block_size {block_size}, expected >= 0 and >= 1"

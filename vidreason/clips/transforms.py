@@ -7,7 +7,7 @@ model's tokens by exact area overlap.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,10 +19,13 @@ from torchvision.transforms import v2
 from ..errors import ConfigError
 from ..guidance import GridMap, grid_cells, pad_or_truncate
 from ..guidance.geometry import Rectangle, spread_over_grid
-from ..rs.evidence_zoom import evidence_rectangle, random_margins
 from .pixel_scale import pixel_statistics
 
 RESAMPLING_RULES = ("area", "pad_or_truncate")
+
+Zoom = Callable[[Sequence[GridMap | None]], Rectangle | None]
+"""From the guidance of each frame to the rectangle (x0, y0, x1, y1) in [0, 1] that a clip is cropped to, or None for the
+whole frame. What it draws comes from torch's generator, which the clip has seeded."""
 
 _RULER_GRID = (16, 16)
 """A fine grid that is sent along with the guidance: those of its cells that stay whole tell the transform's scale."""
@@ -37,14 +40,12 @@ class AugmentationConfig:
         crop_ratio_max: the largest stretch of the crop's aspect against the frame's, >= 1.
         mirror_probability: of a horizontal flip. Give `mirrored_labels` where a flip changes what happens.
         brightness: strength of the colour jitter, 0 for none; contrast and saturation take the same.
-        evidence_zoom: share of the clips that are cropped to their guidance first (not in the paper).
     """
 
     crop_scale_min: float = 0.7
     crop_ratio_max: float = 1.15
     mirror_probability: float = 0.0
     brightness: float = 0.2
-    evidence_zoom: float = 0.0
 
     def __post_init__(self):
         if not 0 < self.crop_scale_min <= 1:
@@ -53,8 +54,6 @@ class AugmentationConfig:
             raise ConfigError(f"crop_ratio_max is {self.crop_ratio_max}, expected >= 1")
         if not 0 <= self.mirror_probability <= 1:
             raise ConfigError(f"mirror_probability is {self.mirror_probability}, expected a probability")
-        if not 0 <= self.evidence_zoom <= 1:
-            raise ConfigError(f"evidence_zoom is {self.evidence_zoom}, expected a share in [0, 1]")
         if not 0 <= self.brightness < 1:
             raise ConfigError(f"brightness is {self.brightness}, expected a strength in [0, 1)")
 
@@ -134,7 +133,7 @@ class ClipTransform:
         mirror_probability: of a horizontal flip after all steps.
         resampling: "area" (exact overlap), or the paper's "pad_or_truncate".
         min_kept: a frame whose guidance was cropped away but for less than this share is not supervised.
-        evidence_zoom: share of the clips that are cropped to their guidance before the steps.
+        zoom: Chooses, from the maps of a clip, the rectangle that it is cropped to before the steps; see `Zoom`.
     """
 
     def __init__(
@@ -147,7 +146,7 @@ class ClipTransform:
         mirror_probability: float = 0.0,
         resampling: str = "area",
         min_kept: float = 0.1,
-        evidence_zoom: float = 0.0,
+        zoom: Zoom | None = None,
     ):
         if resampling not in RESAMPLING_RULES:
             raise ConfigError(f"resampling is {resampling!r}, expected one of {RESAMPLING_RULES}")
@@ -158,7 +157,7 @@ class ClipTransform:
         self.mirror_probability = mirror_probability
         self.resampling = resampling
         self.min_kept = min_kept
-        self.evidence_zoom = evidence_zoom
+        self.zoom = zoom
 
     @property
     def whole_frame(self) -> bool:
@@ -180,9 +179,8 @@ class ClipTransform:
         grids = tuple(dict.fromkeys((m.grid, m.rectangle) for m in maps if m is not None))
         cells, corners = _laid_over_frame(grids, height, width)
         boxes = tv_tensors.BoundingBoxes(corners.clone(), format="XYXY", canvas_size=(height, width))
-        if self.evidence_zoom > 0 and torch.rand(()) < self.evidence_zoom:
-            evidence = evidence_rectangle(maps)
-            rectangle = rectangle if evidence is None else random_margins(evidence)
+        if self.zoom is not None:
+            rectangle = self.zoom(maps) or rectangle
         if rectangle is not None:
             video, boxes = _cropped(video, boxes, rectangle)
         for step in self.steps:
@@ -283,13 +281,14 @@ def training_transform(
     token_grid: tuple[int, int],
     augmentation: AugmentationConfig,
     resampling: str = "area",
+    zoom: Zoom | None = None,
 ) -> ClipTransform:
     """The transform of training clips for a video processor's input size and statistics.
 
     Raises:
         ConfigError: random crops together with `pad_or_truncate`, which cannot follow them.
     """
-    if resampling == "pad_or_truncate" and (augmentation.crop_scale_min < 1 or augmentation.evidence_zoom > 0):
+    if resampling == "pad_or_truncate" and (augmentation.crop_scale_min < 1 or zoom is not None):
         raise ConfigError(
             "pad_or_truncate ignores where tokens are: set crop_scale_min to 1 and evidence_zoom to 0 to use it"
         )
@@ -309,7 +308,7 @@ def training_transform(
         *pixel_statistics(processor),
         augmentation.mirror_probability,
         resampling,
-        evidence_zoom=augmentation.evidence_zoom,
+        zoom=zoom,
     )
 
 

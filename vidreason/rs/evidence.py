@@ -95,6 +95,11 @@ class EvidenceViews:
         return shown
 
 
+def draw_view() -> dict[str, float]:
+    """The random number in [0, 1) that chooses a clip's evidence view: the `extras` of training clips."""
+    return {"view_draw": torch.rand(()).item()}
+
+
 def evidence_tokens(
     guidance: torch.Tensor, guidance_mask: torch.Tensor, reach: int = 1, threshold: torch.Tensor | None = None
 ) -> torch.Tensor:

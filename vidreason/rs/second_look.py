@@ -21,9 +21,9 @@ from ..clips.packed import PackedClips
 from ..clips.transforms import evaluation_transform, input_size
 from ..errors import ConfigError
 from ..guidance import FULL_FRAME, GridMap
-from ..guidance.geometry import Rectangle
+from ..guidance.geometry import Rectangle, evidence_rectangle, widened
 from ..video import decode_frames, probe_video, uniform_indices
-from .evidence_zoom import MAX_MARGIN, evidence_rectangle, widened
+from .evidence_zoom import MAX_MARGIN
 
 LOOKED_TWICE = ("top1", "top5", "loss_classification", "loss")
 """Metrics that a second look changes."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..clips.data import CachedClips, ClipSettings, GuidedClipCollator, no_guidance, pick_frames
+from ..clips.data import CachedClips, ClipSettings, Extras, GuidedClipCollator, no_guidance, pick_frames
 from ..clips.transforms import ClipTransform
 from ..errors import ConfigError
 from ..guidance import FrameGuidance, GuidanceIndex
 from ..rs.segmentation.losses import IGNORED_LABEL
 from ..video import DecodedFrames, decode_frames
-from ..video.cache import decode_at_rate
+from ..video.cache import SharedVideos, decode_at_rate
 from .frame_labels import FrameLabels, LabelledVideo
 
 
@@ -50,6 +50,8 @@ class VideoWindows(CachedClips):
         is_training: whether windows start at random.
         mirrored_labels: label name -> label name under a horizontal flip.
         seed: of the starts and of augmentation.
+        extras: See `ClipSource`.
+        video_cache: See `GuidedClips`.
 
     Raises:
         ManifestError, ConfigError: the split, the stride or a mirrored label is not usable.
@@ -66,8 +68,11 @@ class VideoWindows(CachedClips):
         is_training: bool = False,
         mirrored_labels: Mapping[str, str] | None = None,
         seed: int = 0,
+        extras: Extras | None = None,
+        video_cache: SharedVideos | None = None,
     ):
-        super().__init__(labels.label_names, split, transform, settings, mirrored_labels, seed)
+        super().__init__(labels.label_names, split, transform, settings, mirrored_labels, seed, extras)
+        self.video_cache = video_cache
         self.labels = labels
         self.videos: list[LabelledVideo] = labels.videos(split)
         self.guidance = guidance
@@ -131,7 +136,7 @@ class VideoWindows(CachedClips):
         labelled, settings = self.videos[video], self.settings
         path = self.labels.manifest.video_path(labelled.row)
         return decode_at_rate(
-            path, labelled.times_s, self.labels.fps, settings.decode_max_side_px, settings.max_pixels
+            path, labelled.times_s, self.labels.fps, settings.decode_max_side_px, settings.max_pixels, self.video_cache
         )
 
     def cache_keys(self) -> Sequence[int]:

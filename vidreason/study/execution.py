@@ -63,14 +63,12 @@ def make_run(run: RunPlan, work: Path, num_proc: int = 1, keep_model: bool = Fal
     # here, so that a worker is given its GPU before torch is loaded
     from ..rs.run import parse_arguments, run_training
     from ..rs.study.places import make_places
-    from ..video.cache import sharing_videos
 
     folder = run_folder(run, work)
     recipe = write_recipe(folder, run, make_places(run, work, num_proc))
     model_args, data_args, args = parse_arguments([str(recipe)])
     counter = _parameter_counter()
-    with sharing_videos(_videos_of(run)):
-        result = run_training(model_args, data_args, args, [counter])
+    result = run_training(model_args, data_args, args, [counter], _videos_of(run))
     if not keep_model and args.process_index == 0:
         shutil.rmtree(args.output_dir)
     return new_record(

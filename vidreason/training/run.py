@@ -22,6 +22,7 @@ from ..rs.segmentation.run_data import build_windows, open_frame_labels
 from ..rs.segmentation.trainer import SegmentationTrainer
 from ..rs.trainer import RSTrainer
 from ..segmentation.frame_labels import class_weights
+from ..video.cache import SharedVideos
 from .arguments import DataArguments, ModelArguments, read_mapping
 from .run_data import RunData, build_data, open_videos
 from .run_facts import training_facts
@@ -57,7 +58,11 @@ class RunResult:
 
 
 def run_training(
-    model_args: ModelArguments, data_args: DataArguments, args: RSConfig, callbacks: Sequence[TrainerCallback] = ()
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: RSConfig,
+    callbacks: Sequence[TrainerCallback] = (),
+    video_cache: SharedVideos | None = None,
 ) -> RunResult:
     """Train, evaluate on the test splits, and save the model, its processor and its card to `output_dir`.
 
@@ -66,12 +71,13 @@ def run_training(
         data_args: which videos and guidance.
         args: of the training.
         callbacks: told of its progress.
+        video_cache: Decoded videos that runs share; what this one decodes joins it. None keeps nothing.
 
     Raises:
         VidreasonError: with the reason, for anything that the arguments, data or training get wrong.
     """
     set_seed(args.seed)
-    trainer, data = prepare(model_args, data_args, args, callbacks)
+    trainer, data = prepare(model_args, data_args, args, callbacks, video_cache)
     model = trainer.model
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=_checkpoint(args))
@@ -98,7 +104,11 @@ def run_training(
 
 
 def prepare(
-    model_args: ModelArguments, data_args: DataArguments, args: RSConfig, callbacks: Sequence[TrainerCallback] = ()
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: RSConfig,
+    callbacks: Sequence[TrainerCallback] = (),
+    video_cache: SharedVideos | None = None,
 ) -> tuple[RSTrainer, RunData]:
     """The trainer of a run, with its model and processor, and the data sets.
 
@@ -115,13 +125,13 @@ def prepare(
         model.config.frames_per_second = data_args.fps
         model.config.score_averaging_s = args.score_averaging_s or None
         processor = build_processor(model.config, model_args.model_name_or_path)
-        data = build_windows(data_args, args, labels, model, processor)
+        data = build_windows(data_args, args, labels, model, processor, video_cache)
         weights = class_weights(data.train.videos, len(labels.label_names), args.class_weighting)
         make_trainer = functools.partial(SegmentationTrainer, class_weights=weights)
     else:
         model = build_model(manifest.class_names, *chosen, supervised_layers=layers)
         processor = build_processor(model.config, model_args.model_name_or_path)
-        data = build_data(data_args, args, manifest, model, processor)
+        data = build_data(data_args, args, manifest, model, processor, video_cache)
         make_trainer = RSTrainer
     trainer = make_trainer(
         model=model,

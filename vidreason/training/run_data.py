@@ -19,6 +19,9 @@ from ..errors import ConfigError
 from ..guidance import GuidanceIndex, load_guidance
 from ..manifests.manifest import Manifest, load_manifest
 from ..rs.config import RSConfig
+from ..rs.evidence import draw_view
+from ..rs.evidence_zoom import EvidenceZoom
+from ..video.cache import SharedVideos
 from .arguments import DataArguments
 
 logger = logging.getLogger(__name__)
@@ -62,7 +65,14 @@ def open_videos(data_args: DataArguments) -> Videos:
     return load_manifest(data_args.manifest, data_args.video_root)
 
 
-def build_data(data_args: DataArguments, args: RSConfig, manifest: Videos, model, processor) -> RunData:
+def build_data(
+    data_args: DataArguments,
+    args: RSConfig,
+    manifest: Videos,
+    model,
+    processor,
+    video_cache: SharedVideos | None = None,
+) -> RunData:
     """Open the guidance and build the data set of every split that the run uses.
 
     Raises:
@@ -75,8 +85,8 @@ def build_data(data_args: DataArguments, args: RSConfig, manifest: Videos, model
     check_guidance(args, data_args, guidance)
     token_grid = model.token_grid(*input_size(processor))
     resampling = data_args.guidance_resampling
-    make = _ClipMaker(data_args, args, manifest, model.config.num_frames)
-    transform = training_transform(processor, token_grid, augmentation_of(data_args), resampling)
+    make = _ClipMaker(data_args, args, manifest, model.config.num_frames, video_cache)
+    transform = training_transform(processor, token_grid, augmentation_of(data_args), resampling, zoom_of(data_args))
     train = make.training(data_args.train_split, transform, guidance)
 
     def evaluation_set(split: str) -> Clips:
@@ -106,8 +116,13 @@ def augmentation_of(data_args: DataArguments) -> AugmentationConfig:
         data_args.crop_ratio_max,
         data_args.mirror_probability,
         data_args.brightness,
-        data_args.evidence_zoom,
     )
+
+
+def zoom_of(data_args: DataArguments) -> EvidenceZoom | None:
+    """How training clips are cropped to their evidence; None where they are not."""
+    zoom = EvidenceZoom(data_args.evidence_zoom)
+    return zoom if zoom.share > 0 else None
 
 
 def check_guidance(args: RSConfig, data_args: DataArguments, guidance: Guidance | None) -> None:
@@ -130,7 +145,15 @@ def rows_and_name(data_args: DataArguments, guidance, load) -> tuple[Dataset | N
 class _ClipMaker:
     """Makes the data sets of a run: from videos or packed clips, by index or streamed."""
 
-    def __init__(self, data_args: DataArguments, args: RSConfig, videos: Videos, num_frames: int):
+    def __init__(
+        self,
+        data_args: DataArguments,
+        args: RSConfig,
+        videos: Videos,
+        num_frames: int,
+        video_cache: SharedVideos | None,
+    ):
+        self.video_cache = video_cache
         self.data_args, self.args, self.videos, self.num_frames = data_args, args, videos, num_frames
         if isinstance(videos, PackedStore) and data_args.decode_max_side_px is not None:
             logger.warning("decode_max_side_px has no effect: packed clips have the size that they were packed in")
@@ -140,7 +163,7 @@ class _ClipMaker:
 
     def training(self, split: str, transform: ClipTransform, guidance: Guidance) -> Clips:
         order = {"shuffle_buffer": self.data_args.shuffle_buffer, "block_size": self._step(self.args.train_batch_size)}
-        options = {"mirrored_labels": self.data_args.mirrored_labels, "seed": self.args.seed}
+        options = {"mirrored_labels": self.data_args.mirrored_labels, "seed": self.args.seed, "extras": draw_view}
         return self._make(split, transform, self.data_args.sampling, guidance, order, **options)
 
     def evaluation(self, split: str, transform: ClipTransform, guidance: Guidance) -> Clips:
@@ -152,7 +175,7 @@ class _ClipMaker:
         settings = ClipSettings(self.num_frames, sampling, data_args.decode_max_side_px, data_args.cache_videos)
         arguments = (self.videos, split, transform, settings, guidance)
         if isinstance(self.videos, Manifest):
-            return GuidedClips(*arguments, **options)
+            return GuidedClips(*arguments, **options, video_cache=self.video_cache)
         return (
             PackedStream(*arguments, **options, **order) if data_args.streaming else PackedClips(*arguments, **options)
         )

@@ -1,17 +1,16 @@
 """Decoded videos that several runs of the same data share: one after the other in a process, or side by side.
 
-`sharing_videos` keeps what one run has decoded for the next. `write_decoded` and `open_decoded` do it for processes
-that run at the same time: the frames lie in a file, which all of them map, so that they are decoded once and lie in
-memory once.
+A mapping that is passed on keeps what one run has decoded for the next. `write_decoded` and `open_decoded` do it for
+processes that run at the same time: the frames lie in a file, which all of them map, so that they are decoded once and
+lie in memory once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,57 +23,54 @@ from . import DecodedFrames, decode_frames
 SharedVideos = MutableMapping[tuple, DecodedFrames]
 """(path, longer side) -> all frames; or (path, longer side, rate) -> those at the times of a rate."""
 
-_shared: SharedVideos | None = None
 
-
-@contextlib.contextmanager
-def sharing_videos(videos: SharedVideos) -> Iterator[None]:
-    """Until its end, whole videos are taken from `videos` where they are in it, and put there where they are not.
+def decode_whole_video(
+    path: Path, max_side_px: int | None, max_pixels: int | None, shared: SharedVideos | None = None
+) -> DecodedFrames:
+    """All frames of a video, out of `shared` where another data set has decoded it.
 
     Args:
-        videos: what is kept. Whoever gives it decides how long, and for what.
-    """
-    global _shared
-    before, _shared = _shared, videos
-    try:
-        yield
-    finally:
-        _shared = before
-
-
-def decode_whole_video(path: Path, max_side_px: int | None, max_pixels: int | None) -> DecodedFrames:
-    """All frames of a video, out of `sharing_videos` where another data set has decoded it.
+        path: The file of the video.
+        max_side_px: See `decode_frames`.
+        max_pixels: See `decode_frames`.
+        shared: Videos that were decoded before; those that are decoded here join it. None keeps nothing.
 
     Raises:
         VideoError: it cannot be read.
     """
-    return _shared_or_decoded((str(path), max_side_px), path, None, max_side_px, max_pixels)
+    return _shared_or_decoded((str(path), max_side_px), path, None, max_side_px, max_pixels, shared)
 
 
 def decode_at_rate(
-    path: Path, timestamps_s: Sequence[float], fps: float, max_side_px: int | None, max_pixels: int | None
+    path: Path,
+    timestamps_s: Sequence[float],
+    fps: float,
+    max_side_px: int | None,
+    max_pixels: int | None,
+    shared: SharedVideos | None = None,
 ) -> DecodedFrames:
-    """The frames of a video at the times of a rate, out of `sharing_videos` where they were decoded before.
+    """The frames of a video at the times of a rate, out of `shared` where they were decoded before.
 
     Args:
-        path: of the video.
-        timestamps_s: all times at `fps` that the video has.
-        fps: what the times are known by.
-        max_side_px: see `decode_frames`.
-        max_pixels: see `decode_frames`.
+        path: The file of the video.
+        timestamps_s: All times at `fps` that the video has, in seconds.
+        fps: The rate in frames per second, under which the frames are kept.
+        max_side_px: See `decode_frames`.
+        max_pixels: See `decode_frames`.
+        shared: See `decode_whole_video`.
 
     Raises:
         VideoError: it cannot be read.
     """
-    return _shared_or_decoded((str(path), max_side_px, fps), path, timestamps_s, max_side_px, max_pixels)
+    return _shared_or_decoded((str(path), max_side_px, fps), path, timestamps_s, max_side_px, max_pixels, shared)
 
 
-def _shared_or_decoded(key: tuple, path: Path, timestamps_s, max_side_px, max_pixels) -> DecodedFrames:
-    if _shared is not None and key in _shared:
-        return _shared[key]
+def _shared_or_decoded(key: tuple, path: Path, timestamps_s, max_side_px, max_pixels, shared) -> DecodedFrames:
+    if shared is not None and key in shared:
+        return shared[key]
     decoded = decode_frames(path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels)
-    if _shared is not None:
-        _shared[key] = decoded
+    if shared is not None:
+        shared[key] = decoded
     return decoded
 
 
@@ -128,7 +124,7 @@ def write_decoded(
 
 
 def open_decoded(folder: Path) -> SharedVideos:
-    """What `write_decoded` wrote, for `sharing_videos`; videos that are not in it are decoded and kept in memory.
+    """What `write_decoded` wrote, as a cache of videos; videos that are not in it are decoded and kept in memory.
 
     The frames are read-only, and stay readable for as long as the folder is there.
     """

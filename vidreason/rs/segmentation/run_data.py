@@ -13,8 +13,18 @@ from ...manifests.segments import load_segments
 from ...segmentation.frame_labels import FrameLabels
 from ...segmentation.windows import VideoWindows
 from ...training.arguments import DataArguments
-from ...training.run_data import RunData, augmentation_of, check_guidance, fill_caches, open_guidance, rows_and_name
+from ...training.run_data import (
+    RunData,
+    augmentation_of,
+    check_guidance,
+    fill_caches,
+    open_guidance,
+    rows_and_name,
+    zoom_of,
+)
+from ...video.cache import SharedVideos
 from ..config import RSConfig
+from ..evidence import draw_view
 
 
 def open_frame_labels(data_args: DataArguments, manifest: Manifest) -> FrameLabels:
@@ -32,7 +42,14 @@ def open_frame_labels(data_args: DataArguments, manifest: Manifest) -> FrameLabe
     )
 
 
-def build_windows(data_args: DataArguments, args: RSConfig, labels: FrameLabels, model, processor) -> RunData:
+def build_windows(
+    data_args: DataArguments,
+    args: RSConfig,
+    labels: FrameLabels,
+    model,
+    processor,
+    video_cache: SharedVideos | None = None,
+) -> RunData:
     """Open the guidance and build the windows of every split that the run uses.
 
     Args:
@@ -41,6 +58,7 @@ def build_windows(data_args: DataArguments, args: RSConfig, labels: FrameLabels,
         labels: of the frames.
         model: whose `num_frames` is the length of a window.
         processor: of its input.
+        video_cache: Decoded videos that data sets and runs share.
 
     Raises:
         ManifestError, GuidanceError, ConfigError: what is asked for is not there or does not fit.
@@ -60,19 +78,27 @@ def build_windows(data_args: DataArguments, args: RSConfig, labels: FrameLabels,
         table = data_args.evaluation_guidance or data_args.guidance
         found = open_guidance(table, split, labels.manifest, data_args, load, required=False)
         return VideoWindows(
-            labels, split, evaluation_transform(processor, token_grid, resampling), settings, stride, found
+            labels,
+            split,
+            evaluation_transform(processor, token_grid, resampling),
+            settings,
+            stride,
+            found,
+            video_cache=video_cache,
         )
 
     train = VideoWindows(
         labels,
         data_args.train_split,
-        training_transform(processor, token_grid, augmentation_of(data_args), resampling),
+        training_transform(processor, token_grid, augmentation_of(data_args), resampling, zoom_of(data_args)),
         settings,
         stride,
         guidance,
         is_training=True,
         mirrored_labels=data_args.mirrored_labels,
         seed=args.seed,
+        extras=draw_view,
+        video_cache=video_cache,
     )
     validation = evaluation_set(data_args.validation_split) if data_args.validation_split else None
     tests = {split: evaluation_set(split) for split in data_args.test_splits}
