@@ -19,7 +19,7 @@ SCRIPT = Path(release.__file__)
 def run(monkeypatch, capsys, *flags):
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, flags)])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+        runpy.run_module("vidreason.publishing.release", run_name="__main__")
     printed = capsys.readouterr()
     return ended.value.code, printed.out + printed.err
 
