@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-from vidreason.audit.folder import AuditSettings, audit_folder
+from vidreason.audit.audit_folder import AuditSettings, audit_folder
 from vidreason.command_line import run_command
 from vidreason.guidance import DEFAULT_TOLERANCE_S
 

@@ -1,5 +1,6 @@
-"""Render the synthetic assembly: long H.264 videos of many actions with a manifest, the table of their segments, and
-the ground truth of every frame.
+"""Render the synthetic assembly: long H.264 videos of many actions, with the ground truth of every frame.
+
+A manifest and the table of segments are written with them.
 
 python datasets_scripts/build_synthetic_assembly.py --out outputs/assembly --seed 0
 python datasets_scripts/build_synthetic_assembly.py --out outputs/small --split_sizes '{"train": 4, "test": 2}'

@@ -19,8 +19,14 @@ from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
 from vidreason.files import FileLimits
 from vidreason.manifests.manifest import load_manifest
-from vidreason.publishing.folder import DEFAULT_LIMITS, PublishedFolder, PublishSettings, publish_folder, push_folder
 from vidreason.publishing.guidance_card import read_prompt_texts
+from vidreason.publishing.guidance_folder import (
+    DEFAULT_LIMITS,
+    PublishedFolder,
+    PublishSettings,
+    publish_folder,
+    push_folder,
+)
 
 
 @dataclass

@@ -16,13 +16,13 @@ from huggingface_hub import HfApi
 from PIL import Image
 
 from vidreason.annotation.annotation_run import AnnotationRun, write_run
+from vidreason.audit.drawing import GUIDANCE_COLOR
 from vidreason.errors import GuidanceError, VidreasonError
 from vidreason.files import FileLimits
 from vidreason.guidance import FEATURES, guidance_row, load_guidance, write_guidance
-from vidreason.guidance.pictures import GUIDANCE_COLOR
 from vidreason.manifests.manifest import load_manifest, manifest_row, write_manifest
-from vidreason.publishing.folder import PublishSettings, publish_folder, push_folder
 from vidreason.publishing.guidance_card import read_prompt_texts
+from vidreason.publishing.guidance_folder import PublishSettings, publish_folder, push_folder
 from vidreason.video import decode_frames, probe_video, write_video
 
 NUM_FRAMES, FPS = 6, 10.0

@@ -16,10 +16,10 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from ..guidance.pictures import GUIDANCE_COLOR, TRUTH_COLOR
-from ..guidance.schema import STATUSES
-from ..guidance.summary import merge_summaries
+from ..guidance.table import merge_summaries
+from ..provenance import STATUSES
 from ..reporting.tables import Column
+from .drawing import GUIDANCE_COLOR, TRUTH_COLOR
 from .pictures import CHOICE, GROUPS, ExampleFrame, describe_frame
 from .report import (
     AuditReport,

@@ -15,7 +15,9 @@ from PIL import Image
 from ..errors import GuidanceError
 from ..guidance.geometry import GridMap
 from ..guidance.join import MISSING
-from ..guidance.pictures import (
+from ..manifests.manifest import Manifest
+from ..video import side_by_side
+from .drawing import (
     GUIDANCE_COLOR,
     TRUTH_COLOR,
     blank_frame,
@@ -27,8 +29,6 @@ from ..guidance.pictures import (
     in_row,
     read_pixels,
 )
-from ..manifests.manifest import Manifest
-from ..video import side_by_side
 from .measures import marked_cells
 from .references import OK
 from .run import Audit, AuditedFrame

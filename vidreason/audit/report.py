@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..guidance.summary import TableSummary, status_table
+from ..guidance.table import TableSummary, status_table
 from ..reporting.bootstrap import FEW_VIDEOS, Bootstrap, Estimate
 from ..reporting.tables import Column, markdown_table, write_csv
 from .measures import MEASURES

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import GuidanceError
 from .merge import join_names, mix_maps
-from .schema import guidance_row
+from .schema import complete_row, guidance_row
+from .table import producer_name
 
 PRODUCER = "interpolate"
 
@@ -51,7 +52,7 @@ def interpolate_rows(
     videos = {(entry["source"], entry["video_id"]) for entry in (*rows, *frame_keys)}
     if len(videos) > 1:
         raise GuidanceError(f"expected the rows and frames of one video, got {sorted(videos)[:3]}")
-    rows = sorted(rows, key=lambda row: row["timestamp_s"])
+    rows = sorted(map(complete_row, rows), key=lambda row: row["timestamp_s"])
     anchors = [row for row in rows if row["status"] in ("ok", "empty")]
     times_s = [row["timestamp_s"] for row in anchors]
     result = [dict(row) for row in rows]
@@ -88,7 +89,7 @@ def _interpolate(
     share = (frame_key["timestamp_s"] - before["timestamp_s"]) / (after["timestamp_s"] - before["timestamp_s"])
     shares = (1 - share, share)
     grid_map = mix_maps(pair, shares)
-    made_by = join_names(" ".join(filter(None, (row["producer"], row["model"]))) for row in pair)
+    made_by = join_names(producer_name(row) for row in pair)
     recorded = [
         {
             "frame_index": row["frame_index"],

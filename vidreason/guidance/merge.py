@@ -1,5 +1,7 @@
-"""Several answers about a frame, or several annotators' tables, as one: "we aggregate them into spatial distribution
-maps", as the paper has it (section 3.1), with every part on record."""
+"""Several answers about a frame, or several annotators' tables, as one, with every part on record.
+
+"We aggregate them into spatial distribution maps", as the paper has it (section 3.1).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,14 @@ import numpy as np
 
 from ..annotation.annotation_run import AnnotationRun
 from ..errors import GuidanceError
+from ..provenance import FRAME_KEY, STATUSES
 from .geometry import GridMap, Rectangle
-from .schema import FRAME_KEY, FULL_FRAME, STATUSES, guidance_row
+from .schema import FULL_FRAME, complete_row, guidance_row
 
 MERGE_TOLERANCE_S = 0.01
 """How far apart in time rows may be and still speak of one frame: less than half a frame at 50 frames per second."""
 
-_JOINED = ("model", "prompt_id", "prompt_sha256", "request_hash")
+_JOINED = ("model", "revision", "prompt_id", "prompt_sha256", "request_hash")
 _SUMMED = ("prompt_tokens", "completion_tokens", "cost_usd")
 _RECORDED = ("producer", *_JOINED, "status", "raw_response")
 
@@ -36,8 +39,9 @@ def merge_rows(
     The map is the weighted mean of the maps of the `ok` rows; a row that marks nothing does not thin it out. The
     status is `ok` where any is, `empty` where all are, and otherwise the commonest failure (of several as common, the
     one that `STATUSES` names first). Objects are those of all rows, without repeats. Tokens and cost are summed.
-    `model`, `prompt_id`, `prompt_sha256` and `request_hash` name each value once, joined by " + ", and `raw_response`
-    is JSON with the number of `ok` rows and what is known of each row, its weight and its own raw response included.
+    `model`, `revision`, `prompt_id`, `prompt_sha256` and `request_hash` name each value once, joined by " + ", and
+    `raw_response` is JSON with the number of `ok` rows and what is known of each row, its weight and its own raw
+    response included.
 
     Args:
         rows: of the guidance table; the first one's frame key is kept.
@@ -50,6 +54,7 @@ def merge_rows(
         GuidanceError: no rows, weights that do not fit, or rows of different videos or sources.
     """
     weights = _check_weights(weights, len(rows))
+    rows = [complete_row(row) for row in rows]
     _check_same_video(rows)
     used = [(row, weight) for row, weight in zip(rows, weights, strict=True) if row["status"] == "ok"]
     if used:

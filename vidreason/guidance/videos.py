@@ -13,8 +13,8 @@ import datasets
 import numpy as np
 
 from ..errors import GuidanceError, VideoError
-from ..manifests.folder import VIDEO_SUFFIXES
 from ..video import decode_frames
+from ..video.probe import VIDEO_SUFFIXES
 from .join import DEFAULT_TOLERANCE_S
 
 logger = logging.getLogger(__name__)

@@ -38,11 +38,11 @@ class SplitAssignment:
 
 
 def groups_from_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
-    """The group of each video path: what the pattern's first group matches.
+    r"""The group of each video path: what the pattern's first group matches.
 
     Args:
         paths: POSIX paths relative to the video root.
-        pattern: a regular expression that is searched in the path, such as `_g(\\d+)_` for UCF101.
+        pattern: a regular expression that is searched in the path, such as `_g(\d+)_` for UCF101.
 
     Raises:
         ManifestError: no valid pattern with a group, or paths that do not match, with examples.

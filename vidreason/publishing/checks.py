@@ -10,8 +10,7 @@ import datasets
 
 from ..errors import GuidanceError
 from ..guidance.schema import FEATURES
-from ..guidance.store import RowChecker
-from ..guidance.summary import TableSummary
+from ..guidance.table import RowChecker, TableSummary
 
 _ROWS_AT_ONCE = 1024
 _SHOWN = 4  # characters of what was found; the rest may be a secret

@@ -14,7 +14,7 @@ Texture = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 
 def _mix(share: np.ndarray, low: tuple[int, int, int], high: tuple[int, int, int]) -> np.ndarray:
-    """share (height, width) in [0, 1] to colors (height, width, 3)."""
+    """Share (height, width) in [0, 1] to colors (height, width, 3)."""
     low_color, high_color = np.asarray(low, np.float32), np.asarray(high, np.float32)
     return low_color + share[..., None].astype(np.float32) * (high_color - low_color)
 

@@ -14,13 +14,22 @@ _NOISE_TILE_PX = 24  # the noise of a frame is a random window of one larger fie
 
 
 class CameraSettings(Protocol):
-    """What a world's settings say of its camera; see `WorldConfig`."""
+    """What a world's settings say of its camera; see `WorldConfig`. Read only, as those settings are frozen."""
 
-    width: int
-    height: int
-    max_jitter_px: float
-    max_brightness_change: float
-    noise_std: float
+    @property
+    def width(self) -> int: ...  # noqa: D102
+
+    @property
+    def height(self) -> int: ...  # noqa: D102
+
+    @property
+    def max_jitter_px(self) -> float: ...  # noqa: D102
+
+    @property
+    def max_brightness_change(self) -> float: ...  # noqa: D102
+
+    @property
+    def noise_std(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from datasets import Features
 from tqdm.auto import tqdm
 
 from ..files import write_split
-from .actions.scene import clip_seed
-from .folder import TRUTH_FOLDER, VIDEO_FOLDER
+from .seeds import clip_seed
+from .world_folder import TRUTH_FOLDER, VIDEO_FOLDER
 
 Rendered = tuple[dict[str, Any], list[dict[str, Any]]]
 """A video's row in the manifest, and its rows of ground truth."""
@@ -49,6 +49,7 @@ class RenderJob(ABC):
 
     @property
     def name(self) -> str:
+        """Split and index, which no other video of the data set has."""
         return f"{self.split}_{self.index:05d}"
 
     @property
@@ -58,6 +59,7 @@ class RenderJob(ABC):
 
     @property
     def video_path(self) -> Path:
+        """The file to write."""
         return self.folder / VIDEO_FOLDER / f"{self.video_id}.mp4"
 
     def manifest_row(self, label: str, num_frames: int) -> dict[str, Any]:

@@ -19,15 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
-from ...video.probe import Probed, probe_videos
-from ..folder import VIDEO_SUFFIXES, FolderReport, TreeVideo, VideoTree
+from ...video.probe import VIDEO_SUFFIXES, Probed, probe_videos
 from ..manifest import video_id_of
 from ..segments import write_segments
 from ..splits import SplitAssignment, groups_from_pattern, read_list, split_by_fractions
-from .flat import scan_flat_videos
+from ..video_folder import FolderReport, TreeVideo, VideoTree
 from .frame_labels import SegmentProbe, read_frame_labels
-from .known import KnownLayout, LayoutArguments, read_numbered_names, write_folds
-from .problems import LayoutProblems
+from .known import KnownLayout, LayoutArguments, LayoutProblems, read_numbered_names, scan_flat_videos, write_folds
 
 ACTIVITY = "desktop_assembly"
 """The one class of the manifest. The actions are in the table of segments."""
@@ -67,7 +65,7 @@ def read_desktop_assembly(
     label_fps: float | None = None,
     allow_incomplete: bool = False,
 ) -> DesktopAssembly:
-    """Check a copy of Desktop Assembly. No video is opened.
+    r"""Check a copy of Desktop Assembly. No video is opened.
 
     Args:
         root: the folder of `groundTruth`, the mapping and the splits.
@@ -76,7 +74,7 @@ def read_desktop_assembly(
         fractions: split -> share, to divide the videos at random in place of by bundles; train=1.0 puts all in one.
         seed: of the division.
         group_pattern: regular expression whose first group, in a video's name, names what must not be divided, such as
-            the day of the recording, `^(\\d+-\\d+-\\d+)`.
+            the day of the recording, `^(\d+-\d+-\d+)`.
         label_fps: labels per second, for videos that have more frames than labels.
         allow_incomplete: build from the videos that are there.
 

@@ -13,7 +13,7 @@ import numpy as np
 from ...video.frame_table import FrameTable, read_frame_table
 from ...video.probe import Probed, VideoInfo, VideoProbe
 from ..splits import read_list
-from .problems import LayoutProblems
+from .known import LayoutProblems
 
 TOLERANCE_SHARE, TOLERANCE_LABELS = 0.01, 2
 """Labels and frames may differ in number by 1 %, or by 2 where that is more."""

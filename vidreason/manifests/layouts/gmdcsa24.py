@@ -28,15 +28,23 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
 from ...video.probe import Probed, probe_videos
-from ..folder import FolderReport, TreeVideo, VideoTree, scan_video_tree
 from ..manifest import video_id_of
 from ..segments import write_segments
 from ..splits import SplitAssignment, split_by_groups
-from .known import KnownLayout, LayoutArguments, find_root, write_folds
+from ..video_folder import FolderReport, TreeVideo, VideoTree, scan_video_tree
+from .known import KnownLayout, LayoutArguments, LayoutProblems, find_root, write_folds
 from .label_overlaps import LabelledVideoInfo, TimedLabelProbe
-from .label_report import LabelNote, count_notes, write_label_report
-from .problems import LayoutProblems
-from .timed_labels import CORRECTED, LEFT_OUT, NOTED, Finding, TimedLabel, TimedLabelReader
+from .timed_labels import (
+    CORRECTED,
+    LEFT_OUT,
+    NOTED,
+    Finding,
+    LabelNote,
+    TimedLabel,
+    TimedLabelReader,
+    count_notes,
+    write_label_report,
+)
 
 CLASS_NAMES = ["ADL", "Fall"]
 """The classes of the manifest: the folders."""

@@ -1,17 +1,23 @@
-"""From a checked layout to manifests: the videos are read once, however many folds are written."""
+"""What the readers of known data sets share: finding files, collecting what is wrong, and writing manifests.
+
+The videos are read once, however many folds are written.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import ManifestError
 from ...video.probe import Probed, VideoProbe, probe_videos
-from ..folder import FolderReport, VideoTree, summary_table, write_video_folder
 from ..splits import SplitAssignment, name_examples, read_list
+from ..video_folder import FolderReport, VideoTree, summary_table, write_video_folder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def build_layout(
         The folder of each manifest -> what came of it.
 
     Raises:
-        ManifestError: as `vidreason.manifests.folder.write_video_folder`.
+        ManifestError: as `vidreason.manifests.video_folder.write_video_folder`.
     """
     probed = probe_videos(probe or args.probe(layout.tree.root), layout.paths, args.num_proc)
     return write_folds(layout, probed, args)
@@ -153,3 +159,103 @@ def read_numbered_names(file: Path, what: str, first_id: int) -> list[str]:
         gap = f"missing: {name_examples(missing)}" if missing else f"found: {sorted(name_of)[:5]}"
         raise ManifestError(f"{file}: the ids do not count from {first_id} without a gap; {gap}")
     return [name_of[number] for number in sorted(name_of)]
+
+
+class LayoutProblems:
+    """What is wrong with the layout of a data set.
+
+    Two kinds: what is contradictory is always an error; what is merely not there, such as a class that was not
+    downloaded, is an error unless a part of the data set is asked for.
+
+    Args:
+        root: of the data set, for messages.
+        allow_incomplete: what is missing is a warning.
+    """
+
+    def __init__(self, root: Path, allow_incomplete: bool = False):
+        self.root = root
+        self.allow_incomplete = allow_incomplete
+        self._contradictions: list[str] = []
+        self._missing: list[str] = []
+
+    def add(self, sentence: str, names: Sequence[str] | None = None) -> None:
+        """Note a contradiction. With names, it is one only if there are any; the first few are told."""
+        self._note(self._contradictions, sentence, names)
+
+    def add_missing(self, sentence: str, names: Sequence[str] | None = None) -> None:
+        """Note something that is not there, likewise."""
+        self._note(self._missing, sentence, names)
+
+    def check(self) -> None:
+        """Warn of what may be missing, and raise for the rest.
+
+        Raises:
+            ManifestError: naming every problem.
+        """
+        fatal = list(self._contradictions)
+        if self.allow_incomplete:
+            for sentence in self._missing:
+                logger.warning("%s: %s", self.root, sentence)
+        else:
+            fatal += self._missing
+        if fatal:
+            hint = "" if self._contradictions else " (allow_incomplete builds from what is there)"
+            raise ManifestError(f"{self.root}: {'; '.join(fatal)}{hint}")
+
+    @staticmethod
+    def _note(sentences: list[str], sentence: str, names: Sequence[str] | None) -> None:
+        if names is None:
+            sentences.append(sentence)
+        elif names:
+            sentences.append(f"{sentence}: {name_examples(names)}")
+
+
+@dataclass(frozen=True)
+class FlatVideos:
+    """What was found.
+
+    Attributes:
+        paths: names of the video files, sorted; each stem once.
+        skipped: others of the same stem: path, reason and detail.
+        ignored: names of all other files.
+    """
+
+    paths: list[str]
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+
+def scan_flat_videos(folder: Path, suffixes: Sequence[str], form: str) -> FlatVideos:
+    """List the videos of a folder, hidden files apart. No file is opened, and none is looked at twice.
+
+    Args:
+        folder: where they are.
+        suffixes: of videos, in lower case; of two files of one stem the earlier suffix is taken.
+        form: of their names, for messages.
+
+    Raises:
+        ManifestError: no such folder, or no video in it.
+    """
+    if not folder.is_dir():
+        raise ManifestError(f"{folder}: no such folder; videos as {form} were expected there")
+    rank = {suffix: position for position, suffix in enumerate(suffixes)}
+    best: dict[str, str] = {}
+    skipped, ignored, folders = [], [], []
+    with os.scandir(folder) as entries:
+        names = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+    for name, is_folder in sorted(names):
+        stem, suffix = os.path.splitext(name)
+        if is_folder:
+            folders.append(name)
+        elif suffix.lower() not in rank:
+            ignored.append(name)
+        elif stem not in best:
+            best[stem] = name
+        else:
+            taken, left = sorted((best[stem], name), key=lambda of: rank[os.path.splitext(of)[1].lower()])
+            best[stem] = taken
+            skipped.append({"path": left, "reason": "duplicate_id", "detail": f"the same id as {taken}"})
+    if not best:
+        hint = f", only folders such as {name_examples(folders)}" if folders else ""
+        raise ManifestError(f"{folder}: no video as {form} in it{hint}")
+    return FlatVideos(sorted(best.values()), skipped, ignored)

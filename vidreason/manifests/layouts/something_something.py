@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import ManifestError
+from ...video.probe import VIDEO_SUFFIXES
 from ..captions import write_captions
-from ..folder import VIDEO_SUFFIXES, FolderReport, TreeVideo, VideoTree
 from ..manifest import video_id_of
 from ..splits import SplitAssignment
-from .flat import scan_flat_videos
-from .known import KnownLayout, LayoutArguments, build_layout, find_root
-from .problems import LayoutProblems
+from ..video_folder import FolderReport, TreeVideo, VideoTree
+from .known import KnownLayout, LayoutArguments, LayoutProblems, build_layout, find_root, scan_flat_videos
 
 NUM_CLASSES = 174
 SPLITS = ("train", "validation", "test")

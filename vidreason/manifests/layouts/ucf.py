@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..folder import VideoTree, scan_video_tree
 from ..splits import name_examples
-from .problems import LayoutProblems
+from ..video_folder import VideoTree, scan_video_tree
+from .known import LayoutProblems
 
 _VIDEO_NAME = re.compile(r"v_(?P<name>.+)_g(?P<group>\d+)_c(?P<clip>\d+)")
 

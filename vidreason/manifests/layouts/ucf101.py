@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
-from ..folder import VideoTree
 from ..splits import SplitAssignment, read_list
-from .known import KnownLayout, find_root, read_numbered_names
-from .problems import LayoutProblems
+from ..video_folder import VideoTree
+from .known import KnownLayout, LayoutProblems, find_root, read_numbered_names
 from .ucf import parse_video_name, scan_class_folders, video_key
 
 NUM_CLASSES = 101

@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import ManifestError
-from ..folder import VideoTree
 from ..splits import SplitAssignment, split_by_groups
-from .known import KnownLayout, find_root
-from .problems import LayoutProblems
+from ..video_folder import VideoTree
+from .known import KnownLayout, LayoutProblems, find_root
 from .ucf import parse_video_name, scan_class_folders
 
 NUM_GROUPS = 25

@@ -38,8 +38,6 @@ REVERSED_PAIRS = {
 MIRRORED_PAIRS = {"slide_left": "slide_right", "slide_right": "slide_left"}
 """Action -> what it becomes in a mirror. All others stay what they are."""
 
-SPLITS = ("train", "validation", "test", "test_shifted")
-
 DEFAULT_SPLIT_SIZES = {"train": 960, "validation": 120, "test": 240, "test_shifted": 240}
 
 # Fixed before any result was looked at, and kept. They are the probabilities that a nuisance is the one tied to the

@@ -12,15 +12,14 @@ from functools import cached_property
 import numpy as np
 
 from ...errors import ConfigError
+from ..scene import Scene, draw_color
 from ..shapes import Part, Shape, extent, move
 from ..stickers import sticker_shapes
 from ..things import DISTRACTOR_KINDS
+from ..truth import EVIDENCE_GRID
 from .config import WorldConfig
-from .scene import Nuisance, Scene, draw_color
+from .nuisance import Nuisance
 from .scripts import ROLES, Moment, play
-
-EVIDENCE_GRID = (4, 4)
-"""The co-occurring object keeps out of the cells of this grid in which evidence is at any time."""
 
 _MARGIN_PX = 3.0  # between the frame's edge and what must be wholly in view
 _ATTEMPTS = 60
@@ -118,7 +117,8 @@ def _script_times(num_frames: int, start: int, end: int) -> list[float]:
 
 def _evidence_boxes(moments: Iterable[Moment]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The boxes (4,) of all evidence at all times, and of that part of it which must be in view."""
-    evidence, in_view = [], []
+    evidence: list[np.ndarray] = []
+    in_view: list[np.ndarray] = []
     for moment in moments:
         boxes = {item: moment.extents[item] for item in moment.relevant_items}
         evidence += boxes.values()
@@ -183,7 +183,8 @@ def _draw_distractors(
     names: set[str], taken: list[np.ndarray], config: WorldConfig, rng: np.random.Generator
 ) -> list[StaticItem]:
     """Neutral things, whatever the action. One that finds no free place is left out."""
-    items, names, taken = [], set(names), list(taken)
+    items: list[StaticItem] = []
+    names, taken = set(names), list(taken)
     for _ in range(rng.integers(config.max_distractors + 1)):
         kind = list(DISTRACTOR_KINDS)[rng.integers(len(DISTRACTOR_KINDS))]
         name, make = DISTRACTOR_KINDS[kind]
@@ -198,7 +199,7 @@ def _draw_distractors(
             name = f"{base} {int(number or 1) + 1}"
         names.add(name)
         taken.append(box + np.concatenate([place, place]))
-        items.append(StaticItem(name, "distractor", move(shapes, *place, scale=scale)))
+        items.append(StaticItem(name, "distractor", move(shapes, place[0], place[1], scale=scale)))
     return items
 
 
@@ -221,7 +222,8 @@ def _fit_centered(shapes: Iterable[Shape], place: np.ndarray, half_px: float) ->
     """Put the middle of shapes at a place (2,), scaled so that the longer half side is `half_px`."""
     box = extent([Part("", tuple(shapes))])
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() / 2
-    return move(move(shapes, *(-middle)), *place, scale=half_px / half)
+    centred = move(shapes, -middle[0], -middle[1])
+    return move(centred, place[0], place[1], scale=half_px / half)
 
 
 def role_of(item: str) -> str:

@@ -86,7 +86,7 @@ def _spread(values: Sequence[float], digits: int = 0) -> str:
 def _action_table(sequences: Sequences, config: AssemblyConfig) -> str:
     segments = [segment for videos in sequences.values() for video in videos for segment in video]
     counts = Counter(segment.label for segment in segments)
-    frames = Counter()
+    frames: Counter[str] = Counter()
     for segment in segments:
         frames[segment.label] += segment.num_frames
     lines = ["| label | segments | share of frames | mean seconds |", "|---|---|---|---|"]

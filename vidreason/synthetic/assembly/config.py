@@ -6,9 +6,6 @@ import math
 from dataclasses import dataclass
 
 from ...errors import ConfigError
-from ..actions.config import SPLITS
-
-__all__ = ["SPLITS"]
 
 ASSEMBLY_VERSION = "1.0"
 """Goes up whenever the same seed gives other videos than before."""

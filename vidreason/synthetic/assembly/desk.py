@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ..actions.scene import draw_color, draw_scene
 from ..hand import HandLook
+from ..scene import draw_color, draw_scene
 from ..shapes import Color, Part, extent
 from .config import AssemblyConfig
 from .items import UNUSED_TOOLS, item_shapes, kind_of
@@ -88,7 +88,7 @@ class Desk:
         return HandLook(self.colors["skin"], self.colors["sleeve"], self.thumb_side)
 
     def edge(self, side: int) -> float:
-        """x of the frame's left (-1) or right (+1) edge."""
+        """X of the frame's left (-1) or right (+1) edge."""
         return self.view[0] if side < 0 else self.view[2]
 
     def start(self) -> State:

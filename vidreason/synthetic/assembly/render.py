@@ -12,17 +12,17 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ConfigError
-from ..actions.render import FrameTruth
-from ..actions.scene import stream
 from ..backgrounds import background_picture
 from ..camera import Camera, draw_camera
+from ..seeds import Seed, stream
 from ..shapes import SUPERSAMPLING, Color, Part, draw_parts, extent
+from ..truth import ACTOR, HAND, FrameTruth, object_entry
 from .config import BACKGROUND, AssemblyConfig
 from .desk import Desk, draw_desk, units_per_px
 from .play import Moment, PlayedSegment, play_segments
 from .sign_places import place_sign
 from .timeline import DESK_STREAM, PLACE_STREAM, TEXTURE_STREAM, VIEW_STREAM, AssemblySegment, draw_sequence
-from .truth import ACTOR, HAND, Frame, object_entry, relations_of
+from .truth import Frame, relations_of
 from .view import item_parts, wires_of, with_hand
 
 
@@ -43,7 +43,7 @@ class AssemblyFrame(NamedTuple):
 
 
 def render_assembly(
-    seed: int | np.random.SeedSequence,
+    seed: Seed,
     split: str,
     config: AssemblyConfig | None = None,
     colors: Mapping[str, Color] | None = None,
@@ -85,7 +85,7 @@ class _Studio:
     config: AssemblyConfig
     desk: Desk
     camera: Camera
-    seed: int | np.random.SeedSequence
+    seed: Seed
 
     @cached_property
     def frame(self) -> Frame:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..shapes import Part, clipped_extent
+from ..truth import HAND, named_relations
 from .items import SOCKET_PLACE
 from .state import FRONT, State, point_of_board
 from .steps import Step
 
-ACTOR = "person"
-HAND = "hand"
 _HOLDING_GRIP = 0.5
 _PLUGGED_DISTANCE = 0.5  # from the socket to the plug's tip, at most
 
@@ -55,26 +53,14 @@ class Frame:
         return box if box[2] > box[0] and box[3] > box[1] else None
 
 
-def object_entry(name: str, role: str, box: list[float], relevant: bool) -> dict[str, Any]:
-    """An entry of the ground truth, from a box (4,) in [0, 1]."""
-    x0, y0, x1, y1 = box
-    center = [(x0 + x1) / 2, (y0 + y1) / 2]
-    return {"name": name, "center": center, "box": box, "relevant": relevant, "role": role}
-
-
-def relations_of(state: State, step: Step, boxes: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The relations of a frame, among what is in view."""
-    found = [("hand", "holding" if state.hand.grip > _HOLDING_GRIP else "touching", step.held)] if step.held else []
+def relations_of(state: State, step: Step, present: set[str]) -> list[dict[str, str]]:
+    """The relations of a frame, among the objects that are in view."""
+    found = [(HAND, "holding" if state.hand.grip > _HOLDING_GRIP else "touching", step.held)] if step.held else []
     found += step.relations(state)
     found += [(name, "on", "board") for name, place in state.items.items() if place.parent]
     if _is_plugged(state):
         found.append(("plug", "inside", "board"))
-    unique = dict.fromkeys(found)
-    return [
-        {"subject": subject, "predicate": predicate, "object": other}
-        for subject, predicate, other in unique
-        if subject in boxes and other in boxes
-    ]
+    return named_relations(dict.fromkeys(found), present)
 
 
 def _is_plugged(state: State) -> bool:

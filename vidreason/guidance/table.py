@@ -1,19 +1,31 @@
-"""Guidance on disk: a folder of Parquet files with a dataset card, opened by `datasets.load_dataset(folder)`."""
+"""A whole guidance table: a folder of Parquet files with a dataset card, written, opened, checked and counted.
+
+`datasets.load_dataset(folder)` opens it too.
+"""
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 from ..errors import GuidanceError
 from ..files import read_folder, write_card, write_split
-from .schema import FEATURES, SCHEMA_VERSION, check_row
-from .summary import TableSummary, merge_summaries, status_table
+from ..provenance import STATUSES
+from .schema import ADDED_COLUMNS, FEATURES, SCHEMA_VERSION, check_row, complete_row
+
+_COUNTED_COLUMNS = (
+    *("video_id", "source", "grid_rows", "grid_cols", "producer", "model", "revision", "prompt_id", "prompt_sha256"),
+    *("status", "prompt_tokens", "completion_tokens", "cost_usd"),
+)
+_ROWS_AT_ONCE = 4096
 
 CARD_BODY = """
 # {title}
@@ -71,15 +83,16 @@ class RowChecker:
         self._frames: dict[tuple[str, str], set[int]] = {}
 
     def watch(self, split: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """The rows of a split, each of them checked.
+        """The rows of a split, each of them checked. Rows of an earlier version come out as rows of this one.
 
         Raises:
             GuidanceError: a row breaks the contract, was given before, or names another split.
         """
         self.summaries.setdefault(split, TableSummary())
         for row in rows:
-            self.check(split, row)
-            yield row
+            complete = complete_row(row)
+            self.check(split, complete)
+            yield complete
 
     def check(self, split: str, row: Mapping[str, Any]) -> None:
         """Check and count one row of a split; it raises as `watch` does."""
@@ -124,8 +137,22 @@ def load_guidance(name: str | os.PathLike, revision: str | None = None) -> datas
         except Exception as error:  # whatever the Hub client raises, the user needs the name that was asked for
             raise GuidanceError(f"guidance {str(name)!r} is neither a folder nor can it be loaded: {error}") from error
     for split, rows in table.items():
-        check_table(rows, f"{name}, split {split!r}")
+        table[split] = complete_table(rows)
+        check_table(table[split], f"{name}, split {split!r}")
     return table
+
+
+def complete_table(rows: datasets.Dataset) -> datasets.Dataset:
+    """A split of a table of any version of the contract as one of this version; columns of its own stay."""
+    missing = [name for name in ADDED_COLUMNS if name not in rows.column_names]
+    if not missing or "schema_version" not in rows.column_names:  # without it this is no guidance table
+        return rows
+    values = {name: ADDED_COLUMNS[name] for name in missing} | {"schema_version": SCHEMA_VERSION}
+    rows = rows.remove_columns("schema_version")
+    for name, value in values.items():
+        rows = rows.add_column(name, pa.repeat(value, len(rows)), feature=FEATURES[name])
+    others = [name for name in rows.column_names if name not in FEATURES]
+    return rows.select_columns([*(name for name in FEATURES if name in rows.column_names), *others])
 
 
 def check_table(rows: datasets.Dataset, where: str) -> None:
@@ -152,3 +179,95 @@ def check_table(rows: datasets.Dataset, where: str) -> None:
             check_row(rows[int(index)])
         except GuidanceError as error:
             raise GuidanceError(f"{where}: {error}") from None
+
+
+def producer_name(row: Mapping[str, Any]) -> str:
+    """What made a row, such as "llm gpt-4.1-mini" or "detector grounding-dino-tiny@a2bb814"."""
+    name = " ".join(filter(None, (row["producer"], row["model"])))
+    return f"{name}@{row['revision']}" if row["revision"] else name
+
+
+@dataclass
+class TableSummary:
+    """Counts over the rows of a split, or of several.
+
+    Args:
+        rows: of all statuses.
+        videos: that have any row.
+        statuses: status -> rows.
+        producers: "producer model" -> rows.
+        sources: data set of the videos -> rows.
+        grids: (rows, columns) -> rows.
+        prompts: (prompt id, sha256) -> rows; rows that no prompt made are not among them.
+        prompt_tokens: sum over the rows.
+        completion_tokens: likewise.
+        cost_usd: likewise.
+    """
+
+    rows: int = 0
+    videos: set[str] = field(default_factory=set)
+    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
+    producers: collections.Counter[str] = field(default_factory=collections.Counter)
+    sources: collections.Counter[str] = field(default_factory=collections.Counter)
+    grids: collections.Counter[tuple[int, int]] = field(default_factory=collections.Counter)
+    prompts: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.videos.add(row["video_id"])
+        self.statuses[row["status"]] += 1
+        self.producers[producer_name(row)] += 1
+        self.sources[row["source"]] += 1
+        self.grids[row["grid_rows"], row["grid_cols"]] += 1
+        if row["prompt_id"] or row["prompt_sha256"]:
+            self.prompts[row["prompt_id"], row["prompt_sha256"]] += 1
+        self.prompt_tokens += row["prompt_tokens"]
+        self.completion_tokens += row["completion_tokens"]
+        self.cost_usd += row["cost_usd"]
+
+    @property
+    def grid_text(self) -> str:
+        """Such as "4 x 4"."""
+        return ", ".join(f"{rows} x {cols}" for rows, cols in sorted(self.grids))
+
+    @property
+    def producer_text(self) -> str:
+        """Such as "llm gpt-4.1-mini"."""
+        return ", ".join(sorted(self.producers))
+
+
+def merge_summaries(summaries: Iterable[TableSummary]) -> TableSummary:
+    """The summary of all rows together."""
+    total = TableSummary()
+    for summary in summaries:
+        total.rows += summary.rows
+        total.videos |= summary.videos
+        for name in ("statuses", "producers", "sources", "grids", "prompts"):
+            getattr(total, name).update(getattr(summary, name))
+        total.prompt_tokens += summary.prompt_tokens
+        total.completion_tokens += summary.completion_tokens
+        total.cost_usd += summary.cost_usd
+    return total
+
+
+def summarize_table(rows: datasets.Dataset) -> TableSummary:
+    """The summary of a table of `vidreason.guidance.FEATURES`; raw answers are not read."""
+    summary = TableSummary()
+    rows = complete_table(rows)
+    for batch in rows.select_columns(list(_COUNTED_COLUMNS)).iter(_ROWS_AT_ONCE):
+        for values in zip(*batch.values(), strict=True):
+            summary.add(dict(zip(batch, values, strict=True)))
+    return summary
+
+
+def status_table(summaries: Mapping[str, TableSummary]) -> str:
+    """Rows, videos and statuses of each split as a Markdown table."""
+    lines = [["split", "rows", "videos", *STATUSES], ["---", *["---:"] * (2 + len(STATUSES))]]
+    for split, summary in summaries.items():
+        counts = (summary.rows, len(summary.videos), *(summary.statuses[status] for status in STATUSES))
+        lines.append([split, *map(str, counts)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .actions.config import SPLITS
+from .seeds import SPLITS
 
 TRUTH_FOLDER, VIDEO_FOLDER = "truth", "videos"
 SETTINGS_FILE, UNFINISHED_FILE = "settings.json", "settings.unfinished.json"

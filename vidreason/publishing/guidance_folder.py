@@ -18,12 +18,18 @@ from ..annotation.annotation_run import AnnotationRun, read_run
 from ..errors import GuidanceError, VidreasonError
 from ..files import FileLimits, write_split
 from ..guidance.schema import FEATURES
-from ..guidance.store import load_guidance
-from ..guidance.summary import merge_summaries
+from ..guidance.table import load_guidance, merge_summaries
 from ..manifests.manifest import Manifest
 from .checks import PublishChecker, find_leak
-from .example import EXAMPLE_FILE, ExamplePicture, write_example
-from .guidance_card import CARD_FILE, CardFacts, count_prompts, write_guidance_card
+from .guidance_card import (
+    CARD_FILE,
+    EXAMPLE_FILE,
+    CardFacts,
+    ExamplePicture,
+    count_prompts,
+    write_example,
+    write_guidance_card,
+)
 
 logger = logging.getLogger(__name__)
 

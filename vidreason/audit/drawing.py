@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import VideoError
+from ..guidance.geometry import GridMap
 from ..manifests.manifest import Manifest
 from ..video import decode_frames, overlay_grid
-from .geometry import GridMap
 
 logger = logging.getLogger(__name__)
 

@@ -12,17 +12,15 @@ import datasets
 from ..errors import GuidanceError
 from ..files import read_folder
 from ..guidance.join import DEFAULT_TOLERANCE_S
-from ..guidance.pictures import frame_sizes
-from ..guidance.store import load_guidance
-from ..guidance.summary import summarize_table
+from ..guidance.table import load_guidance, summarize_table
 from ..manifests.manifest import Manifest, load_manifest
 from ..reporting.bootstrap import Bootstrap
+from .drawing import frame_sizes
 from .page import write_page
 from .pictures import choose_frames, draw_examples, write_contact_sheet
-from .references import OtherTable, TrueBoxes
+from .references import OtherTable, TrueBoxes, boxes_from_json, boxes_from_table
 from .report import AuditReport, audit_section, write_report
 from .run import Audit, audit_table
-from .true_boxes import boxes_from_json, boxes_from_table
 
 SHEET_FILE = "contact_sheet.png"
 

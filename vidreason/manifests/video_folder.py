@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import ManifestError
-from ..video.probe import Probed, VideoProbe, probe_videos
+from ..video.probe import VIDEO_SUFFIXES, Probed, VideoProbe, probe_videos
 from .manifest import Manifest, manifest_row, video_id_of, write_manifest
 from .splits import SplitAssignment
 
 logger = logging.getLogger(__name__)
-
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif")
 
 
 @dataclass(frozen=True)
