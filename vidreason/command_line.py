@@ -24,10 +24,10 @@ def run_command(
     """Parse the command line, run, and say in one line what was wrong where something was.
 
     Args:
-        run: is given one object of each type.
-        argument_types: dataclasses whose fields are the flags, with their help in `metadata`.
-        log_level: of what is shown of the log.
-        resumable: a run that was broken off keeps what was answered; say so.
+        run: Function that does the work; it is given one object of each type.
+        argument_types: Dataclasses whose fields are the flags, with their help in `metadata`.
+        log_level: Lowest level of the log's messages that are shown.
+        resumable: Whether a run that was broken off keeps what was answered; it is said so then.
 
     Returns:
         What the process should exit with.

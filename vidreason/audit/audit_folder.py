@@ -30,19 +30,19 @@ class AuditSettings:
     """What an audit reads and writes.
 
     Args:
-        guidance: folder of the table.
-        out: folder of the report.
-        truth: folder of ground truth with boxes of relevant objects.
+        guidance: Folder of the guidance table.
+        out: Folder of the report; it is made where it does not exist.
+        truth: Folder of ground truth with boxes of relevant objects.
         boxes: JSON file of boxes by frame index.
-        compare: folder of another guidance table.
-        manifest: folder of the manifest, for classes and pixels.
-        video_root: where the videos lie, if not where the manifest says.
-        splits: of the table; all by default.
-        tolerance_s: of the join by time.
-        resamples: of the bootstrap.
-        seed: of the bootstrap and the random examples.
-        frames_per_group: frames of each group on the page.
-        sheet_frames: frames of each group on the contact sheet.
+        compare: Folder of another guidance table.
+        manifest: Folder of the manifest, for classes and pixels.
+        video_root: Folder of the videos, if they are not where the manifest says.
+        splits: Names of the splits to audit; all by default.
+        tolerance_s: Tolerance in seconds of the join by time.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap and of the random examples.
+        frames_per_group: Number of frames of each group on the page.
+        sheet_frames: Number of frames of each group on the contact sheet.
 
     Raises:
         GuidanceError: there is nothing to judge by, or too much.

@@ -108,9 +108,9 @@ def read_pixels(
     """Frames of videos by (video id, time). What cannot be read is absent, and the log says so.
 
     Args:
-        manifest: of the videos.
-        times_s: video id -> the times that are wanted.
-        max_side_px: frames are scaled down to this longer side.
+        manifest: Manifest of the videos, which says where they are.
+        times_s: Maps each video id to the times in seconds of the frames that are wanted.
+        max_side_px: Longer side in pixels to which larger frames are scaled down.
 
     Returns:
         uint8 (height, width, 3) for each.

@@ -45,10 +45,10 @@ def write_page(folder: str | os.PathLike, report: AuditReport, audit: Audit, exa
     """Write the page and return its path.
 
     Args:
-        folder: where to.
-        report: the numbers.
-        audit: that the examples are from.
-        examples: frames to look at.
+        folder: Folder of the report.
+        report: The numbers to show.
+        audit: The audit that the examples are from.
+        examples: Frames to look at, with their pictures.
     """
     template = importlib.resources.files(__package__).joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

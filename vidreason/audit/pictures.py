@@ -55,11 +55,11 @@ class ExampleFrame:
     """A frame to look at.
 
     Args:
-        group: one of `GROUPS`.
-        frame: what the audit says of it.
-        picture: uint8 (height, width, 3), the guidance beside the reference.
-        marked: (row, column) of the guidance's marked cells; empty where there is no map.
-        has_pixels: the picture shows the video itself.
+        group: One of `GROUPS`.
+        frame: What the audit says of the frame.
+        picture: The guidance beside the reference, uint8 (height, width, 3).
+        marked: The guidance's marked cells as (row, column); empty where there is no map.
+        has_pixels: Whether the picture shows the video itself.
     """
 
     group: str
@@ -73,9 +73,9 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
     """Frames of each group, by the rule of `CHOICE`.
 
     Args:
-        audit: whose frames are chosen from.
-        per_group: at most so many of each.
-        seed: of the random ones.
+        audit: The audit whose frames are chosen from.
+        per_group: Largest number of frames of each group.
+        seed: Seed of the random choices and of the order of frames that score alike.
 
     Returns:
         Group -> frames; groups without any frame are left out.
@@ -124,10 +124,10 @@ def draw_examples(
     """Draw frames: the guidance at the left, what it is judged by at the right.
 
     Args:
-        audit: that they are from.
-        chosen: group -> frames, as from `choose_frames`.
-        manifest: of the videos, for their pixels; blank frames are drawn without.
-        sizes: video id -> (height, width), for blank frames.
+        audit: The audit that the frames are from.
+        chosen: Maps each group to its frames, as from `choose_frames`.
+        manifest: Manifest of the videos, for their pixels; without it blank frames are drawn.
+        sizes: Maps a video id to the (height, width) of its frames in pixels, for blank frames.
     """
     frames = [(group, frame) for group, members in chosen.items() for frame in members]
     pixels = {}
@@ -191,10 +191,10 @@ def write_contact_sheet(
     """Write the first examples of each group as rows of one PNG, and return its path.
 
     Args:
-        path: of the file.
-        audit: that the examples are from.
-        examples: as from `draw_examples`.
-        per_row: examples of each group.
+        path: The PNG file to write.
+        audit: The audit that the examples are from.
+        examples: Examples as from `draw_examples`.
+        per_row: Largest number of examples of each group.
 
     Raises:
         GuidanceError: there are no examples.

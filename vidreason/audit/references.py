@@ -33,9 +33,9 @@ class Judgement:
     """A map and what it is judged by, on one grid.
 
     Args:
-        guidance: the map, on the grid that both are compared on.
-        cells: (cells,), booleans: the true ones.
-        other: (cells,), the other map; None where the reference is boxes.
+        guidance: The map, on the grid that both are compared on.
+        cells: The true cells, booleans (cells,).
+        other: The other map, (cells,); None where the reference is boxes.
     """
 
     guidance: GridMap
@@ -80,9 +80,9 @@ class TrueVideo:
     """The boxes of what matters in one video.
 
     Args:
-        times_s: (frames,), ascending.
-        boxes: (boxes, 4) for each frame, normalised; no box where nothing that matters is in view.
-        class_name: of the video; empty where it is not known.
+        times_s: Times of the frames in seconds, (frames,), ascending.
+        boxes: Boxes (boxes, 4) of each frame, normalised; no box where nothing that matters is in view.
+        class_name: Class of the video; empty where it is not known.
     """
 
     times_s: np.ndarray
@@ -94,7 +94,7 @@ class TrueBoxes:
     """Ground truth: a cell of the guidance's own grid is true where `boxes_to_cells` marks it.
 
     Args:
-        videos: video id -> its boxes.
+        videos: Maps each video id to the boxes of its frames.
     """
 
     name, has_maps = "true boxes", False
@@ -146,8 +146,8 @@ class OtherTable:
     the whole frame where the grids cover unlike parts of it.
 
     Args:
-        rows: the table.
-        tolerance_s: as for any join.
+        rows: A guidance table of one split or several.
+        tolerance_s: Tolerance in seconds of the join by time.
     """
 
     name, has_maps = "other table", True
@@ -214,8 +214,8 @@ def boxes_from_table(rows: datasets.Dataset, where: str = "ground truth") -> dic
     """The relevant boxes of a table of ground truth, such as that of the synthetic world.
 
     Args:
-        rows: with `video_id`, `timestamp_s`, `objects` (with `box` and `relevant`), and perhaps a class `label`.
-        where: for messages.
+        rows: Rows with `video_id`, `timestamp_s`, `objects` (with `box` and `relevant`), and perhaps a class `label`.
+        where: Name of the table in messages.
 
     Raises:
         GuidanceError: a column is missing, or a frame is there twice.
@@ -263,8 +263,8 @@ def boxes_from_json(path: str | os.PathLike, manifest: Manifest) -> dict[str, Tr
     box (left, top, width, height) in pixels for each frame from there on.
 
     Args:
-        path: of the file.
-        manifest: of the videos, for the times of their frames and their classes.
+        path: The JSON file.
+        manifest: Manifest of the videos, for the times of their frames and their classes.
 
     Raises:
         GuidanceError: the file has another form, or none of its videos is in the manifest or can be read. Single

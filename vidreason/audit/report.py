@@ -54,13 +54,13 @@ class AuditSection:
     """The table against one reference.
 
     Args:
-        key: "truth" or "agreement".
-        reference: what the guidance was judged by, in words.
-        measures: that were taken.
-        counts: how guidance and reference meet.
-        scores: of every source.
-        groups: "class" or "video" -> its name -> scores of every source. Classes are left out where they are not
-            known, and videos where there are many.
+        key: Either "truth" or "agreement".
+        reference: What the guidance was judged by, in words.
+        measures: Names of the measures that were taken.
+        counts: Counts of how guidance and reference meet.
+        scores: Scores of every source.
+        groups: Scores of every source by "class" and by "video", under each one's name. Classes are left out where
+            they are not known, and videos where there are many.
     """
 
     key: str
@@ -76,11 +76,11 @@ class AuditReport:
     """All that an audit says in words and numbers.
 
     Args:
-        name: of the guidance table.
-        splits: split -> what the table holds.
-        sections: one for each reference.
-        bootstrap: how intervals were found.
-        tolerance_s: of the join by time.
+        name: Name of the guidance table.
+        splits: Maps each split to what the table holds of it.
+        sections: Sections of the report, one for each reference.
+        bootstrap: Settings by which intervals were found.
+        tolerance_s: Tolerance in seconds of the join by time.
     """
 
     name: str

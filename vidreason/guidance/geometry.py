@@ -33,8 +33,8 @@ def grid_cells(grid: tuple[int, int], rectangle: Rectangle = FULL_FRAME) -> np.n
     """The cells of a grid as boxes.
 
     Args:
-        grid: (rows, columns).
-        rectangle: the part of the frame that the grid covers.
+        grid: The grid's size as (rows, columns).
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
 
     Returns:
         Boxes of shape (rows * columns, 4), row-major from the top left.
@@ -52,9 +52,9 @@ def overlap_areas(boxes: np.ndarray, grid: tuple[int, int], rectangle: Rectangle
     """Exact area of the overlap of every box with every cell of a grid.
 
     Args:
-        boxes: (..., 4).
-        grid: (rows, columns).
-        rectangle: what the grid covers, in the coordinates of the boxes.
+        boxes: Boxes of shape (..., 4) as (x0, y0, x1, y1), in any units.
+        grid: The grid's size as (rows, columns).
+        rectangle: What the grid covers, (x0, y0, x1, y1) in the units of the boxes.
 
     Returns:
         Areas of shape (..., rows * columns).
@@ -84,10 +84,10 @@ def boxes_to_cells(
     reaches into the grid always marks the cell it covers most, so that no box vanishes between cells.
 
     Args:
-        boxes: (boxes, 4).
-        grid: (rows, columns).
-        rectangle: the part of the frame that the grid covers.
-        min_overlap: share in (0, 1].
+        boxes: Boxes of shape (boxes, 4), normalised to the frame.
+        grid: The grid's size as (rows, columns).
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
+        min_overlap: Share in (0, 1] of the smaller of box and cell from which on a cell is marked.
 
     Returns:
         Booleans of shape (rows * columns,).
@@ -109,9 +109,9 @@ def points_to_cells(points: np.ndarray, grid: tuple[int, int], rectangle: Rectan
     """The cells that hold points; a point on an inner border belongs to the cell right of or below it.
 
     Args:
-        points: (points, 2) as (x, y). Points outside the rectangle mark nothing.
-        grid: (rows, columns).
-        rectangle: the part of the frame that the grid covers.
+        points: Points of shape (points, 2) as (x, y), normalised. Points outside the rectangle mark nothing.
+        grid: The grid's size as (rows, columns).
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
 
     Returns:
         Booleans of shape (rows * columns,).
@@ -132,9 +132,9 @@ class GridMap:
     """A distribution over the cells of a grid that lies over a frame.
 
     Args:
-        weights: (..., rows * columns), non-negative; leading dimensions are frames.
-        grid: (rows, columns).
-        rectangle: what the grid covers; after a crop it may reach beyond the frame.
+        weights: Non-negative weights of shape (..., rows * columns); leading dimensions are frames.
+        grid: The grid's size as (rows, columns).
+        rectangle: What the grid covers, in the frame's coordinates; after a crop it may reach beyond the frame.
     """
 
     weights: np.ndarray
@@ -188,11 +188,11 @@ def spread_over_grid(
     """How the weight of each box spreads over the cells of a grid, by area.
 
     Args:
-        boxes: (boxes, 4), in the grid's coordinates and perhaps clipped to the frame.
-        whole_boxes: (boxes, 4), the same boxes unclipped and up to one common scale: what a box lost by clipping is
+        boxes: Boxes of shape (boxes, 4), in the grid's coordinates and perhaps clipped to the frame.
+        whole_boxes: The same boxes, (boxes, 4), unclipped and up to one common scale: what a box lost by clipping is
             weight lost.
-        grid: (rows, columns).
-        rectangle: what the grid covers.
+        grid: The grid's size as (rows, columns).
+        rectangle: What the grid covers, in the same coordinates as the boxes.
 
     Returns:
         Shares of shape (boxes, rows * columns); a row sums to 1 where the box lies inside the grid and is unclipped.
@@ -208,8 +208,8 @@ def pad_or_truncate(weights: np.ndarray, num_tokens: int) -> np.ndarray:
     the top row and two more.
 
     Args:
-        weights: (..., cells).
-        num_tokens: how many tokens the model has.
+        weights: Weights of shape (..., cells).
+        num_tokens: Number of tokens that the model has.
 
     Returns:
         Weights of shape (..., num_tokens).
@@ -225,7 +225,7 @@ def evidence_rectangle(maps: Sequence[GridMap | None]) -> Rectangle | None:
     """The part of the frame that holds the evidence of a clip, but for outliers.
 
     Args:
-        maps: guidance of each frame in the full frame's coordinates, None where there is none.
+        maps: Guidance of each frame in the full frame's coordinates, None where there is none.
 
     Returns:
         (x0, y0, x1, y1) in [0, 1], no side under `MIN_SIDE`; None where there is no guidance.

@@ -36,9 +36,9 @@ def interpolate_rows(
     both. They cost nothing.
 
     Args:
-        rows: of one video, in any order.
-        frame_keys: frames that want guidance, with the fields of `FRAME_KEY`.
-        max_gap_s: how far apart, in seconds, the two rows may be.
+        rows: Rows of one video, in any order.
+        frame_keys: Frames that want guidance, with the fields of `FRAME_KEY`.
+        max_gap_s: Largest time in seconds between two rows whose maps are interpolated.
 
     Returns:
         Old and new rows, in order of time.

@@ -44,11 +44,11 @@ def merge_rows(
     response included.
 
     Args:
-        rows: of the guidance table; the first one's frame key is kept.
-        weights: of the rows, above zero; all alike by default.
-        producer: of the merged row.
-        grid: (rows, columns) of the result; by default that of the `ok` row with the most cells. Other maps are
-            resampled to it by exact area. The result covers what all maps cover, and else the full frame.
+        rows: Rows of the guidance table; the first one's frame key is kept.
+        weights: Weight of each row, above zero; all alike by default.
+        producer: Value of the merged row's `producer`.
+        grid: Size of the resulting grid, (rows, columns); by default that of the `ok` row with the most cells. Other
+            maps are resampled to it by exact area. The result covers what all maps cover, and else the full frame.
 
     Raises:
         GuidanceError: no rows, weights that do not fit, or rows of different videos or sources.
@@ -82,9 +82,9 @@ def mix_maps(
     """The weighted mean of the maps of `ok` rows, normalised: weights of (rows * columns,) that sum to 1.
 
     Args:
-        rows: of the guidance table, with the status `ok`.
-        weights: of the rows; they need not sum to 1.
-        grid: (rows, columns) of the result; by default that of the row with the most cells.
+        rows: Rows of the guidance table with the status `ok`.
+        weights: Weight of each row; they need not sum to 1.
+        grid: Size of the resulting grid, (rows, columns); by default that of the row with the most cells.
     """
     grids = [(row["grid_rows"], row["grid_cols"]) for row in rows]
     rectangles = {tuple(row["rectangle"]) for row in rows}
@@ -111,17 +111,18 @@ def merge_tables(
     A frame that only some of the tables have is merged from those.
 
     Args:
-        tables: of one split each.
-        weights: of the tables, above zero.
-        producer: of the merged rows.
-        grid: as in `merge_rows`, and then the same for all frames.
-        tolerance_s: how far apart in time rows may be and still speak of one frame.
+        tables: Tables of one split each.
+        weights: Weight of each table, above zero; all alike by default.
+        producer: Value of the merged rows' `producer`.
+        grid: Size of the resulting grid, (rows, columns), the same for all frames; by default each frame's is that of
+            `merge_rows`.
+        tolerance_s: Largest difference in seconds between rows that speak of one frame.
 
     Yields:
         Rows, by video in the order in which the tables name them, and by time.
 
     Raises:
-        GuidanceError: as `merge_rows`; or the tables disagree about when a frame is shown.
+        GuidanceError: the reasons of `merge_rows`, or the tables disagree about when a frame is shown.
     """
     weights = _check_weights(weights, len(tables))
     if not tolerance_s >= 0:
@@ -156,8 +157,8 @@ def merge_runs(runs: Sequence[AnnotationRun | None], policy: str | None = None) 
     it is of any run, and unknown where it is unknown of one and the others were not told.
 
     Args:
-        runs: of the tables; None where nothing is known of one.
-        policy: of the merged table, in words; by default those of the runs, joined.
+        runs: Facts of the run behind each table; None where nothing is known of one.
+        policy: Frame policy of the merged table, in words; by default those of the runs, joined.
     """
     known = [run for run in runs if run is not None]
     told = {None if run is None else run.label_in_prompt for run in runs}

@@ -54,12 +54,12 @@ def write_guidance(
     """Write a guidance table with its card. Rows are checked one by one and streamed, so any number fits.
 
     Args:
-        folder: where to; splits that are there are replaced.
-        rows_by_split: split name -> rows, as from `guidance_row`.
-        title: heading of the card.
-        description: what the card says about the producer and its settings.
-        allow_empty: write a table without rows too, as a part of a run may be.
-        card_metadata: further keys of the card's YAML, such as `license`.
+        folder: Folder to write; splits that are there are replaced.
+        rows_by_split: Maps each split's name to its rows, as from `guidance_row`.
+        title: Heading of the card.
+        description: Text of the card about the producer and its settings.
+        allow_empty: Whether a table without rows is written too, as a part of a run may be.
+        card_metadata: Further keys of the card's YAML, such as `license`.
 
     Raises:
         GuidanceError: there are no rows, or a row breaks the contract, is given twice, or names another split than it
@@ -123,8 +123,8 @@ def load_guidance(name: str | os.PathLike, revision: str | None = None) -> datas
     """Open a guidance table: a folder, or the id of a data set on the Hub.
 
     Args:
-        name: a local folder, else a Hub id.
-        revision: of the Hub data set.
+        name: A local folder, else the id of a data set on the Hub.
+        revision: Branch, tag or commit of a data set on the Hub.
 
     Raises:
         GuidanceError: there is no such table, or it lacks columns of the schema.
@@ -192,16 +192,16 @@ class TableSummary:
     """Counts over the rows of a split, or of several.
 
     Args:
-        rows: of all statuses.
-        videos: that have any row.
-        statuses: status -> rows.
-        producers: "producer model" -> rows.
-        sources: data set of the videos -> rows.
-        grids: (rows, columns) -> rows.
-        prompts: (prompt id, sha256) -> rows; rows that no prompt made are not among them.
-        prompt_tokens: sum over the rows.
-        completion_tokens: likewise.
-        cost_usd: likewise.
+        rows: Number of rows of all statuses.
+        videos: Ids of the videos that have any row.
+        statuses: Number of rows of each status.
+        producers: Number of rows of each producer, named as by `producer_name`.
+        sources: Number of rows of each data set of videos.
+        grids: Number of rows of each grid size, (rows, columns).
+        prompts: Number of rows of each (prompt id, sha256); rows that no prompt made are not among them.
+        prompt_tokens: Sum of the rows' prompt tokens.
+        completion_tokens: Sum of the rows' completion tokens.
+        cost_usd: Sum of the rows' cost in US dollars.
     """
 
     rows: int = 0

@@ -34,10 +34,10 @@ def guided_frames(
     be read is left out, counted, and named in the log. A few frames are in memory at a time.
 
     Args:
-        rows: a split of a guidance table, as from `datasets.load_dataset`.
-        video_root: a row's video is the file `<video_root>/<video_id>.<any video suffix>`.
-        tolerance_s: how far a frame may lie from the time that a row states.
-        max_side_px: frames are scaled down to this longer side.
+        rows: A split of a guidance table, as from `datasets.load_dataset`.
+        video_root: Folder of the videos: a row's video is the file `<video_root>/<video_id>.<any video suffix>`.
+        tolerance_s: Largest distance in seconds of a frame from the time that a row states.
+        max_side_px: Longer side in pixels to which larger frames are scaled down; None keeps their size.
 
     Yields:
         (row, frame) by video and time; a frame is uint8 (height, width, 3), RGB.

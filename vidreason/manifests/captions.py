@@ -25,8 +25,8 @@ def write_captions(folder: str | os.PathLike, rows: Iterable[Mapping[str, Any]])
     The file appears under its name only when it is whole.
 
     Args:
-        folder: the manifest's.
-        rows: with video_id, split, caption, template and placeholders.
+        folder: Folder of the manifest.
+        rows: Rows with video_id, split, caption, template and placeholders.
     """
     path = Path(folder) / CAPTIONS_FILE
     partial = path.with_suffix(".partial")
@@ -43,7 +43,7 @@ def read_captions(folder: str | os.PathLike) -> dict[str, str]:
     """Video id -> the filled-in sentence, for the videos of a manifest that have one.
 
     Args:
-        folder: the manifest's.
+        folder: Folder of the manifest.
 
     Raises:
         ManifestError: there are no captions, or a line is not one.

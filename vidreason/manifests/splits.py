@@ -27,9 +27,9 @@ class SplitAssignment:
     """Which video goes into which split.
 
     Attributes:
-        split_of: video path -> split, for the videos that are in one.
-        unlisted: paths of videos that no split names.
-        unknown: split -> names in its file that no video of the tree has.
+        split_of: Maps a video path to its split, for the videos that are in one.
+        unlisted: Paths of videos that no split names.
+        unknown: Maps a split to the names in its file that no video of the tree has.
     """
 
     split_of: dict[str, str]
@@ -42,7 +42,7 @@ def groups_from_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
 
     Args:
         paths: POSIX paths relative to the video root.
-        pattern: a regular expression that is searched in the path, such as `_g(\d+)_` for UCF101.
+        pattern: Regular expression that is searched in the path, such as `_g(\d+)_` for UCF101.
 
     Raises:
         ManifestError: no valid pattern with a group, or paths that do not match, with examples.
@@ -69,7 +69,7 @@ def split_by_files(paths: Sequence[str], files: Mapping[str, str | os.PathLike])
 
     Args:
         paths: POSIX paths relative to the video root.
-        files: split -> file.
+        files: Maps each split to its file.
 
     Raises:
         ManifestError: a file that is not there or names no video of the tree, or a video in two splits.
@@ -107,10 +107,10 @@ def split_by_fractions(
     large ones first, to the split that lacks most videos; classes are then divided only as evenly as the groups allow.
 
     Args:
-        class_of: video path -> class name.
-        fractions: split -> its share; they sum to 1.
-        seed: of the shuffle.
-        groups: video path -> group, for groups that stay whole.
+        class_of: Maps each video path to its class.
+        fractions: Maps each split to its share; they sum to 1.
+        seed: Seed of the shuffle.
+        groups: Maps each video path to its group, for groups that stay whole; None divides class by class.
 
     Raises:
         ManifestError: fractions that are not above zero or do not sum to 1, or fewer groups than splits.
@@ -136,8 +136,8 @@ def split_by_groups(groups: Mapping[str, str], held_out: Mapping[str, Sequence[s
     """Named groups are held out, such as the test persons; all others are in `train`.
 
     Args:
-        groups: video path -> group.
-        held_out: split -> the groups that it gets.
+        groups: Maps each video path to its group.
+        held_out: Maps each split to the groups that it gets.
 
     Raises:
         ManifestError: a group that no video has, or one that is named for two splits.
@@ -157,8 +157,8 @@ def read_list(file: str | os.PathLike, what: str) -> list[str]:
     """The lines of a text file that are not empty, without white space around them. Any line ends will do.
 
     Args:
-        file: UTF-8, with or without a byte order mark.
-        what: the file's part in the data set, for the message.
+        file: The file, UTF-8 with or without a byte order mark.
+        what: What the file is in the data set, for the message.
 
     Raises:
         ManifestError: the file cannot be read.

@@ -31,11 +31,11 @@ class VideoTree:
     """What was found under a root.
 
     Attributes:
-        root: the folder that was searched.
-        videos: sorted by path; each video id once.
-        skipped: files that look like videos but cannot be used: path, reason and detail.
-        ignored: the paths of all other files.
-        folders_without_videos: names of class folders in which there is none; they are no classes.
+        root: Folder that was searched.
+        videos: Videos sorted by path; each video id once.
+        skipped: Files that look like videos but cannot be used: path, reason and detail of each.
+        ignored: Paths of all other files.
+        folders_without_videos: Names of class folders in which there is no video; they are no classes.
     """
 
     root: Path
@@ -65,10 +65,10 @@ def scan_video_tree(
     """Find the videos of a tree. No file is opened.
 
     Args:
-        root: a folder of `<class>/<video>`, or `<split>/<class>/<video>` with `split_dirs`. Deeper folders are part of
+        root: Folder of `<class>/<video>`, or `<split>/<class>/<video>` with `split_dirs`. Deeper folders are part of
             the video's name. Hidden files are ignored, links are followed.
-        split_dirs: the first folder names the split.
-        suffixes: of video files, in any case.
+        split_dirs: Whether the first folder names the split.
+        suffixes: Suffixes of video files, in any case.
 
     Raises:
         ManifestError: no such folder, or no video at the right depth.
@@ -122,18 +122,18 @@ def build_video_folder(
     The classes are those of the videos that are in a split, in the order of their names.
 
     Args:
-        tree: what `scan_video_tree` found.
-        out: the manifest's folder.
-        assignment: which video is in which split; others are left out and listed.
-        source: data set and revision.
-        groups: video path -> group, written into the rows.
-        description: a paragraph for the card.
-        num_proc: processes that probe.
-        decode_all: leave out videos of which any frame does not decode. Slow.
-        max_pixels: leave out videos with larger frames.
+        tree: The videos, as `scan_video_tree` found them.
+        out: Folder of the manifest.
+        assignment: The split of each video; videos without one are left out and listed.
+        source: Data set and revision.
+        groups: Maps a video path to its group, which is written into the rows.
+        description: Paragraph for the card.
+        num_proc: Number of processes that probe videos.
+        decode_all: Whether videos of which any frame does not decode are left out. Slow.
+        max_pixels: Largest number of pixels of a frame; videos with larger frames are left out.
 
     Raises:
-        ManifestError: as `write_manifest`; a split or class of which no video can be read among them.
+        ManifestError: the reasons of `write_manifest`; a split or class of which no video can be read is one.
     """
     probe = VideoProbe(tree.root, decode_all, max_pixels)
     chosen = [video.path for video in tree.videos if video.path in assignment.split_of]
@@ -155,18 +155,19 @@ def write_video_folder(
     """Write the videos of a tree that could be read as a manifest. Several manifests may share one probing.
 
     Args:
-        tree: what was found.
-        probed: what `probe_videos` gave for every video that the assignment has in a split.
-        out: the manifest's folder.
-        assignment: which video is in which split; others are left out and listed.
-        source: data set and revision.
-        groups: video path -> group, written into the rows.
-        description: a paragraph for the card.
-        class_names: in the order of the label ids; by default the names of the videos in a split, sorted.
-        allow_absent_classes: as in `write_manifest`.
+        tree: The videos that were found.
+        probed: Facts from `probe_videos` for every video that the assignment has in a split.
+        out: Folder of the manifest.
+        assignment: The split of each video; videos without one are left out and listed.
+        source: Data set and revision.
+        groups: Maps a video path to its group, which is written into the rows.
+        description: Paragraph for the card.
+        class_names: Names of the classes, in the order of the label ids; by default those of the videos in a split,
+            sorted.
+        allow_absent_classes: Whether a class may have no video, as in `write_manifest`.
 
     Raises:
-        ManifestError: as `write_manifest`; a split or class of which no video can be read among them.
+        ManifestError: the reasons of `write_manifest`; a split or class of which no video can be read is one.
     """
     groups = groups or {}
     chosen = [video for video in tree.videos if video.path in assignment.split_of]

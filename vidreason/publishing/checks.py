@@ -54,7 +54,7 @@ class PublishChecker:
     """Checks rows on their way to a published table, and counts them.
 
     Args:
-        drop_raw_responses: what the model said, word for word, is left empty.
+        drop_raw_responses: Whether `raw_response`, what the model said word for word, is left empty.
     """
 
     def __init__(self, drop_raw_responses: bool = False):

@@ -67,14 +67,14 @@ class CardFacts:
     """What a card says beyond the table and its run.
 
     Args:
-        title: heading.
-        description: a paragraph about the producer, the videos, or what is special.
-        license: identifier of the guidance's licence as the Hub writes it; None is stated as not recorded.
-        repo_id: where it will be found; None shows a local folder in the code.
-        example_alt: what the example picture shows, for those who do not see it; empty where there is none.
-        example_note: the sentence below the picture.
-        raw_responses_dropped: `raw_response` was emptied.
-        notes: further limits, one sentence or paragraph each.
+        title: Heading of the card.
+        description: Paragraph about the producer, the videos, or what is special.
+        license: Identifier of the guidance's licence as the Hub writes it; None is stated as not recorded.
+        repo_id: Name on the Hub where the table will be; None shows a local folder in the code.
+        example_alt: Text of what the example picture shows, for those who do not see it; empty where there is none.
+        example_note: Sentence below the picture.
+        raw_responses_dropped: Whether `raw_response` was emptied.
+        notes: Further limits, one sentence or paragraph each.
     """
 
     title: str
@@ -113,11 +113,11 @@ def write_guidance_card(
     """Write `README.md` and return its path.
 
     Args:
-        folder: of the published table.
-        facts: what the card says beyond the table and its run.
-        summaries: split -> what it holds.
-        run: of the annotator; None where its facts are not known.
-        prompt_texts: SHA-256 -> text, for the prompts that the rows name.
+        folder: Folder of the published table, whose Parquet files are written.
+        facts: What the card says beyond the table and its run.
+        summaries: Maps each split to what it holds.
+        run: Facts of the annotation run; None where they are not known.
+        prompt_texts: Texts of the prompts that the rows name, by their SHA-256.
 
     Raises:
         GuidanceError: the card would give away a key or a path of this machine.
@@ -217,9 +217,9 @@ class ExamplePicture:
     """What was drawn.
 
     Args:
-        num_frames: in the picture.
-        num_with_pixels: of these, frames that show the video.
-        alt: what the picture shows, in words.
+        num_frames: Number of frames in the picture.
+        num_with_pixels: Number of these frames that show the video.
+        alt: Text of what the picture shows.
     """
 
     num_frames: int
@@ -237,11 +237,11 @@ def write_example(
     """Draw frames with a map, chosen at random and from as many videos as there are, into one PNG.
 
     Args:
-        folder: where to.
-        splits: of the table.
-        num_frames: at most so many.
-        manifest: of the videos, for their pixels; without it, blank frames of the same shape are drawn.
-        seed: of the choice.
+        folder: Folder to write.
+        splits: Splits of the table by name.
+        num_frames: Largest number of frames in the picture.
+        manifest: Manifest of the videos, for their pixels; without it, blank frames of the same shape are drawn.
+        seed: Seed of the choice of frames.
 
     Returns:
         None where no row has a map, or no frame is wanted.

@@ -48,16 +48,16 @@ class PublishSettings:
     """How a table is published.
 
     Args:
-        title: heading of the card.
-        description: a paragraph for the card.
-        license: identifier of the guidance's licence as the Hub writes it.
-        repo_id: where it goes, such as "organisation/name".
-        num_examples: frames in the example picture; 0 leaves it out.
-        with_pixels: the example picture shows the videos; a manifest is needed then.
-        raw_responses: keep what a model said, word for word.
-        limits: of the Parquet files.
-        seed: of the choice of examples.
-        overwrite: replace what an earlier call wrote.
+        title: Heading of the card.
+        description: Paragraph for the card.
+        license: Identifier of the guidance's licence as the Hub writes it.
+        repo_id: Name on the Hub, such as "organisation/name".
+        num_examples: Number of frames in the example picture; 0 leaves it out.
+        with_pixels: Whether the example picture shows the videos; a manifest is needed then.
+        raw_responses: Whether to keep what a model said, word for word.
+        limits: Limits of the Parquet files.
+        seed: Seed of the choice of examples.
+        overwrite: Whether what an earlier call wrote is replaced.
     """
 
     title: str = "Grid guidance"
@@ -83,10 +83,10 @@ class PublishedFolder:
     """What lies ready for the Hub.
 
     Args:
-        folder: that holds exactly the files that go there.
-        files: path relative to the folder -> size in bytes.
-        num_rows: of all splits.
-        unknown_prompts: ids of prompts whose text the card does not have.
+        folder: Folder that holds exactly the files that go to the Hub.
+        files: Size in bytes of each file, by its path relative to the folder.
+        num_rows: Number of rows of all splits.
+        unknown_prompts: Ids of prompts whose text the card does not have.
     """
 
     folder: Path
@@ -115,11 +115,11 @@ def publish_folder(
     """Write what goes to the Hub. Every row is checked on its way; nothing is sent anywhere.
 
     Args:
-        guidance: folder of the table.
-        out: where to. It appears when all of it is written.
-        settings: how.
-        prompt_texts: SHA-256 -> text of prompts, as from `read_prompt_texts`.
-        manifest: of the videos; used for pixels where the settings want them, and for nothing else.
+        guidance: Folder of the table.
+        out: Folder to write. It appears when all of it is written.
+        settings: Settings of the published table.
+        prompt_texts: Texts of prompts by their SHA-256, as from `read_prompt_texts`.
+        manifest: Manifest of the videos; used for pixels where the settings want them, and for nothing else.
 
     Raises:
         GuidanceError: a row breaks the contract, is there twice, or holds a key or a path of this machine; or `out`
@@ -218,11 +218,12 @@ def push_folder(
     The repository is made where it does not exist. Shards of an earlier version that this one has not are removed.
 
     Args:
-        published: as from `publish_folder`.
-        repo_id: such as "organisation/name".
-        private: the repository is seen by its owners only. One that exists is never changed from one to the other.
-        message: of the commit.
-        api: the client; by default one that takes its token from the environment or the login.
+        published: The folder, as from `publish_folder`.
+        repo_id: Name on the Hub, such as "organisation/name".
+        private: Whether the repository is seen by its owners only. One that exists is never changed from one to the
+            other.
+        message: Message of the commit.
+        api: Client of the Hub; by default one that takes its token from the environment or the login.
 
     Raises:
         GuidanceError: the folder is not what was published any more, or a private repository was asked for and there

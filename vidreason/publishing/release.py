@@ -103,9 +103,9 @@ def address_card(path: Path, repo_id: str, notes: Sequence[str] = ()) -> None:
     """Give a model's card the name that the model has on the Hub, so that its code runs as it is printed there.
 
     Args:
-        path: of the card; its results carry the name that the model had in training.
-        repo_id: the name on the Hub.
-        notes: further limits, one sentence or two each.
+        path: The card's file; its results carry the name that the model had in training.
+        repo_id: Name of the model on the Hub.
+        notes: Further limits, one sentence or two each.
 
     Raises:
         ConfigError: notes are given, and the card has no place for them.
@@ -170,12 +170,12 @@ def push(
     """Send a written folder, and return the address of the commit.
 
     Args:
-        out: the folder.
-        repo_id: where to.
-        kind: "model" or "space".
-        private: a repository that is made for it is private.
-        variables: of the Space; empty ones are left out.
-        api: the client; by default one that takes its token from the environment or the login.
+        out: Folder that is sent as it is.
+        repo_id: Name of the repository on the Hub.
+        kind: Either "model" or "space".
+        private: Whether a repository that is made for it is private.
+        variables: Variables of the Space; empty ones are left out.
+        api: Client of the Hub; by default one that takes its token from the environment or the login.
 
     Raises:
         VidreasonError: the Hub does not take it.

@@ -37,10 +37,10 @@ class Camera:
     """Shake, light and noise of each frame.
 
     Args:
-        shifts_px: (frames, 2), whole canvas pixels of the supersampled picture.
-        gains: (frames,), brightness.
-        noise: (height + tile, width + tile, 3), float32.
-        windows: (frames, 2), the upper left corner of each frame's window of the noise.
+        shifts_px: Shift of each frame in whole canvas pixels of the supersampled picture, (frames, 2).
+        gains: Brightness of each frame, (frames,); 1 changes nothing.
+        noise: Field of noise, float32 of shape (height + tile, width + tile, 3).
+        windows: Upper left corner of each frame's window of the noise, (frames, 2).
     """
 
     shifts_px: np.ndarray

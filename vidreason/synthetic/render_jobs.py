@@ -29,11 +29,11 @@ class RenderJob(ABC):
     """One video to make.
 
     Args:
-        folder: of the data set.
-        split: of the video.
-        index: of the video in its split.
-        seed: of the world.
-        config: of the world; it has `fps`, `height` and `width`.
+        folder: Folder of the data set.
+        split: Split of the video.
+        index: Index of the video in its split, from 0.
+        seed: Seed of the world.
+        config: Settings of the world.
     """
 
     folder: Path
@@ -100,13 +100,13 @@ def render_all(
     """Write all videos, and their ground truth as it comes in.
 
     Args:
-        render: writes the video of a job; a function of a module, which other processes find by its name.
-        jobs: of one folder, split by split.
-        truth_features: the columns of the ground truth.
-        num_proc: processes that render.
-        progress: show a progress bar.
-        unit: what a video is called there.
-        chunk_size: jobs that a process is given at a time.
+        render: Writes the video of a job. It must be a function of a module, which other processes find by its name.
+        jobs: Jobs of one folder, split by split.
+        truth_features: Columns of the ground truth.
+        num_proc: Number of processes that render.
+        progress: Whether a progress bar is shown.
+        unit: Name of a video on the progress bar.
+        chunk_size: Number of jobs that a process is given at a time.
 
     Returns:
         The rows of the manifest by split.

@@ -27,9 +27,9 @@ class Shape(NamedTuple):
     """A filled polygon.
 
     Args:
-        points: (vertices, 2).
-        fill: RGB, or RGBA for something that one can see through.
-        outline: RGB, or None for no line.
+        points: Corners of the polygon, (vertices, 2).
+        fill: Color as RGB, or as RGBA for something that one can see through.
+        outline: Color of the line around it as RGB, or None for no line.
     """
 
     points: np.ndarray
@@ -41,8 +41,8 @@ class Part(NamedTuple):
     """Shapes of one item at one depth. An item can have several, such as fingers before and a palm behind a mug.
 
     Args:
-        item: whose shapes they are; empty for a shadow, which belongs to no item.
-        shapes: drawn in their order.
+        item: Name of the item; empty for a shadow, which belongs to no item.
+        shapes: Shapes in the order in which they are drawn.
     """
 
     item: str

@@ -43,10 +43,10 @@ class DesktopAssembly:
     """A checked copy of Desktop Assembly.
 
     Attributes:
-        layout: the videos.
-        label_names: the actions, in the order of their ids.
-        labels: video path -> the label ids of its lines.
-        label_fps: labels per second; None stands for one label per frame.
+        layout: The videos, checked.
+        label_names: Names of the actions, in the order of their ids.
+        labels: Maps each video path to the label ids of its lines.
+        label_fps: Number of labels per second; None stands for one label per frame.
     """
 
     layout: KnownLayout
@@ -68,15 +68,16 @@ def read_desktop_assembly(
     r"""Check a copy of Desktop Assembly. No video is opened.
 
     Args:
-        root: the folder of `groundTruth`, the mapping and the splits.
-        videos: the folder of the videos; by default `videos` in the root.
-        split: the number in the names of the bundles, where they have one.
-        fractions: split -> share, to divide the videos at random in place of by bundles; train=1.0 puts all in one.
-        seed: of the division.
-        group_pattern: regular expression whose first group, in a video's name, names what must not be divided, such as
+        root: Folder of `groundTruth`, the mapping and the splits.
+        videos: Folder of the videos; by default `videos` in the root.
+        split: Number in the names of the bundles, where they have one.
+        fractions: Share of each split, to divide the videos at random in place of by bundles; train=1.0 puts all in
+            one.
+        seed: Seed of the random division.
+        group_pattern: Regular expression whose first group, in a video's name, names what must not be divided, such as
             the day of the recording, `^(\d+-\d+-\d+)`.
-        label_fps: labels per second, for videos that have more frames than labels.
-        allow_incomplete: build from the videos that are there.
+        label_fps: Number of labels per second, for videos that have more frames than labels.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.

@@ -41,9 +41,9 @@ class SegmentProbe:
     """Reads the facts about a video and turns its frame-wise labels into segments.
 
     Args:
-        probe: reads the facts.
-        labels: path -> label ids of its lines.
-        label_fps: labels per second; None stands for one label per frame.
+        probe: Reads the facts about a video.
+        labels: Maps each video path to the label ids of its lines.
+        label_fps: Number of labels per second; None stands for one label per frame.
     """
 
     probe: VideoProbe
@@ -70,9 +70,9 @@ def read_frame_labels(
     """Labels from files with one label name per line.
 
     Args:
-        files: video path -> its file.
-        label_names: in the order of their ids.
-        problems: takes unknown labels and files without any.
+        files: Maps each video path to its file of labels.
+        label_names: Names of the labels, in the order of their ids.
+        problems: Takes note of unknown labels and of files without any.
 
     Returns:
         Video path -> the label ids of the file's lines. What is unknown is left out of it.
@@ -115,9 +115,9 @@ def find_segments(labels: Sequence[int], table: FrameTable, label_fps: float | N
     the last frame are dropped; frames beyond the last label stay without one, as none is made up for them.
 
     Args:
-        labels: label ids.
-        table: the video's frames.
-        label_fps: labels per second; None stands for one label per frame.
+        labels: Label ids, one per line of the file.
+        table: Frames of the video, with their times.
+        label_fps: Number of labels per second; None stands for one label per frame.
     """
     num_frames = len(table)
     if label_fps is None:

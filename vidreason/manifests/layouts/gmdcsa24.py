@@ -78,10 +78,10 @@ class TableLine:
     """A line of a table: what it says about one video.
 
     Attributes:
-        file: the table, relative to the root.
-        line: in it, counted from 1.
-        labels: that could be read.
-        length_s: as stated, in whole seconds; None where it is no number.
+        file: Path of the table, relative to the root.
+        line: Number of the line in the table, from 1.
+        labels: Labels that could be read.
+        length_s: Length of the video as the table states it, in whole seconds; None where it is no number.
     """
 
     file: str
@@ -95,9 +95,9 @@ class GMDCSA24:
     """A checked copy of GMDCSA24.
 
     Attributes:
-        layout: the videos.
-        lines: video path -> its line.
-        notes: what was found about the labels of all tables, those of absent videos too.
+        layout: The videos, checked.
+        lines: Maps each video path to its line.
+        notes: Notes about the labels of all tables, those of absent videos too.
     """
 
     layout: KnownLayout
@@ -114,11 +114,11 @@ def read_gmdcsa24(
     """Check a copy of GMDCSA24. No video is opened.
 
     Args:
-        root: the folder of the persons' folders.
-        leave_out: names of the persons to test on, each in a fold of its own; all where none are named.
-        single_split: all videos in one split `all`, for `vidreason.rs.study.leave_one_group_out`, which makes its
-            folds itself.
-        allow_incomplete: build from the videos that are there.
+        root: Folder of the persons' folders.
+        leave_out: Names of the persons to test on, each in a fold of its own; all where none are named.
+        single_split: Whether all videos are in one split `all`, for `vidreason.rs.study.leave_one_group_out`, which
+            makes its folds itself.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -147,8 +147,8 @@ def leave_one_person_out(groups: Mapping[str, str], persons: Sequence[str] = ())
     """Folds `fold_<person>`: that person is `test`, all others are `train`.
 
     Args:
-        groups: video path -> person.
-        persons: to leave out; all where none are named.
+        groups: Maps each video path to its person.
+        persons: Names of the persons to leave out; all where none are named.
 
     Raises:
         ManifestError: there is only one person, or none of a name.

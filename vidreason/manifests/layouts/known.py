@@ -25,14 +25,14 @@ class KnownLayout:
     """A data set whose files were found where its own lists say.
 
     Attributes:
-        source: the data set's name, and its revision where it has some.
-        tree: the videos, with their classes under the names of `class_names`.
-        class_names: in the order of the data set's own label ids.
-        folds: name -> which video is in which split. A single fold is written to the folder that is asked for, several
-            to sub-folders of their names.
-        groups: video path -> group.
-        description: a paragraph for the card; `{fold}` in it stands for the fold's name.
-        allow_incomplete: videos and classes may be missing.
+        source: Name of the data set, and its revision where it has some.
+        tree: The videos, with their classes under the names of `class_names`.
+        class_names: Names of the classes, in the order of the data set's own label ids.
+        folds: Splits of the videos under each fold's name. A single fold is written to the folder that is asked for,
+            several to sub-folders of their names.
+        groups: Maps each video path to its group.
+        description: Paragraph for the card; `{fold}` in it stands for the fold's name.
+        allow_incomplete: Whether videos and classes may be missing.
     """
 
     source: str
@@ -77,15 +77,15 @@ def build_layout(
     """Read the videos of a layout and write a manifest for each fold.
 
     Args:
-        layout: checked.
-        args: where to, under which source, and how videos are read.
-        probe: reads one video, in place of the one that the arguments ask for.
+        layout: The checked layout.
+        args: Folder to write, source, and how videos are read.
+        probe: Reads one video, in place of the probe that the arguments ask for.
 
     Returns:
         The folder of each manifest -> what came of it.
 
     Raises:
-        ManifestError: as `vidreason.manifests.video_folder.write_video_folder`.
+        ManifestError: the reasons of `vidreason.manifests.video_folder.write_video_folder`.
     """
     probed = probe_videos(probe or args.probe(layout.tree.root), layout.paths, args.num_proc)
     return write_folds(layout, probed, args)
@@ -132,9 +132,9 @@ def read_numbered_names(file: Path, what: str, first_id: int) -> list[str]:
     """A file of lines `<id> <name>`, as the names in the order of their ids.
 
     Args:
-        file: the list.
-        what: what it holds, for messages.
-        first_id: of the ids, which then count on without a gap.
+        file: The file of the list.
+        what: What the list holds, for messages.
+        first_id: First of the ids, which then count on without a gap.
 
     Raises:
         ManifestError: no such file, a line of another form, a repeated id or name, or a gap.
@@ -168,8 +168,8 @@ class LayoutProblems:
     downloaded, is an error unless a part of the data set is asked for.
 
     Args:
-        root: of the data set, for messages.
-        allow_incomplete: what is missing is a warning.
+        root: Folder of the data set, for messages.
+        allow_incomplete: Whether something missing is a warning in place of an error.
     """
 
     def __init__(self, root: Path, allow_incomplete: bool = False):
@@ -215,9 +215,9 @@ class FlatVideos:
     """What was found.
 
     Attributes:
-        paths: names of the video files, sorted; each stem once.
-        skipped: others of the same stem: path, reason and detail.
-        ignored: names of all other files.
+        paths: Names of the video files, sorted; each stem once.
+        skipped: Other files of a stem that is there already: path, reason and detail of each.
+        ignored: Names of all other files.
     """
 
     paths: list[str]
@@ -229,9 +229,9 @@ def scan_flat_videos(folder: Path, suffixes: Sequence[str], form: str) -> FlatVi
     """List the videos of a folder, hidden files apart. No file is opened, and none is looked at twice.
 
     Args:
-        folder: where they are.
-        suffixes: of videos, in lower case; of two files of one stem the earlier suffix is taken.
-        form: of their names, for messages.
+        folder: Folder of the videos.
+        suffixes: Suffixes of videos, in lower case; of two files of one stem the earlier suffix is taken.
+        form: Form of their names, for messages.
 
     Raises:
         ManifestError: no such folder, or no video in it.

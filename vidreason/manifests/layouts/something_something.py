@@ -77,11 +77,11 @@ def read_something_something_v2(
     Test videos are left out where `test-answers.csv` is not there: without a class they fit no manifest.
 
     Args:
-        root: the folder of videos, or the one that holds `20bn-something-something-v2`.
-        labels: the folder of the JSON files; by default `labels` in the root or beside the folder of videos, or the
-            root itself.
-        splits: of train, validation and test; the lists of others need not be there.
-        allow_incomplete: build from the videos that are there.
+        root: Folder of videos, or the one that holds `20bn-something-something-v2`.
+        labels: Folder of the JSON files; by default `labels` in the root or beside the folder of videos, or the root
+            itself.
+        splits: Any of train, validation and test; the lists of others need not be there.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.

@@ -70,7 +70,7 @@ class TimedLabelReader:
     """Reads texts of labels.
 
     Args:
-        names: a class as it should be typed -> its name, such as `Falling (FW)` -> `Falling forward`.
+        names: Maps a class as it should be typed to its name, such as `Falling (FW)` to `Falling forward`.
     """
 
     names: Mapping[str, str]

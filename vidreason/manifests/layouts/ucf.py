@@ -31,9 +31,9 @@ def scan_class_folders(root: Path, class_names: Sequence[str], problems: LayoutP
     the tree; as no list names them, they end up among those that were left out.
 
     Args:
-        root: of the class folders.
-        class_names: in the data set's own spelling.
-        problems: takes classes without a folder or without videos, and folders that mean one class.
+        root: Folder of the class folders.
+        class_names: Names of the classes, in the data set's own spelling.
+        problems: Takes note of classes without a folder or without videos, and of folders that mean one class.
     """
     tree = scan_video_tree(root)
     spelling = {name.casefold(): name for name in class_names}

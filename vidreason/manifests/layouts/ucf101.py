@@ -53,10 +53,10 @@ def read_ucf101(
     some lists is the folder `HandstandPushups` of the archive. A row's path is that of the file.
 
     Args:
-        root: the folder `UCF-101`, or the one that holds it.
-        splits: the folder of the lists; by default `ucfTrainTestlist` in the root or beside it.
-        folds: of 1, 2 and 3.
-        allow_incomplete: build from the videos that are there.
+        root: The folder `UCF-101`, or the one that holds it.
+        splits: Folder of the lists; by default `ucfTrainTestlist` in the root or beside it.
+        folds: Numbers of the official splits, any of 1, 2 and 3.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.

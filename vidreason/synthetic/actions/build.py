@@ -67,13 +67,13 @@ def build_synthetic_actions(
     its index: not on how many others there are, nor on the number of processes.
 
     Args:
-        folder: where to write.
-        config: of the world.
-        split_sizes: split name -> number of clips, for some or all of `SPLITS`; classes take turns.
-        seed: of the world.
-        num_proc: processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
-        overwrite: build anew whatever data set of this kind is there.
-        progress: show a progress bar.
+        folder: Folder to write.
+        config: Settings of the world.
+        split_sizes: Number of clips of each split, for some or all of `SPLITS`; classes take turns.
+        seed: Seed of the world, from which every video has a seed of its own.
+        num_proc: Number of processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
+        overwrite: Whether a data set of this kind that is there is built anew.
+        progress: Whether a progress bar is shown.
 
     Returns:
         The manifest, with class names `ACTIONS`.

@@ -54,14 +54,14 @@ class WorldConfig:
     """How clips look, apart from what is in them. Sizes in the scene follow the frame's height.
 
     Args:
-        width: of the frame in pixels; even, as H.264 wants it.
-        height: of the frame in pixels; even.
-        num_frames: per clip.
-        fps: frames per second.
-        max_jitter_px: largest shift of the shaking camera.
-        max_brightness_change: largest relative change of brightness within a clip, and between clips.
-        noise_std: standard deviation of the sensor's noise, of 255.
-        max_distractors: neutral things that lie about, at most.
+        width: Width of the frame in pixels; even, as H.264 wants it.
+        height: Height of the frame in pixels; even.
+        num_frames: Number of frames of a clip.
+        fps: Frames per second.
+        max_jitter_px: Largest shift in pixels of the shaking camera.
+        max_brightness_change: Largest relative change of brightness within a clip, and between clips.
+        noise_std: Standard deviation of the sensor's noise, in grey values of 0 to 255.
+        max_distractors: Largest number of neutral things that lie about.
 
     Raises:
         ConfigError: a setting that no clip can be made with.

@@ -30,9 +30,9 @@ class StaticItem:
     """Something that stands still. Its shapes are in pixels of the frame without camera shake.
 
     Args:
-        name: unique within the clip.
-        role: "distractor" or "cooccurring".
-        shapes: as drawn.
+        name: Name of the item, unique within the clip.
+        role: Either "distractor" or "cooccurring".
+        shapes: Shapes in the order in which they are drawn.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Layout:
     """A scene laid out in time and in the frame.
 
     Args:
-        moments: one per frame.
-        start_frame: the first frame of the action.
-        end_frame: the frame after its last.
-        scale_px: pixels per unit of the scene.
-        anchor_px: (2,), where the scene's origin is.
-        static_items: in the order in which they are drawn, behind everything that moves.
+        moments: Moving part of the scene, one moment per frame.
+        start_frame: First frame of the action.
+        end_frame: Frame after the last of the action.
+        scale_px: Number of pixels per unit of the scene.
+        anchor_px: Place of the scene's origin in pixels, (2,).
+        static_items: Items that stand still, in the order in which they are drawn, behind everything that moves.
     """
 
     moments: tuple[Moment, ...]

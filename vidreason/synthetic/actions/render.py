@@ -50,8 +50,8 @@ class Clip:
     """A rendered clip.
 
     Args:
-        frames: uint8 of shape (frames, height, width, 3), RGB.
-        truth: of every frame.
+        frames: Frames of shape (frames, height, width, 3), uint8, RGB.
+        truth: Ground truth of every frame.
     """
 
     frames: np.ndarray
@@ -69,10 +69,10 @@ def render_clip(
     The clips of a reversed pair with one seed and nuisance are the same frames in opposite order.
 
     Args:
-        action: one of `ACTIONS`.
-        seed: of all that is drawn by lot; see `clip_seed`.
-        config: of the world.
-        nuisance: background and co-occurring object; see `draw_nuisance`.
+        action: One of `ACTIONS`.
+        seed: Seed of everything that is drawn at random; see `clip_seed`.
+        config: Settings of the world.
+        nuisance: Background and co-occurring object; see `draw_nuisance`.
 
     Raises:
         ConfigError: an unknown action, or a frame without room for the scene.

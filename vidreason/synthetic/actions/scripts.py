@@ -44,8 +44,8 @@ class Moment:
     """The moving part of a scene at one time.
 
     Args:
-        parts: in the order in which they are drawn.
-        relations: (subject, predicate, object).
+        parts: Parts in the order in which they are drawn.
+        relations: Relations as (subject, predicate, object).
     """
 
     parts: tuple[Part, ...]

@@ -69,13 +69,13 @@ def build_synthetic_assembly(
     its index: not on how many others there are, nor on the number of processes.
 
     Args:
-        folder: where to write.
-        config: of the world.
-        split_sizes: split name -> number of videos, for some or all of `SPLITS`.
-        seed: of the world.
-        num_proc: processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
-        overwrite: build anew whatever data set of this kind is there.
-        progress: show a progress bar.
+        folder: Folder to write.
+        config: Settings of the world.
+        split_sizes: Number of videos of each split, for some or all of `SPLITS`.
+        seed: Seed of the world, from which every video has a seed of its own.
+        num_proc: Number of processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
+        overwrite: Whether a data set of this kind that is there is built anew.
+        progress: Whether a progress bar is shown.
 
     Returns:
         The manifest, with the one class `ACTIVITY`. The actions are in the table of segments.

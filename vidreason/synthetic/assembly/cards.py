@@ -18,9 +18,9 @@ def manifest_description(config: AssemblyConfig, seed: int, sequences: Sequences
     """The paragraphs that open the card of the videos.
 
     Args:
-        config: of the world.
-        seed: of the world.
-        sequences: what was made.
+        config: Settings of the world.
+        seed: Seed of the world.
+        sequences: Segments of the videos that were made.
     """
     return (
         f"Procedurally rendered recordings of a desk on which circuit boards are put together: {config.width} x "

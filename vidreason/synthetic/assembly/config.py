@@ -55,20 +55,20 @@ class AssemblyConfig:
     pause, so that no action is cut off.
 
     Args:
-        width: of the frame in pixels; even, as H.264 wants it.
-        height: of the frame in pixels; even.
-        fps: frames per second.
-        min_duration_s: of a video.
-        max_duration_s: of a video.
-        min_action_s: the shortest time an action can take; each action has its own part of the range.
-        max_action_s: the longest.
-        pause_probability: of a pause between two actions.
-        min_pause_s: the shortest pause.
-        max_pause_s: the longest.
-        max_jitter_px: largest shift of the shaking camera.
-        max_brightness_change: largest relative change of brightness within a video, and between videos.
-        noise_std: standard deviation of the sensor's noise, of 255.
-        max_distractors: tools that lie about and are used in no video, at most; up to 2.
+        width: Width of the frame in pixels; even, as H.264 wants it.
+        height: Height of the frame in pixels; even.
+        fps: Frames per second.
+        min_duration_s: Shortest length that is drawn for a video, in seconds.
+        max_duration_s: Length in seconds that no video exceeds.
+        min_action_s: Shortest time in seconds that an action can take; each action has its own part of the range.
+        max_action_s: Longest time in seconds that an action can take.
+        pause_probability: Probability of a pause between two actions.
+        min_pause_s: Shortest pause in seconds.
+        max_pause_s: Longest pause in seconds.
+        max_jitter_px: Largest shift in pixels of the shaking camera.
+        max_brightness_change: Largest relative change of brightness within a video, and between videos.
+        noise_std: Standard deviation of the sensor's noise, in grey values of 0 to 255.
+        max_distractors: Largest number of tools that lie about and are used in no video, up to 2.
 
     Raises:
         ConfigError: a setting that no video can be made with.

@@ -42,19 +42,19 @@ class Desk:
     """The desk of one video.
 
     Args:
-        homes: item -> where it lies when it is not used.
-        unused: the items among them that are used in no video.
-        colors: kind -> RGB, and those of skin and sleeve.
-        thumb_side: -1 or +1, a left or a right hand.
-        shoulder: (2,), where the arm comes from.
-        board_place: where a board lies while it is worked on.
-        board_angle: how it lies, in radians.
-        mirror: -1 when the board's layout is mirrored, else +1.
-        rack_side: -1 when boards come from the left and leave to the right, +1 the other way round.
-        rest_place: of the hand.
-        outlet: where the cable goes out of view.
-        view: (x0, y0, x1, y1), what the frame shows without shake.
-        texture: one of `DESK_TEXTURES`.
+        homes: Place of each item when it is not used.
+        unused: Names of the items that are used in no video.
+        colors: RGB color of each kind of item, and of skin and sleeve.
+        thumb_side: Either -1 or +1, a left or a right hand.
+        shoulder: Place that the arm comes from, (2,).
+        board_place: Place of a board while it is worked on.
+        board_angle: Angle of a board while it is worked on, in radians.
+        mirror: Sign of the board's layout: -1 when it is mirrored, else +1.
+        rack_side: Side of the rack: -1 when boards come from the left and leave to the right, +1 the other way round.
+        rest_place: Place of the resting hand.
+        outlet: Place where the cable goes out of view.
+        view: Part of the desk that the frame shows without shake, (x0, y0, x1, y1) in units.
+        texture: One of `DESK_TEXTURES`.
     """
 
     homes: dict[str, Placement]

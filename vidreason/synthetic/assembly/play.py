@@ -26,9 +26,9 @@ class PlayedSegment(NamedTuple):
     """A segment with its frames.
 
     Args:
-        segment: what it is.
-        used: the items that take part in it.
-        moments: one per frame.
+        segment: The segment as it was drawn.
+        used: Names of the items that take part in it.
+        moments: States and movements, one per frame.
     """
 
     segment: AssemblySegment

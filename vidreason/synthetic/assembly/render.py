@@ -30,10 +30,10 @@ class AssemblyFrame(NamedTuple):
     """A rendered frame.
 
     Args:
-        picture: uint8 of shape (height, width, 3), RGB.
-        truth: what is in it.
-        segment: that it belongs to.
-        texture: of the desk.
+        picture: The frame, uint8 of shape (height, width, 3), RGB.
+        truth: Ground truth of the frame.
+        segment: Segment that the frame belongs to.
+        texture: Texture of the desk, one of `DESK_TEXTURES`.
     """
 
     picture: np.ndarray
@@ -53,10 +53,11 @@ def render_assembly(
     The same arguments give the same bytes.
 
     Args:
-        seed: of all that is drawn by lot; see `vidreason.synthetic.clip_seed`.
-        split: says how strongly signs are tied to actions.
-        config: of the world.
-        colors: kind of item -> RGB, in place of what is drawn by lot; everything else stays as it is.
+        seed: Seed of everything that is drawn at random; see `vidreason.synthetic.clip_seed`.
+        split: Split of the video, which says how strongly signs are tied to actions.
+        config: Settings of the world.
+        colors: RGB colors of some kinds of items, in place of those that are drawn at random; everything else stays as
+            it is.
 
     Raises:
         ConfigError: an unknown split or kind.

@@ -154,12 +154,12 @@ def write_script(label: str, pause: str, state: State, desk: Desk, seconds: floa
     """The script of a segment.
 
     Args:
-        label: one of `ASSEMBLY_ACTIONS`.
-        pause: one of `PAUSES` for `background`.
-        state: at its start.
-        desk: of the video.
-        seconds: how long it takes.
-        rng: of tempo and choice.
+        label: One of `ASSEMBLY_ACTIONS`.
+        pause: One of `PAUSES` for `background`, else empty.
+        state: State at the start of the segment.
+        desk: Desk of the video.
+        seconds: Length of the segment in seconds.
+        rng: Generator that draws tempo and choices.
     """
     stage = Stage(state, desk, seconds, rng.uniform(0.8, 1.25), rng)
     return _PAUSES[pause](stage) if pause else _ACTIONS[label](stage)

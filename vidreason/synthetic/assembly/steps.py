@@ -25,11 +25,12 @@ class Step:
     """One movement.
 
     Args:
-        play: what it does.
-        seconds: how long it takes where there is time enough.
-        stretches: it is the work itself, and takes what time is left.
-        held: the item that the hand holds; empty for none.
-        relations: which hold in a state meanwhile, beside those that follow from what is held and what is fixed.
+        play: Gives the state at a time of the movement.
+        seconds: Length of the movement in seconds, where there is time enough.
+        stretches: Whether it is the work itself, which takes what time is left.
+        held: Name of the item that the hand holds; empty for none.
+        relations: Gives the relations that hold in a state meanwhile, beside those that follow from what is held and
+            what is fixed.
     """
 
     play: Play

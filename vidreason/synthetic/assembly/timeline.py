@@ -94,14 +94,14 @@ class AssemblySegment:
     """Frames [start_frame, end_frame) of one label.
 
     Args:
-        start_frame: the first frame.
-        end_frame: the frame after the last.
-        label: one of `ASSEMBLY_ACTIONS`.
-        pause: for `background`, one of `PAUSES`; else empty.
-        sign: which of `SIGNS` lies on the desk meanwhile; it takes no part.
-        sign_tied: it was chosen for the label. An untied draw can hit the same one by chance.
-        sign_start_frame: the first frame that shows the sign.
-        sign_end_frame: the frame after the last that does.
+        start_frame: First frame of the segment.
+        end_frame: Frame after the last of the segment.
+        label: One of `ASSEMBLY_ACTIONS`.
+        pause: One of `PAUSES` for `background`; else empty.
+        sign: One of `SIGNS`, which lies on the desk meanwhile and takes no part.
+        sign_tied: Whether the sign was chosen for the label. An untied draw can hit the same one by chance.
+        sign_start_frame: First frame that shows the sign.
+        sign_end_frame: Frame after the last that shows the sign.
     """
 
     start_frame: int
@@ -123,9 +123,9 @@ def draw_sequence(seed: Seed, split: str, config: AssemblyConfig | None = None) 
     """Draw the segments of a video from the grammar, without rendering anything. They follow without a gap.
 
     Args:
-        seed: of the video; see `vidreason.synthetic.clip_seed`.
-        split: says how strongly signs are tied to actions.
-        config: of the world.
+        seed: Seed of the video; see `vidreason.synthetic.clip_seed`.
+        split: Split of the video, which says how strongly signs are tied to actions.
+        config: Settings of the world.
 
     Raises:
         ConfigError: an unknown split.

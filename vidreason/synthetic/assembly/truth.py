@@ -23,9 +23,9 @@ class Frame:
     """The frame that boxes are measured in.
 
     Args:
-        scale_px: pixels per unit of the desk.
-        origin_px: (2,), where the desk's origin is without shake.
-        size: (width, height) in pixels.
+        scale_px: Number of pixels per unit of the desk.
+        origin_px: Place of the desk's origin in pixels without shake, (2,).
+        size: Size of the frame in pixels, (width, height).
     """
 
     scale_px: float
@@ -36,10 +36,10 @@ class Frame:
         """The box (4,) in [0, 1] around what of some parts is in the frame; None where nothing is.
 
         Args:
-            parts: of one object.
-            around: (4,), the box around them in units of the desk, in plain numbers: this runs for every object of
+            parts: Parts of one object.
+            around: The box (4,) around the parts in units of the desk, in plain numbers: this runs for every object of
                 every frame.
-            shift_px: (2,), of the camera.
+            shift_px: Shift of the camera in pixels, (2,).
         """
         place = self.origin_px + shift_px
         (dx, dy), (width, height) = place.tolist(), self.size
