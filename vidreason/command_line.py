@@ -36,7 +36,9 @@ def run_command(
 
     logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
     try:
-        run(*HfArgumentParser(argument_types).parse_args_into_dataclasses())
+        # the parser's own type is a NewType of Any, which no class satisfies
+        parser = HfArgumentParser(argument_types)  # type: ignore[arg-type]
+        run(*parser.parse_args_into_dataclasses())
     except KeyboardInterrupt:
         print("\n".join(["stopped", _KEPT] if resumable else ["stopped"]), file=sys.stderr)
         return INTERRUPTED

@@ -117,12 +117,9 @@ def _run_audits(
     rows = datasets.concatenate_datasets(list(splits.values()))
     classes = _class_names(manifest)
     audits = {}
-    if settings.truth or settings.boxes:
-        if settings.truth:
-            name, table = _same_splits(read_folder(settings.truth), splits, settings.truth)
-            truth = TrueBoxes(boxes_from_table(table, settings.truth))
-        else:
-            name, truth = _name(settings.boxes), TrueBoxes(boxes_from_json(settings.boxes, manifest))
+    found = _read_truth(settings, splits, manifest)
+    if found is not None:
+        name, truth = found
         classes = {**truth.class_names, **classes}
         audits["truth", f"the boxes of {name}"] = audit_table(rows, truth, classes, settings.tolerance_s)
     if settings.compare:
@@ -130,6 +127,18 @@ def _run_audits(
         other = OtherTable(table, settings.tolerance_s)
         audits["agreement", f"the table {name}"] = audit_table(rows, other, classes, settings.tolerance_s)
     return audits
+
+
+def _read_truth(
+    settings: AuditSettings, splits: Iterable[str], manifest: Manifest | None
+) -> tuple[str, TrueBoxes] | None:
+    """The name and boxes of the ground truth; None where only another table is to be compared with."""
+    if settings.truth:
+        name, table = _same_splits(read_folder(settings.truth), splits, settings.truth)
+        return name, TrueBoxes(boxes_from_table(table, settings.truth))
+    if settings.boxes and manifest is not None:  # the settings want a manifest beside boxes
+        return _name(settings.boxes), TrueBoxes(boxes_from_json(settings.boxes, manifest))
+    return None
 
 
 def _same_splits(tables: datasets.DatasetDict, splits: Iterable[str], path: str) -> tuple[str, datasets.Dataset]:

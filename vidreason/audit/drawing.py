@@ -64,8 +64,9 @@ def captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
 
 def heading(text: str, width_px: int) -> np.ndarray:
     """A line of larger text on white: uint8 (height, width_px, 3)."""
-    font = ImageFont.load_default(size=_FONT_PX + 4)
-    strip = Image.new("RGB", (width_px, round(font.size * 1.6)), _BACKGROUND)
+    size_px = _FONT_PX + 4
+    font = ImageFont.load_default(size=size_px)
+    strip = Image.new("RGB", (width_px, round(size_px * 1.6)), _BACKGROUND)
     ImageDraw.Draw(strip).text((0, 2), text, fill=_TEXT_COLOR, font=font)
     return np.asarray(strip)
 
@@ -116,7 +117,7 @@ def read_pixels(
         uint8 (height, width, 3) for each.
     """
     paths = {row["video_id"]: manifest.video_path(row) for split in manifest.splits.values() for row in split}
-    pixels = {}
+    pixels: dict[tuple[str, float], np.ndarray] = {}
     for video_id, wanted_s in times_s.items():
         if video_id not in paths:
             logger.warning("%s is not in the manifest; its frames are drawn without pixels", video_id)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from PIL import Image
 
 from ..guidance.table import merge_summaries
@@ -99,12 +100,12 @@ def _section(section: AuditSection, report: AuditReport) -> dict[str, Any]:
 
 def _html_table(caption: str, table: _Table) -> dict[str, Any]:
     rows, columns = table
-    columns = [Column(column) if isinstance(column, str) else column for column in columns]
-    headers = [column.header or column.key for column in columns]
+    named = [Column(column) if isinstance(column, str) else column for column in columns]
+    headers = [column.header or column.key for column in named]
     return {
         "caption": caption,
         "headers": headers,
-        "rows": [[str(row[column.key]) for column in columns] for row in rows],
+        "rows": [[str(row[column.key]) for column in named] for row in rows],
     }
 
 
@@ -134,7 +135,7 @@ def _figure(audit: Audit, example: ExampleFrame) -> dict[str, Any]:
     }
 
 
-def data_url(picture, is_photo: bool) -> str:
+def data_url(picture: np.ndarray, is_photo: bool) -> str:
     """A picture of (height, width, 3), uint8, as a data URL: JPEG where it shows pixels of a video, else PNG."""
     buffer = io.BytesIO()
     if is_photo:

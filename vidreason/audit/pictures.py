@@ -40,8 +40,8 @@ GROUPS = (WORST, BEST, RANDOM, UNANSWERED)
 
 MIN_GAP_S = 1.0
 CHOICE = (
-    "Worst and best are by cell IoU, then by the mass inside, then by lot; random frames are drawn from all that were "
-    "scored, and frames without guidance from those that could have been. Frames of one video are at least "
+    "Worst and best are by cell IoU, then by the mass inside, then at random; random frames are drawn from all that "
+    "were scored, and frames without guidance from those that could have been. Frames of one video are at least "
     f"{MIN_GAP_S:g} s apart, and no video has more than its share of a group."
 )
 """The rule by which examples are chosen, for readers."""
@@ -160,7 +160,7 @@ def _draw_example(
 
 def guidance_map(audit: Audit, frame: AuditedFrame) -> GridMap | None:
     """The guidance's map of a frame; None where its status is not ok."""
-    if frame.status != OK:
+    if frame.status != OK or frame.guidance_s is None:
         return None
     return audit.index.lookup(frame.video_id, [frame.guidance_s]).maps[0]
 

@@ -133,8 +133,8 @@ class TrueBoxes:
 
     def map_to_draw(self, video_id: str, position: int, guidance: GridMap | None) -> GridMap | None:
         """The reference's cells for a picture beside the guidance; None where there are none."""
-        judgement = guidance and self.judge(video_id, position, guidance)
-        if not judgement:
+        judgement = None if guidance is None else self.judge(video_id, position, guidance)
+        if guidance is None or judgement is None:
             return None
         return GridMap(judgement.cells / judgement.cells.sum(), guidance.grid, guidance.rectangle)
 

@@ -31,8 +31,11 @@ HEADINGS = {
 _GROUP_MEASURES = ("pointing_accuracy", "mass_inside", "iou")
 _NOT_DEFINED = "n/a"
 
-_CSV_COLUMNS = ["section", "group", "name", "source", "measure"]
-_CSV_COLUMNS += [Column(name, decimals=6) for name in ("value", "low", "high")] + ["num_frames", "num_videos"]
+_CSV_COLUMNS: list[Column | str] = [
+    *("section", "group", "name", "source", "measure"),
+    *(Column(name, decimals=6) for name in ("value", "low", "high")),
+    *("num_frames", "num_videos"),
+]
 
 READING = """A cell is marked when it has more than half of the weight that an even spread would give it. {truth}
 *Pointing* is the share of frames whose heaviest cell is a true one (cells that tie share the point), *mass inside* the
@@ -236,8 +239,8 @@ def score_table(section: AuditSection) -> tuple[list[dict[str, Any]], list[Colum
         }
         for scores in section.scores
     ]
-    columns = ["source", *(Column(name, HEADINGS[name]) for name in section.measures)]
-    return rows, [*columns, Column("num_frames", "frames"), Column("num_videos", "videos")]
+    measures = [Column(name, HEADINGS[name]) for name in section.measures]
+    return rows, ["source", *measures, Column("num_frames", "frames"), Column("num_videos", "videos")]
 
 
 def group_title(kind: str) -> str:
@@ -281,7 +284,7 @@ def format_estimate(measure: str, estimate: Estimate, interval: bool = True) -> 
         return _NOT_DEFINED
     scale, decimals = (100, 1) if measure in MEASURES else (1, 3)
     text = f"{estimate.value * scale:.{decimals}f}"
-    if not interval or estimate.low is None:
+    if not interval or estimate.low is None or estimate.high is None:  # both are there or neither is
         return text
     low, high = (f"{bound * scale:.{decimals}f}" for bound in (estimate.low, estimate.high))
     return text if low == high == text else f"{text} [{low}, {high}]"

@@ -86,6 +86,8 @@ class Audit:
 
     def score(self, frame: AuditedFrame, measure: str) -> float:
         """The guidance's own score in one frame."""
+        if frame.scores is None:
+            raise GuidanceError(f"{frame.video_id} at {frame.timestamp_s:.3f} s has no scores")
         return float(frame.scores[0, self.measures.index(measure)])
 
 
@@ -164,7 +166,7 @@ def audit_table(
         raise GuidanceError(f"guidance and {reference.name} have no video in common: {examples}")
     sources = (GUIDANCE, CENTRE, UNIFORM) + (() if reference.has_maps else (TRUE_CELLS,))
     measures = MEASURES + (DISTANCES if reference.has_maps else ())
-    frames = []
+    frames: list[AuditedFrame] = []
     for video_id in reference.video_ids:
         class_name = (class_names or {}).get(video_id, "")
         times_s = guided_s.get(video_id, np.zeros(0))
@@ -191,8 +193,9 @@ def _frames_of_video(
         if guidance_s is not None:
             found = index.lookup(video_id, [guidance_s])
             frame.status = found.statuses[0]
-            if frame.status == OK and frame.reference_status == OK:
-                _judge(frame, reference, found.maps[0])
+            guidance = found.maps[0]
+            if guidance is not None and frame.status == OK and frame.reference_status == OK:
+                _judge(frame, reference, guidance)
         yield frame
 
 
@@ -207,8 +210,8 @@ def _judge(frame: AuditedFrame, reference: Reference, guidance: GridMap) -> None
     if judgement.other is None:
         scores = score_maps(np.stack([*maps, cells / cells.sum()]), cells)
     else:
-        maps = np.stack(maps)
-        scores = np.concatenate([score_maps(maps, cells), map_distances(maps, judgement.other)], axis=1)
+        stacked = np.stack(maps)
+        scores = np.concatenate([score_maps(stacked, cells), map_distances(stacked, judgement.other)], axis=1)
     frame.scores = scores.astype(np.float32)
 
 
@@ -278,7 +281,7 @@ def score_sources(audit: Audit, bootstrap: Bootstrap, frames: list[AuditedFrame]
     frames = audit.scored if frames is None else frames
     if not frames:
         return []
-    scores = np.stack([frame.scores for frame in frames]).astype(np.float64)
+    scores = np.stack([frame.scores for frame in frames if frame.scores is not None]).astype(np.float64)
     gains = [scores[:, :1] - scores[:, audit.sources.index(prior), None] for prior in PRIORS]
     names = [*audit.sources, *(f"{GUIDANCE} - {prior}" for prior in PRIORS)]
     values = np.concatenate([scores, *gains], axis=1)

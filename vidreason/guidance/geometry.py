@@ -102,7 +102,7 @@ def boxes_to_cells(
     marked = (areas >= min_overlap * smaller) & (areas > 0)
     covered_most = areas.argmax(axis=1)
     marked[np.arange(len(boxes)), covered_most] |= areas.max(axis=1) > 0
-    return marked.any(axis=0)
+    return np.asarray(marked.any(axis=0))
 
 
 def points_to_cells(points: np.ndarray, grid: tuple[int, int], rectangle: Rectangle = FULL_FRAME) -> np.ndarray:

@@ -58,9 +58,10 @@ def interpolate_rows(
     result = [dict(row) for row in rows]
     for frame_key in _frames_without_row(rows, frame_keys):
         after = bisect.bisect(times_s, frame_key["timestamp_s"])
-        between = anchors[max(0, after - 1) : after + 1]  # a single one at the ends
-        if [row["status"] for row in between] == ["ok", "ok"] and times_s[after] - times_s[after - 1] <= max_gap_s:
-            result.append(_interpolate(*between, frame_key, max_gap_s))
+        if not 0 < after < len(anchors) or times_s[after] - times_s[after - 1] > max_gap_s:
+            continue
+        if anchors[after - 1]["status"] == anchors[after]["status"] == "ok":
+            result.append(_interpolate(anchors[after - 1], anchors[after], frame_key, max_gap_s))
     return sorted(result, key=lambda row: row["timestamp_s"])
 
 

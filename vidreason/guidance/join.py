@@ -157,7 +157,7 @@ def _read_layouts(columns: pa.Table) -> tuple[list[Layout], np.ndarray]:
     table = np.column_stack([columns["grid_rows"], columns["grid_cols"], rectangles])
     # sorting millions of rows of six numbers takes many seconds, and is hardly ever needed
     if len(table) and (table == table[0]).all():
-        distinct, numbers = table[:1], np.zeros(len(table), dtype=np.int32)
+        distinct, numbers = table[:1], np.zeros(len(table), dtype=np.int64)
     else:
         distinct, numbers = np.unique(table, axis=0, return_inverse=True)
     layouts = [((int(rows), int(cols)), (x0, y0, x1, y1)) for rows, cols, x0, y0, x1, y1 in distinct.tolist()]

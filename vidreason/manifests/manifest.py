@@ -148,13 +148,13 @@ def write_manifest(
         for split, rows in rows_by_split.items()
     }
     _check_splits(folder, splits, class_names, allow_absent_classes)
-    skipped = [{name: str(entry.get(name, "")) for name in _SKIPPED_FIELDS} for entry in skipped]
+    left_out = [{name: str(entry.get(name, "")) for name in _SKIPPED_FIELDS} for entry in skipped]
     folder.mkdir(parents=True, exist_ok=True)
     _remove_older_splits(folder, splits)
     for split, rows in splits.items():
         write_split(folder, split, rows, features)
-    _write_side_files(folder, video_root, class_names, source, skipped)
-    body = manifest_card(splits, class_names, source, skipped, description)
+    _write_side_files(folder, video_root, class_names, source, left_out)
+    body = manifest_card(splits, class_names, source, left_out, description)
     write_card(folder, splits, body, pretty_name=source, task_categories=["video-classification"])
     return load_manifest(folder)
 

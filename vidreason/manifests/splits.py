@@ -195,9 +195,9 @@ def _share_out(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
     while sum(shares.values()) != count:
         lacking = {split: count * fraction - shares[split] for split, fraction in fractions.items()}
         if sum(shares.values()) < count:
-            shares[max(lacking, key=lacking.get)] += 1
+            shares[max(lacking, key=lambda split: lacking[split])] += 1
         else:
-            shares[min((split for split in shares if shares[split] > least), key=lacking.get)] -= 1
+            shares[min((split for split in shares if shares[split] > least), key=lambda split: lacking[split])] -= 1
     return shares
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import ManifestError
-from ..video.probe import VIDEO_SUFFIXES, Probed, VideoProbe, probe_videos
+from ..video.probe import VIDEO_SUFFIXES, Probed, VideoInfo, VideoProbe, probe_videos
 from .manifest import Manifest, manifest_row, video_id_of, write_manifest
 from .splits import SplitAssignment
 
@@ -77,13 +77,13 @@ def scan_video_tree(
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder of videos")
     depth = 2 if split_dirs else 1
-    suffixes = {suffix.lower() for suffix in suffixes}
+    known_suffixes = {suffix.lower() for suffix in suffixes}
     tree = VideoTree(root, [])
     path_of_id: dict[str, str] = {}
     paths, folders = _walk(root, depth)
     for path in paths:
         parts = PurePosixPath(path).parts
-        if PurePosixPath(path).suffix.lower() not in suffixes:
+        if PurePosixPath(path).suffix.lower() not in known_suffixes:
             tree.ignored.append(path)
         elif len(parts) <= depth:
             detail = f"expected {'<split>/' if split_dirs else ''}<class>/<video>"
@@ -95,7 +95,9 @@ def scan_video_tree(
             tree.videos.append(TreeVideo(path, parts[depth - 1], parts[0] if split_dirs else None))
     if not tree.videos:
         layout = "<split>/<class>/<video>" if split_dirs else "<class>/<video>"
-        raise ManifestError(f"{root}: no video as {layout} among {len(paths)} files; suffixes are {sorted(suffixes)}")
+        raise ManifestError(
+            f"{root}: no video as {layout} among {len(paths)} files; suffixes are {sorted(known_suffixes)}"
+        )
     used = {str(PurePosixPath(*PurePosixPath(video.path).parts[:depth])) for video in tree.videos}
     tree.folders_without_videos.extend(sorted(folders - used))
     return tree
@@ -103,7 +105,7 @@ def scan_video_tree(
 
 def split_by_folders(tree: VideoTree) -> SplitAssignment:
     """The splits that the tree's own folders name (`scan_video_tree(..., split_dirs=True)`)."""
-    return SplitAssignment({video.path: video.split for video in tree.videos})
+    return SplitAssignment({video.path: video.split for video in tree.videos if video.split is not None})
 
 
 def build_video_folder(
@@ -173,18 +175,21 @@ def write_video_folder(
     chosen = [video for video in tree.videos if video.path in assignment.split_of]
     class_names = class_names or sorted({video.class_name for video in chosen})
     usable: dict[str, list[TreeVideo]] = {split: [] for split in dict.fromkeys(assignment.split_of.values())}
-    failed, damaged = [], []
+    infos: dict[str, VideoInfo] = {}
+    failed: list[dict[str, str]] = []
+    damaged: list[str] = []
     for video in chosen:
         result = probed[video.path]
         if isinstance(result, dict):
             failed.append(result)
             continue
         usable[assignment.split_of[video.path]].append(video)
+        infos[video.path] = result
         if result.damaged:
             damaged.append(video.path)
     _check_something_is_usable(out, usable, failed)
     rows = {
-        split: (manifest_row(v.path, v.class_name, probed[v.path], groups.get(v.path, "")) for v in videos)
+        split: (manifest_row(v.path, v.class_name, infos[v.path], groups.get(v.path, "")) for v in videos)
         for split, videos in usable.items()
     }
     skipped = [*tree.skipped, *_not_assigned(assignment), *failed]
@@ -224,7 +229,9 @@ def _walk(root: Path, depth: int) -> tuple[list[str], set[str]]:
     return sorted(paths), folders
 
 
-def _check_something_is_usable(out, usable: Mapping[str, list], failed: Sequence[Mapping[str, str]]) -> None:
+def _check_something_is_usable(
+    out: str | os.PathLike, usable: Mapping[str, list[TreeVideo]], failed: Sequence[Mapping[str, str]]
+) -> None:
     """An empty split would be named by `write_manifest` too, which does not know what became of its videos."""
     empty = [split for split, videos in usable.items() if not videos]
     if empty and failed:

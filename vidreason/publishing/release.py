@@ -30,8 +30,10 @@ SPACE_FOLDER = REPOSITORY / "space_app"
 
 KINDS = ("model", "space")
 MODEL_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "*preprocessor_config.json", "README.md")
-CODE_PATTERNS = ("configuration_*.py", "modeling_*.py", "layers_*.py", "temporal_views_*.py", "video_processing_*.py")
-CODE_PATTERNS += ("action_segmentation_*.py",)
+CODE_PATTERNS = (
+    *("configuration_*.py", "modeling_*.py", "layers_*.py", "temporal_views_*.py", "video_processing_*.py"),
+    "action_segmentation_*.py",
+)
 SPACE_PATTERNS = ("README.md", "requirements.txt", "app.py", "clipview/*")
 WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "vidreason", "modeling_tsvit")
 _LARGE_BYTES = 5 * 2**30
@@ -181,9 +183,9 @@ def push(
         VidreasonError: the Hub does not take it.
     """
     api = api or HfApi()
-    settings = {"space_sdk": "gradio"} if kind == "space" else {}
+    space_sdk = "gradio" if kind == "space" else None
     try:
-        api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, **settings)
+        api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, space_sdk=space_sdk)
         for name, value in variables.items():
             if value:
                 api.add_space_variable(repo_id, name, value)

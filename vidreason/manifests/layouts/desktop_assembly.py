@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
-from ...video.probe import VIDEO_SUFFIXES, Probed, probe_videos
+from ...video.probe import VIDEO_SUFFIXES, probe_videos
 from ..manifest import video_id_of
 from ..segments import write_segments
 from ..splits import SplitAssignment, groups_from_pattern, read_list, split_by_fractions
 from ..video_folder import FolderReport, TreeVideo, VideoTree
-from .frame_labels import SegmentProbe, read_frame_labels
+from .frame_labels import SegmentProbe, read_frame_labels, segment_rows
 from .known import KnownLayout, LayoutArguments, LayoutProblems, read_numbered_names, scan_flat_videos, write_folds
 
 ACTIVITY = "desktop_assembly"
@@ -115,15 +115,9 @@ def build_desktop_assembly(data: DesktopAssembly, args: LayoutArguments) -> dict
     probed = probe_videos(probe, layout.paths, args.num_proc)
     reports = write_folds(layout, probed, args)
     for folder, report in reports.items():
-        rows = {split: _segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
+        rows = {split: segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
         write_segments(folder, rows, data.label_names, report.manifest.source)
     return reports
-
-
-def _segment_rows(paths: Sequence[str], probed: Mapping[str, Probed]):
-    for path in paths:
-        for segment in probed[path].segments:
-            yield {"video_id": video_id_of(path), **segment._asdict()}
 
 
 def _list_label_files(root: Path) -> dict[str, Path]:
@@ -133,7 +127,7 @@ def _list_label_files(root: Path) -> dict[str, Path]:
     folder = root / "groundTruth"
     if not folder.is_dir():
         raise ManifestError(f"{root}: no groundTruth folder in it; the frame-wise labels were expected there")
-    files = {}
+    files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             name = file.name.removesuffix(".txt")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...video.frame_table import FrameTable, read_frame_table
 from ...video.probe import Probed, VideoInfo, VideoProbe
+from ..manifest import video_id_of
 from ..splits import read_list
 from .known import LayoutProblems
 
@@ -62,6 +63,20 @@ class SegmentProbe:
         return SegmentedVideoInfo(
             **vars(info), segments=tuple(find_segments(self.labels[path], table, self.label_fps))
         )
+
+
+def segment_rows(paths: Iterable[str], probed: Mapping[str, Probed]) -> Iterator[dict[str, Any]]:
+    """Rows of the table of segments, for `write_segments`.
+
+    Args:
+        paths: Video paths of the manifest.
+        probed: Facts about each video, with its segments.
+    """
+    for path in paths:
+        info = probed[path]
+        if isinstance(info, SegmentedVideoInfo):  # a manifest has no other: the rest was left out
+            for segment in info.segments:
+                yield {"video_id": video_id_of(path), **segment._asdict()}
 
 
 def read_frame_labels(
@@ -124,7 +139,7 @@ def find_segments(labels: Sequence[int], table: FrameTable, label_fps: float | N
         positions = np.arange(num_frames)
     else:  # the slack keeps a frame at 0.3 s, stored as 0.29999, with the label that starts there
         positions = np.floor(table.times_s * label_fps + 1e-3).astype(np.int64)
-    frame_labels = [labels[position] for position in positions if position < len(labels)]
+    frame_labels = [labels[position] for position in positions.tolist() if position < len(labels)]
     segments, start = [], 0
     for label, run in itertools.groupby(frame_labels):
         end = start + len(list(run))

@@ -28,10 +28,10 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
 from ...video.probe import Probed, probe_videos
-from ..manifest import video_id_of
 from ..segments import write_segments
 from ..splits import SplitAssignment, split_by_groups
 from ..video_folder import FolderReport, TreeVideo, VideoTree, scan_video_tree
+from .frame_labels import segment_rows
 from .known import KnownLayout, LayoutArguments, LayoutProblems, find_root, write_folds
 from .label_overlaps import LabelledVideoInfo, TimedLabelProbe
 from .timed_labels import (
@@ -129,13 +129,13 @@ def read_gmdcsa24(
     problems = LayoutProblems(root, allow_incomplete)
     found = scan_video_tree(root, split_dirs=True)
     tables = _Tables(root, {video.path for video in found.videos})
-    for person in sorted({video.split for video in found.videos}):
+    for person in sorted({video.split for video in found.videos if video.split is not None}):
         for class_name in CLASS_NAMES:
             tables.read(person, class_name)
     tables.tell(problems)
     tree = _with_labels(found, tables, problems)
     problems.check()
-    groups = {video.path: video.split for video in tree.videos}
+    groups = {video.path: video.split for video in tree.videos if video.split is not None}  # folders name all
     folds = {"all persons together": SplitAssignment(dict.fromkeys(groups, "all"))}
     if not single_split:
         folds = leave_one_person_out(groups, leave_out)
@@ -175,18 +175,12 @@ def build_gmdcsa24(data: GMDCSA24, args: LayoutArguments) -> tuple[dict[str, Fol
     description = f"{data.layout.description}\n\n{OVERLAP_RULE} {coverage}"
     reports = write_folds(replace(data.layout, description=description), probed, args)
     for folder, report in reports.items():
-        rows = {split: _segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
+        rows = {split: segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
         segments = write_segments(folder, rows, list(RANKS), report.manifest.source)
         with (segments / "README.md").open("a", encoding="utf-8") as card:
             card.write(f"\n{OVERLAP_RULE} {coverage}\n")
         write_label_report(folder, notes)
     return reports, notes
-
-
-def _segment_rows(paths: Sequence[str], probed: Mapping[str, Probed]):
-    for path in paths:
-        for segment in probed[path].segments:
-            yield {"video_id": video_id_of(path), **segment._asdict()}
 
 
 def _notes_of(path: str, line: TableLine, info: Probed) -> list[LabelNote]:

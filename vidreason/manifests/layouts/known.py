@@ -183,7 +183,7 @@ class LayoutProblems:
         self._note(self._contradictions, sentence, names)
 
     def add_missing(self, sentence: str, names: Sequence[str] | None = None) -> None:
-        """Note something that is not there, likewise."""
+        """Note something that is not there. With names, it is noted only if there are any."""
         self._note(self._missing, sentence, names)
 
     def check(self) -> None:

@@ -144,7 +144,7 @@ def _read_json(file: Path, kind: type) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: cannot be read ({error})") from error
     if not isinstance(value, kind):
-        names = {dict: "an object", list: "a list"}
+        names: dict[type, str] = {dict: "an object", list: "a list"}
         raise ManifestError(f"{file}: holds {names.get(type(value), type(value).__name__)}, expected {names[kind]}")
     return value
 
@@ -246,7 +246,9 @@ def _match(root: Path, class_names: list[str], lists: _Lists, problems: LayoutPr
     """Videos and lists; the videos of test ids without a class are among the skipped."""
     found = scan_flat_videos(root, _SUFFIXES, "<id>.webm")
     path_of = {video_id_of(path): path for path in found.paths}
-    split_of, class_of, unknown = {}, {}, {}
+    split_of: dict[str, str] = {}
+    class_of: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
     for split, entries in lists.entries.items():
         absent = [entry.video_id for entry in entries if entry.video_id not in path_of]
         problems.add_missing(f"{len(absent)} of {len(entries)} videos of {split} are not there", absent)

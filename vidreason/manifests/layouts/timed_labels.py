@@ -105,8 +105,8 @@ class TimedLabelReader:
         labels, findings = [], []
         for part in _parts(well_formed[1] if well_formed else _BRACKETS.sub(";", body)):
             times = _read_times(part)
-            problem = "unreadable_times" if times is None else "start_after_end" if times[0] >= times[1] else ""
-            if problem:
+            if times is None or times[0] >= times[1]:
+                problem = "unreadable_times" if times is None else "start_after_end"
                 findings.append(Finding(LEFT_OUT, problem, f"{typed.strip()}[{part}]"))
                 continue
             labels.append(TimedLabel(name, times[0], times[1]))
@@ -128,7 +128,7 @@ class TimedLabelReader:
             for right in self.names
             if _letters(right)[0] == letters[0]
         }
-        nearest = sorted(nearness, key=nearness.get, reverse=True)[:2]
+        nearest = sorted(nearness, key=lambda right: nearness[right], reverse=True)[:2]
         if not nearest or nearness[nearest[0]] < _NEAR:
             return None, "unknown_class"
         if len(nearest) > 1 and nearness[nearest[0]] - nearness[nearest[1]] < _AHEAD:
@@ -157,9 +157,9 @@ def _read_times(text: str) -> tuple[float, float, set[str]] | None:
     match = _LOOSE_TIMES.fullmatch(text)
     if not match:
         return None
-    times = [float(re.sub(r"\.+|,", ".", number)) for number in (match[1], match[3])]
+    start_s, end_s = (float(re.sub(r"\.+|,", ".", number)) for number in (match[1], match[3]))
     right = all(re.fullmatch(r"\d+(\.\d+)?", number) for number in (match[1], match[3]))
-    return *times, {*([] if right else ["decimal"]), *([] if match[2] == "to" else ["separator"])}
+    return start_s, end_s, {*([] if right else ["decimal"]), *([] if match[2] == "to" else ["separator"])}
 
 
 class LabelNote(NamedTuple):

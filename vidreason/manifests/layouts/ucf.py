@@ -52,5 +52,4 @@ def scan_class_folders(root: Path, class_names: Sequence[str], problems: LayoutP
 
 def video_key(path: str) -> str:
     """`<class>/<file name>` without suffix and upper case, by which lists and files find one another."""
-    path = PurePosixPath(path)
-    return str(path.with_suffix("")).casefold()
+    return str(PurePosixPath(path).with_suffix("")).casefold()

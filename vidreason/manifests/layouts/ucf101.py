@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -158,7 +158,7 @@ def _find_listed(tree: VideoTree, lists: Mapping[int, list[_List]], problems: La
     return path_of
 
 
-def _grouped(tree: VideoTree):
+def _grouped(tree: VideoTree) -> Iterator[tuple[str, str, int]]:
     """Path, class and number of the group of every video whose name tells it."""
     for video in tree.videos:
         parsed = parse_video_name(video.path)
@@ -167,7 +167,8 @@ def _grouped(tree: VideoTree):
 
 
 def _assign(tree: VideoTree, lists: Sequence[_List], path_of: Mapping[str, str]) -> SplitAssignment:
-    split_of, unknown = {}, {}
+    split_of: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
     for videos in lists:
         split_of |= {path_of[key]: videos.split for key in videos.videos if key in path_of}
         absent = [name for key, name in videos.videos.items() if key not in path_of]

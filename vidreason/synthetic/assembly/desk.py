@@ -1,4 +1,4 @@
-"""What is drawn by lot for a video apart from its segments: where things lie, and what they look like."""
+"""What is drawn at random for a video apart from its segments: where things lie, and what they look like."""
 
 from __future__ import annotations
 

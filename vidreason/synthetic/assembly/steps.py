@@ -155,7 +155,7 @@ def always(*relations: Relation) -> Relations:
 
 
 def visiting(points: Sequence[Point], u: float, move_share: float) -> tuple[Point, float]:
-    """Where one is who goes from point to point and stays at each for a while.
+    """The place on a way from point to point, with a stay at each.
 
     Returns:
         The place, and how far the way to the next point is: 0 and 1 are at a point.
