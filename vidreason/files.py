@@ -29,7 +29,6 @@ ROWS_PER_BATCH = 1024
 IN_MEMORY_BYTES = 32 * 2**20
 """Splits up to this size, uncompressed, are read into memory; of larger ones an Arrow copy in the cache is mapped."""
 
-_ARROW_ROWS = 10_000  # of a batch: each is parsed when a table is opened, and 3.5 million rows make 350 of them
 _HASHED_BYTES = 2**20  # read at a time
 
 
@@ -280,8 +279,9 @@ def _arrow_copy(files: Sequence[Path]) -> Path:
         with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, pq.read_schema(files[0])) as writer:
             for file in files:
                 with pq.ParquetFile(file) as parquet:
-                    for batch in parquet.iter_batches(batch_size=_ARROW_ROWS):
-                        writer.write_batch(batch)
+                    for group in range(parquet.num_row_groups):  # as they were written: few rows where these are large
+                        writer.write_table(parquet.read_row_group(group))
+        pa.default_memory_pool().release_unused()  # Arrow keeps what it decoded into, for ever and for nothing here
         os.replace(partial, path)  # of several processes that write the same copy, the last one wins
     finally:
         partial.unlink(missing_ok=True)

@@ -114,6 +114,7 @@ def _run_audits(
     settings: AuditSettings, splits: Mapping[str, datasets.Dataset], manifest: Manifest | None
 ) -> dict[tuple[str, str], Audit]:
     """(key, name of the reference in words) -> audit; the truth first."""
+    # all splits together: intervals need as many videos as there are
     rows = datasets.concatenate_datasets(list(splits.values()))
     classes = _class_names(manifest)
     audits = {}

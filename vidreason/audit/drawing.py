@@ -43,6 +43,7 @@ def draw_boxes(frame: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int]
     """A frame with the outlines of boxes of (boxes, 4), normalised: uint8 (height, width, 3), a new array."""
     picture = Image.fromarray(frame)
     draw = ImageDraw.Draw(picture)
+    # PIL counts pixels, so that 1.0 is the middle of the last pixel and not beyond it
     scale = np.asarray([picture.width - 1, picture.height - 1] * 2)
     for box in np.asarray(boxes).reshape(-1, 4):
         draw.rectangle(tuple((np.clip(box, 0, 1) * scale).round().tolist()), outline=color, width=2)
@@ -120,6 +121,7 @@ def read_pixels(
     pixels: dict[tuple[str, float], np.ndarray] = {}
     for video_id, wanted_s in times_s.items():
         if video_id not in paths:
+            # a picture without pixels still shows the map, and an audit goes on without the videos
             logger.warning("%s is not in the manifest; its frames are drawn without pixels", video_id)
             continue
         try:

@@ -93,6 +93,7 @@ def score_maps(weights: np.ndarray, cells: np.ndarray) -> np.ndarray:
     Returns:
         Shape (maps, 6), in the order of `MEASURES`.
     """
+    # close and not equal: weights of equal cells differ after float32 and resampling
     heaviest = np.isclose(weights, weights.max(axis=1, keepdims=True), rtol=1e-6)
     marked = marked_cells(weights)
     num_marked, num_both = marked.sum(axis=1), (marked & cells).sum(axis=1)
@@ -145,6 +146,7 @@ def centre_prior(grid: tuple[int, int], sigma: float = 0.25, rectangle: Rectangl
     Returns:
         Shape (rows * columns,), summing to 1.
     """
+    # about the centre of the frame, not of the grid: a grid may cover a part of the frame only
     boxes = grid_cells(grid, rectangle)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     density = np.exp(-((centres - 0.5) ** 2).sum(axis=1) / (2 * sigma**2))

@@ -52,6 +52,7 @@ def write_page(folder: str | os.PathLike, report: AuditReport, audit: Audit, exa
         examples: Frames to look at, with their pictures.
     """
     template = importlib.resources.files(__package__).joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
+    # names of classes and videos come from outside and must not become HTML
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     whole = merge_summaries(report.splits.values())
     figures = {

@@ -88,6 +88,7 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
     def shuffled(frames: list[AuditedFrame]) -> list[AuditedFrame]:
         return [frames[i] for i in rng.permutation(len(frames))]
 
+    # only frames that could have been scored: others have nothing to look at
     unanswered = [frame for frame in audit.frames if frame.reference_status == OK and frame.status != OK]
     scored = shuffled(audit.scored)  # sorting keeps the order of what is equal
     ordered = {
@@ -102,6 +103,7 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
 
 def _spread(frames: list[AuditedFrame], count: int) -> list[AuditedFrame]:
     """The first frames of a list that are not too near to one another."""
+    # without a share, the worst frames would all be of the one video that went wrong
     share = math.ceil(count / max(1, len({frame.video_id for frame in frames})))
     taken: dict[str, list[float]] = {}
     chosen = []

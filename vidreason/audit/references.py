@@ -190,6 +190,7 @@ class OtherTable:
 def on_one_grid(first: GridMap, second: GridMap) -> tuple[GridMap, GridMap]:
     """Two maps of one frame on the finer rows and columns of the two, each summing to 1."""
     grid = (max(first.grid[0], second.grid[0]), max(first.grid[1], second.grid[1]))
+    # grids that cover unlike parts of the frame can only be compared on the whole of it
     rectangle = first.rectangle if first.rectangle == second.rectangle else FULL_FRAME
 
     def moved(grid_map: GridMap) -> GridMap:
@@ -228,6 +229,7 @@ def boxes_from_table(rows: datasets.Dataset, where: str = "ground truth") -> dic
     frames: dict[str, list[tuple[float, np.ndarray]]] = {}
     classes: dict[str, str] = {}
     columns = ["video_id", "timestamp_s", "objects", *(["label"] if names else [])]
+    # in batches: a world's truth has nested objects for every frame of every video
     for batch in rows.select_columns(columns).iter(_ROWS_AT_ONCE):
         for row in _rows_of(batch):
             frames.setdefault(row["video_id"], []).append((row["timestamp_s"], _relevant_boxes(row["objects"])))
@@ -306,6 +308,7 @@ def _video_of_tubes(video_id: str, entry: Mapping[str, Any], times_s: np.ndarray
     for tube in entry["tubes"]:
         for offset, (x, y, width, height) in enumerate(tube["boxes_xywh"]):
             boxes.setdefault(tube["first_frame"] + offset, []).append([x, y, x + width, y + height] / size)
+    # boxes may be annotated on another cut of the video, with more frames than this file
     inside = sorted(index for index in boxes if 0 <= index < len(times_s))
     if len(inside) < len(boxes):
         logger.warning("%s: boxes of %d frames that the video has not", video_id, len(boxes) - len(inside))

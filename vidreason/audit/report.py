@@ -124,6 +124,7 @@ def report_facts(report: AuditReport) -> dict[str, Any]:
         "tolerance_s": report.tolerance_s,
         "bootstrap": asdict(report.bootstrap),
         "sections": [
+            # the counts are whole numbers, and `coverage` is a property that `asdict` does not see
             {**_rounded(asdict(section)), "counts": {**asdict(section.counts), "coverage": section.counts.coverage}}
             for section in report.sections
         ],

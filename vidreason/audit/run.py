@@ -212,11 +212,13 @@ def _judge(frame: AuditedFrame, reference: Reference, guidance: GridMap) -> None
     else:
         stacked = np.stack(maps)
         scores = np.concatenate([score_maps(stacked, cells), map_distances(stacked, judgement.other)], axis=1)
+    # half the memory of audits with hundreds of thousands of frames; means are taken in float64
     frame.scores = scores.astype(np.float32)
 
 
 @functools.lru_cache(maxsize=256)
 def _priors(grid: tuple[int, int], rectangle: Rectangle) -> tuple[np.ndarray, np.ndarray]:
+    # kept, as most tables have one layout for all their rows
     return centre_prior(grid, rectangle=rectangle), uniform_prior(grid)
 
 
@@ -233,6 +235,7 @@ def match_times(first_s: np.ndarray, second_s: np.ndarray, tolerance_s: float) -
     """
     if not len(first_s) or not len(second_s):
         return np.full(len(first_s), -1)
+    # mutual, so that no row speaks for two frames where the reference has more frames than the table
     partner, back = _nearest(first_s, second_s), _nearest(second_s, first_s)
     mutual = back[partner] == np.arange(len(first_s))
     # the slack forgives the rounding of times that were stored and computed in different ways
@@ -282,6 +285,7 @@ def score_sources(audit: Audit, bootstrap: Bootstrap, frames: list[AuditedFrame]
     if not frames:
         return []
     scores = np.stack([frame.scores for frame in frames if frame.scores is not None]).astype(np.float64)
+    # per frame and before the resampling, so that the interval is that of paired differences
     gains = [scores[:, :1] - scores[:, audit.sources.index(prior), None] for prior in PRIORS]
     names = [*audit.sources, *(f"{GUIDANCE} - {prior}" for prior in PRIORS)]
     values = np.concatenate([scores, *gains], axis=1)

@@ -98,9 +98,11 @@ def boxes_to_cells(
     areas = overlap_areas(boxes, grid, rectangle)
     cell_area = (rectangle[2] - rectangle[0]) * (rectangle[3] - rectangle[1]) / (grid[0] * grid[1])
     box_areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    # of the box for boxes smaller than a cell, of the cell for boxes that cover many
     smaller = np.minimum(box_areas, cell_area)[:, None]
     marked = (areas >= min_overlap * smaller) & (areas > 0)
     covered_most = areas.argmax(axis=1)
+    # without this, a small box across the corner of four cells would mark none of them
     marked[np.arange(len(boxes)), covered_most] |= areas.max(axis=1) > 0
     return np.asarray(marked.any(axis=0))
 
@@ -121,6 +123,7 @@ def points_to_cells(points: np.ndarray, grid: tuple[int, int], rectangle: Rectan
     marked = np.zeros((rows, cols), dtype=bool)
     for x, y in np.asarray(points, dtype=np.float64).reshape(-1, 2):
         if x0 <= x <= x1 and y0 <= y <= y1:
+            # a point on the frame's last edge is in the last cell
             row = min(int((y - y0) / (y1 - y0) * rows), rows - 1)
             col = min(int((x - x0) / (x1 - x0) * cols), cols - 1)
             marked[row, col] = True
@@ -174,6 +177,7 @@ class GridMap:
         What falls outside the new grid is cut off, and the rest keeps its scale: the weights sum to the share that
         was kept.
         """
+        # in the frame's coordinates, in which both grids lie; a crop has moved this one's rectangle
         cells = grid_cells(self.grid, self.rectangle)
         spread = spread_over_grid(cells, cells, grid, rectangle)
         return GridMap(np.asarray(self.weights) @ spread, grid, rectangle)
@@ -230,6 +234,7 @@ def evidence_rectangle(maps: Sequence[GridMap | None]) -> Rectangle | None:
     Returns:
         (x0, y0, x1, y1) in [0, 1], no side under `MIN_SIDE`; None where there is no guidance.
     """
+    # maps of one layout are summed before they are resampled, which is the slow part
     grids: dict[tuple, np.ndarray] = {}
     for grid_map in maps:
         if grid_map is not None:
@@ -250,6 +255,7 @@ def _inner_range(mass: np.ndarray) -> tuple[float, float]:
     # of cells without mass at either end, the inner border
     start = np.interp(OUTLIERS, below, edges)
     end = 1 - np.interp(OUTLIERS, (1 - below)[::-1], edges)
+    # a range that is too short grows on both sides, and is then pushed back into the frame
     missing = max(0.0, MIN_SIDE - (end - start)) / 2
     start, end = start - missing, end + missing
     shift = max(0.0, -start) - max(0.0, end - 1)

@@ -53,6 +53,7 @@ def interpolate_rows(
     if len(videos) > 1:
         raise GuidanceError(f"expected the rows and frames of one video, got {sorted(videos)[:3]}")
     rows = sorted(map(complete_row, rows), key=lambda row: row["timestamp_s"])
+    # a failure says nothing about its frame, while `empty` says that nothing is there
     anchors = [row for row in rows if row["status"] in ("ok", "empty")]
     times_s = [row["timestamp_s"] for row in anchors]
     result = [dict(row) for row in rows]
@@ -75,8 +76,10 @@ def _frames_without_row(
     for frame_key in frame_keys:
         time_s = frame_key["timestamp_s"]
         place = bisect.bisect_left(times_s, time_s - _SAME_FRAME_S)
+        # by time first: tables of one video may have been made from files with other frame counts
         has_row = place < len(times_s) and times_s[place] <= time_s + _SAME_FRAME_S
         if not has_row and frame_key["frame_index"] not in taken:
+            # a frame that is asked for twice is made once
             taken.add(frame_key["frame_index"])
             missing.append(frame_key)
     return missing

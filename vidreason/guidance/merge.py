@@ -90,12 +90,14 @@ def mix_maps(
     rectangles = {tuple(row["rectangle"]) for row in rows}
     grid = grid or max(grids, key=math.prod)
     rectangle: Rectangle = rectangles.pop() if len(rectangles) == 1 else FULL_FRAME
+    # in float64: a mean of many float32 maps would not sum to 1 within the contract's tolerance
     mixed = np.zeros(grid[0] * grid[1])
     for row, own_grid, weight in zip(rows, grids, weights, strict=True):
         grid_map = GridMap(np.asarray(row["weights"], dtype=np.float64), own_grid, tuple(row["rectangle"]))
         if own_grid != grid or grid_map.rectangle != rectangle:
             grid_map = grid_map.resample(grid, rectangle)
         mixed += weight * grid_map.weights
+    # weights need not sum to 1, and resampling cuts off what lies outside the new rectangle
     return GridMap(mixed / mixed.sum(), grid, rectangle)
 
 
@@ -146,6 +148,7 @@ def rows_by_video(tables: Sequence[datasets.Dataset]) -> Iterator[tuple[str, lis
         positions.append({})
         for position, video_id in enumerate(table.with_format("arrow")["video_id"].to_pylist()):
             positions[-1].setdefault(video_id, []).append(position)
+    # a dict and not a set, which would give the videos in another order each time
     for video_id in dict.fromkeys(video_id for found in positions for video_id in found):
         yield video_id, [_take(table, found.get(video_id, [])) for table, found in zip(tables, positions, strict=True)]
 
@@ -256,6 +259,7 @@ def _check_indices(video_id: str, frames: list[dict[int, dict[str, Any]]]) -> No
 def _merge_statuses(statuses: list[str]) -> str:
     if "ok" in statuses:
         return "ok"
+    # a merge of failures is a failure: `empty` would say that somebody looked and found nothing
     failures = Counter(status for status in statuses if status != "empty")
     return max(STATUSES, key=lambda status: failures[status]) if failures else "empty"
 

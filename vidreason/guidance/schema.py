@@ -122,6 +122,7 @@ def _find_problem(row: Mapping[str, Any]) -> str | None:
         return f"grid is {row['grid_rows']} x {row['grid_cols']}"
     if not math.isfinite(row["timestamp_s"]):
         return f"timestamp_s is {row['timestamp_s']}"
+    # one of another length becomes an empty one, which the next line refuses
     x0, y0, x1, y1 = row["rectangle"] if len(row["rectangle"]) == 4 else (0, 0, 0, 0)
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         return f"rectangle is {list(row['rectangle'])}, expected x0 < x1 and y0 < y1 within [0, 1]"

@@ -19,6 +19,7 @@ from .join import DEFAULT_TOLERANCE_S
 
 logger = logging.getLogger(__name__)
 
+# frames of a video in memory at a time: 64 of 1920 x 1080 are 400 MB
 _FRAMES_AT_ONCE = 64
 
 
@@ -73,7 +74,9 @@ def find_video(video_root: str | os.PathLike, video_id: str) -> Path:
         VideoError: there is none with a video's suffix.
     """
     base = Path(video_root) / video_id
+    # an id may hold brackets, which glob would take for a pattern
     for path in sorted(base.parent.glob(f"{glob.escape(base.name)}.*")):
+        # the stem too: `a.b.mp4` is not the video `a`
         if path.suffix.lower() in VIDEO_SUFFIXES and path.stem == base.name:
             return path
     raise VideoError(f"{base}.*", "missing")

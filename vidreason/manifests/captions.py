@@ -29,6 +29,7 @@ def write_captions(folder: str | os.PathLike, rows: Iterable[Mapping[str, Any]])
         rows: Rows with video_id, split, caption, template and placeholders.
     """
     path = Path(folder) / CAPTIONS_FILE
+    # 220,000 lines take a while, and half a file would be read as a whole one
     partial = path.with_suffix(".partial")
     count = 0
     with partial.open("w", encoding="utf-8") as file:

@@ -271,6 +271,7 @@ def _write_side_files(
     folder: Path, video_root: Path, class_names: Sequence[str], source: str, skipped: list[dict[str, str]]
 ) -> None:
     root, base = video_root.resolve(), folder.resolve()
+    # relative where it can be, so that a folder that is moved with its videos still opens
     stored_root = root.relative_to(base).as_posix() if root.is_relative_to(base) else str(root)
     facts = {"video_root": stored_root, "source": source, "class_names": list(class_names)}
     (folder / MANIFEST_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

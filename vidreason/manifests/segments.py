@@ -147,6 +147,7 @@ class SegmentIndex:
             Its name; None where the video is unknown or no segment holds that time.
         """
         video = self._segments.get(video_id, ())
+        # a time at the border of two segments belongs to the later one, also after rounding
         position = bisect.bisect_right(self._starts_s.get(video_id, ()), timestamp_s + _TOLERANCE_S) - 1
         if position < 0 or timestamp_s + _TOLERANCE_S >= video[position]["end_s"]:
             return None

@@ -74,6 +74,7 @@ def split_by_files(paths: Sequence[str], files: Mapping[str, str | os.PathLike])
     Raises:
         ManifestError: a file that is not there or names no video of the tree, or a video in two splits.
     """
+    # by name without a suffix too, which a conversion changes
     path_of = {video_id_of(path): path for path in paths} | {path: path for path in paths}
     split_of: dict[str, str] = {}
     unknown: dict[str, list[str]] = {}
@@ -124,6 +125,7 @@ def split_by_fractions(
     for path in sorted(class_of):
         members_of.setdefault(class_of[path], []).append(path)
     for name, members in members_of.items():
+        # a seed for each class, so that one more class does not shuffle the others; `hash` differs by process
         order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(members))
         start = 0
         for split, count in _share_out(len(members), fractions).items():

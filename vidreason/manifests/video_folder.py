@@ -88,6 +88,7 @@ def scan_video_tree(
         elif len(parts) <= depth:
             detail = f"expected {'<split>/' if split_dirs else ''}<class>/<video>"
             tree.skipped.append({"path": path, "reason": "no_class_folder", "detail": detail})
+        # `a.avi` and `a.mp4` would be one video to everything that goes by ids
         elif path_of_id.setdefault(video_id_of(path), path) != path:
             detail = f"the same id as {path_of_id[video_id_of(path)]}"
             tree.skipped.append({"path": path, "reason": "duplicate_id", "detail": detail})
@@ -217,6 +218,7 @@ def _walk(root: Path, depth: int) -> tuple[list[str], set[str]]:
     """All files, and the folders at the depth of classes, as POSIX paths relative to the root, without hidden ones."""
     paths, folders, seen = [], set(), set()
     for directory, subdirs, names in os.walk(root, followlinks=True):
+        # links are followed, and one that leads back must not be followed for ever
         real = os.path.realpath(directory)
         subdirs[:] = sorted(name for name in subdirs if not name.startswith(".") and real not in seen)
         relative = Path(directory).relative_to(root)

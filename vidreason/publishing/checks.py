@@ -95,10 +95,12 @@ class PublishChecker:
         if absent:
             raise GuidanceError(f"columns {absent} have no value")
         for column, text in _strings(row):
+            # models repeat what they are sent: a path in a prompt comes back in an answer
             leak = find_leak(text)
             if leak:
                 raise GuidanceError(f"column {column!r} holds {leak}")
         video_id = row["video_id"]
+        # readers join the id to a folder of their own, which it must not lead out of
         if video_id.startswith("/") or "\\" in video_id or ".." in video_id.split("/"):
             raise GuidanceError("column 'video_id' is not a path relative to the folder of videos")
         self._rows.check(split, row)

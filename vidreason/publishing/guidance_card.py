@@ -140,6 +140,7 @@ def write_guidance_card(
         stated=stated,
         settings_text=settings_text,
     )
+    # after rendering: settings and prompts reach the card through many doors
     _check_card(card.content)
     path = Path(folder) / CARD_FILE
     card.save(path)
@@ -265,6 +266,7 @@ def write_example(
 
 def _choose_rows(splits: Mapping[str, datasets.Dataset], count: int, seed: int) -> list[dict[str, Any]]:
     """Rows that are ok, from different videos as far as there are."""
+    # the same picture for the same table, so that a card written anew does not differ
     rng = np.random.default_rng(seed)
     found = []
     for name, table in splits.items():

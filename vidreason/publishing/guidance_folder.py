@@ -134,6 +134,7 @@ def publish_folder(
     splits = {split: rows for split, rows in load_guidance(guidance).items() if len(rows)}
     if not splits:
         raise GuidanceError(f"{guidance}: there are no rows to publish")
+    # beside the target, so that the last step is a rename on one file system
     work = out.with_name(f"{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -231,6 +232,7 @@ def push_folder(
         VidreasonError: the Hub does not take it.
     """
     check_repo_id(repo_id)
+    # what is sent is what was checked: a file that was put there since was not
     if list_files(published.folder) != published.files:
         raise GuidanceError(f"{published.folder} was changed since it was written; publish it again")
     api = api or HfApi()
@@ -243,11 +245,13 @@ def push_folder(
             repo_type="dataset",
             folder_path=published.folder,
             commit_message=message or f"Guidance for {published.num_rows} frames",
+            # shards of a longer, earlier version would otherwise stay and be loaded with the new ones
             delete_patterns=[f"{DATA_FOLDER}/*.parquet", EXAMPLE_FILE],
         )
     except VidreasonError:
         raise
     except Exception as error:  # whatever the client and the network raise, the user needs to know what did not go
+        # errors of the client can hold the token that was refused
         detail = "" if find_leak(str(error)) else f": {error}"
         raise VidreasonError(f"{repo_id} was not published: {type(error).__name__}{detail}") from error
     return commit.commit_url

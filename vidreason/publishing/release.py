@@ -29,6 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SPACE_FOLDER = REPOSITORY / "space_app"
 
 KINDS = ("model", "space")
+# a list of what goes, not of what stays: a folder of training holds pickles, states and logs
 MODEL_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "*preprocessor_config.json", "README.md")
 CODE_PATTERNS = (
     *("configuration_*.py", "modeling_*.py", "layers_*.py", "temporal_views_*.py", "video_processing_*.py"),
@@ -158,6 +159,7 @@ def build_wheel(out: Path) -> Path:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copyfile(source, target)
+        # without dependencies: the Space installs its own
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), copy]
         finished = subprocess.run(command, capture_output=True, text=True)
     wheels = list(out.glob("vidreason-*.whl"))

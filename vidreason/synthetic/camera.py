@@ -62,6 +62,7 @@ def draw_camera(settings: CameraSettings, num_frames: int, rng: np.random.Genera
     times = np.arange(num_frames)
     phases = rng.uniform(0, 2 * math.pi, size=(2, 2))
     rates = rng.uniform(0.15, 0.9, size=(2, 2))  # radians per frame: a slow sway and a quicker tremble
+    # two sines each for x and y, of rates that do not repeat within a clip
     sway = np.sin(times[:, None, None] * rates + phases) @ np.array([0.6, 0.4])
     shifts = np.rint(sway * settings.max_jitter_px * rng.uniform(0.2, 1.0) * SUPERSAMPLING).astype(int)
     drift = np.sin(times * rng.uniform(0.05, 0.4) + rng.uniform(0, 2 * math.pi))

@@ -125,6 +125,7 @@ def _truth_rows(
     results: Iterator[Rendered], size: int, rows: list[dict[str, Any]], bar: tqdm
 ) -> Iterator[dict[str, Any]]:
     """The ground truth of the next `size` videos; their manifest rows are added to `rows` on the way."""
+    # results come in the order of the jobs, which are split by split
     for _ in range(size):
         row, truth = next(results)
         rows.append(row)

@@ -137,6 +137,7 @@ def clipped_extent(parts: Iterable[Part], scale: float, shift: Vector, size: Seq
 def _clip_polygon(points: np.ndarray, size: Sequence[float]) -> np.ndarray:
     """Points (vertices, 2) of the polygon within (0, 0) to size (2,), by Sutherland and Hodgman; perhaps none."""
     low, high = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    # nearly all shapes are wholly inside; clipping each would take most of the rendering time
     if min(low) >= 0 and high[0] <= size[0] and high[1] <= size[1]:
         return points
     for axis in (0, 1):

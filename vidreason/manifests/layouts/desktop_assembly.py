@@ -130,6 +130,7 @@ def _list_label_files(root: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.is_file() and not file.name.startswith("."):
+            # the release has names without a suffix, copies of it have .txt
             name = file.name.removesuffix(".txt")
             if name in files:
                 raise ManifestError(f"{folder}: {files[name].name!r} and {file.name!r} are labels of one video")

@@ -174,6 +174,7 @@ def _read_lists(folder: Path, splits: Sequence[str], known: set[str], problems: 
             entries[split], unlabelled = _read_test(file, answers, problems)
         else:
             entries[split] = _read_entries(file, known, problems)
+    # the answers were published years after the lists, so older copies lack them
     if list(entries) == ["test"] and not entries["test"]:
         raise ManifestError(f"{folder}: the test split alone needs test-answers.csv, for the classes of its videos")
     counts = Counter(entry.video_id for of in entries.values() for entry in of) + Counter(unlabelled)
@@ -186,6 +187,7 @@ def _read_entries(file: Path, known: set[str], problems: LayoutProblems) -> list
     entries, malformed, unknown = [], [], []
     for row in _read_json(file, list):
         try:
+            # ids are numbers in some copies; a template is shared by a thousand rows, so its text is kept once
             video_id, caption, template = str(row["id"]), str(row["label"]), sys.intern(row["template"])
             placeholders = tuple(map(str, row["placeholders"]))
         except (KeyError, TypeError):

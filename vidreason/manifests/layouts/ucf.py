@@ -46,6 +46,7 @@ def scan_class_folders(root: Path, class_names: Sequence[str], problems: LayoutP
     problems.add_missing(f"{len(empty)} class folders are without videos", empty)
     for twins in (names for key, names in folders.items() if len(names) > 1 and key in spelling):
         problems.add(f"{name_examples(sorted(twins))} are folders of one class")
+    # no class, and not the folder's name: no list may find it by accident
     videos = [replace(video, class_name=spelling.get(video.class_name.casefold(), "")) for video in tree.videos]
     return replace(tree, videos=videos)
 

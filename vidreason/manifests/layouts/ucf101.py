@@ -139,6 +139,7 @@ def _find_listed(tree: VideoTree, lists: Mapping[int, list[_List]], problems: La
     problems.add(f"{len(twins)} videos are there in another spelling too", twins)
     every_list = [videos for fold_lists in lists.values() for videos in fold_lists]
     listed = {key: name for videos in every_list for key, name in videos.videos.items()}
+    # a video in another folder than listed would silently get that folder's class
     name_of_stem = {PurePosixPath(key).name: name for key, name in listed.items()}
     strays = {key: path for key, path in path_of.items() if key not in listed}
     misplaced = {stem: path for key, path in strays.items() if (stem := PurePosixPath(key).name) in name_of_stem}

@@ -85,6 +85,7 @@ def build_synthetic_actions(
     folder, config = Path(folder), config or WorldConfig()
     split_sizes = dict(DEFAULT_SPLIT_SIZES if split_sizes is None else split_sizes)
     check_request(split_sizes, seed, num_proc)
+    # a manifest needs a video of every class in some split
     if max(split_sizes.values()) < len(ACTIONS):
         raise ConfigError(f"split sizes are {split_sizes}; one must have {len(ACTIONS)} clips, one of each class")
     settings = _settings(config, split_sizes, seed)
@@ -97,6 +98,7 @@ def build_synthetic_actions(
     write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic actions, ground truth")
     description = manifest_description(config, seed)
     manifest = write_manifest(folder, rows, ACTIONS, SOURCE, folder / VIDEO_FOLDER, description=description)
+    # last of all, so that a build that was broken off is begun anew
     mark_complete(folder)
     return manifest
 

@@ -99,6 +99,7 @@ def _draw_places(
     """The anchor (2,), the padded boxes (boxes, 4) of all evidence, and the middle (2,) of the co-occurring object."""
     evidence, in_view = (np.stack(boxes) * scale_px for boxes in _evidence_boxes(moments))
     shake_px = config.max_jitter_px + 1
+    # by rejection: the cells with evidence depend on where the scene is anchored
     for attempt in range(_ATTEMPTS):
         anchor = _draw_anchor(in_view, config, rng)
         swept = evidence + np.concatenate([anchor - shake_px, anchor + shake_px])

@@ -86,6 +86,7 @@ def render_clip(
         for index, (moment, shift) in enumerate(zip(layout.moments, camera.shifts_px, strict=True))
     ]
     start, end = layout.start_frame, layout.end_frame
+    # the camera is reversed with the script: its shake must not tell the two of a pair apart
     if action in REVERSED_PAIRS:
         frames, truths = np.ascontiguousarray(frames[::-1]), truths[::-1]
         start, end = config.num_frames - end, config.num_frames - start
@@ -150,6 +151,7 @@ def _render_frames(
     seed: Seed,
 ) -> np.ndarray:
     """uint8 (frames, height, width, 3), in the script's time."""
+    # drawn once, larger than the frame, and then cropped for each frame's shake
     margin = math.ceil(config.max_jitter_px) + 1
     still = _still_picture(layout, config, nuisance, margin, stream(seed, BACKGROUND_STREAM))
     size = (config.width * SUPERSAMPLING, config.height * SUPERSAMPLING)

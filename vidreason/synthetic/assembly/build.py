@@ -94,12 +94,14 @@ def build_synthetic_assembly(
     prepare_folder(folder, settings, (*OWN_ENTRIES, SEGMENTS_FOLDER))
     jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
     rows = render_all(_render_job, jobs, assembly_truth_features(), num_proc, progress, "video", chunk_size=1)
+    # drawn again, which is cheap, in place of sending them back from the processes
     sequences = {split: [job.sequence() for job in jobs if job.split == split] for split in split_sizes}
     write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic assembly, ground truth")
     description = manifest_description(config, seed, sequences)
     manifest = write_manifest(folder, rows, [ACTIVITY], SOURCE, folder / VIDEO_FOLDER, description=description)
     segment_rows = {split: _segment_rows([job for job in jobs if job.split == split]) for split in split_sizes}
     write_segments(folder, segment_rows, ASSEMBLY_ACTIONS, SOURCE)
+    # last of all, so that a build that was broken off is begun anew
     mark_complete(folder)
     return manifest
 

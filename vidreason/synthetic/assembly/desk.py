@@ -118,6 +118,7 @@ def view_of(config: AssemblyConfig) -> tuple[float, float, float, float]:
 def draw_desk(config: AssemblyConfig, rng: np.random.Generator) -> Desk:
     """Draw the desk of a video."""
     mirror, rack_side = rng.choice((-1, 1), size=2).tolist()
+    # the rest of the scene is drawn for nothing, and must be: the draws after it hang on its number
     look = draw_scene(rng).look
     colors = {**_draw_colors(rng), "skin": look.skin, "sleeve": look.sleeve}
     places = rng.permutation(np.array(_PLACES)).tolist()
@@ -127,6 +128,7 @@ def draw_desk(config: AssemblyConfig, rng: np.random.Generator) -> Desk:
         angle = rng.uniform(-1, 1) * _ANGLES.get(name, 1.2 if name in unused else _STRAIGHT)
         homes[name] = _home(name, x + rng.uniform(-1.5, 1.5), y + rng.uniform(-1.5, 1.5), angle, mirror)
     meter = homes["meter"]
+    # meter and probe share one place
     homes["meter"] = meter._replace(x=meter.x - 6)
     homes["probe"] = Placement(meter.x + 12, meter.y - 9, rng.uniform(-0.15, 0.15))
     board_x, board_y = 88 + rng.uniform(-3, 3), 64 + rng.uniform(-3, 3)

@@ -58,6 +58,7 @@ def _play(script: Script, num_frames: int, seconds: float) -> tuple[list[Moment]
         while len(moments) < num_frames and _time(len(moments), num_frames, seconds) < end_s:
             u = (_time(len(moments), num_frames, seconds) - start_s) / length_s
             moments.append(Moment(step.play(before, u, length_s), step))
+        # also where no frame fell into the step: the next one goes on from its end
         before, start_s = step.play(before, 1.0, length_s), end_s
     while len(moments) < num_frames:  # the last, and what rounding left
         moments.append(Moment(before, script.steps[-1]))

@@ -133,6 +133,7 @@ def _render_segment(studio: _Studio, played: PlayedSegment, places: np.random.Ge
     still_names += wires_of(still_names)
     still_parts = item_parts(played.moments[0].state, desk, still_names)
     sign = place_sign(played, desk, studio.frame, places)
+    # once for each segment: most of the desk does not move in it
     still = studio.draw_on(studio.texture, still_parts)
     still_with_sign = studio.draw_on(still, [sign])
     still_boxes = {part.item: extent([part]).tolist() for part in (*still_parts, sign)}
@@ -156,8 +157,10 @@ def _moving_items(played: PlayedSegment) -> set[str]:
     moving = set()
     for moment in played.moments[1:]:
         items = moment.state.items
+        # states are never changed in place, so one dictionary means that nothing moved
         if items is not first:
             moving |= {name for name in {*first, *items} if items.get(name) != first.get(name)}
+    # what is fixed to the board goes where it goes, without a new place of its own
     if "board" in moving:
         moving |= {name for name, place in first.items() if place.parent}
     return moving

@@ -86,6 +86,7 @@ class Stage:
 
 def fixing(item: str) -> Callable[[State, float, float], State]:
     """Fixes the item to the board at the end of a step."""
+    # only at the end: until then the hand moves the item over the desk, not over the board
     return lambda state, u, _: fixed_to_board(state, item) if u >= 1 else state
 
 

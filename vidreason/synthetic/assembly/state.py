@@ -91,6 +91,7 @@ class State(NamedTuple):
 
 def affine(state: State, name: str) -> tuple[np.ndarray, np.ndarray]:
     """A matrix (2, 2) and a shift (2,): an item's own points `p` are at `p @ matrix + shift` on the desk."""
+    # of the item in its parent, and then of the board on the desk
     place = state.items[name]
     matrix, shift = _matrix(place), np.array([place.x, place.y])
     if place.parent:
@@ -120,6 +121,7 @@ def point_on(state: State, name: str, point: Point) -> Point:
 
 def point_of_board(state: State, point: Point) -> Point:
     """A place of the board's layout on the desk, whichever side is up."""
+    # the layout is mirrored once, but not again by turning the board over
     return point_on(state, "board", (point[0] * state.mirror / state.items["board"].flip, point[1]))
 
 
@@ -127,6 +129,7 @@ def fixed_to_board(state: State, name: str) -> State:
     """The state with an item fixed to the upper side of the board, where it lies."""
     place, board = state.items[name], state.items["board"]
     x, y = (np.array([place.x - board.x, place.y - board.y]) @ np.linalg.inv(_matrix(board))).tolist()
+    # on a board that is turned over, clockwise is the other way round
     angle = (place.angle - board.angle) * math.copysign(1.0, board.flip)
     return state.with_item(
         name, place._replace(x=x, y=y, angle=angle, flip=place.flip / board.flip, parent=state.side_up)

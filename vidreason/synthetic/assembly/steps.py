@@ -44,6 +44,7 @@ def lengths_of(steps: Sequence[Step], seconds: float) -> list[float]:
     """How long each step takes when all take `seconds` together."""
     fixed = sum(step.seconds for step in steps if not step.stretches)
     shares = sum(step.stretches for step in steps)
+    # in a short action, reaching and putting down are hurried before the work is
     work = max(seconds - fixed, _MIN_WORK_SHARE * seconds)
     scale = (seconds - work) / fixed if fixed else 0.0
     return [work / shares if step.stretches else step.seconds * scale for step in steps]
@@ -79,6 +80,7 @@ def reach(
     """The empty hand goes somewhere. `effect` is what else happens; the target is looked up at its end."""
 
     def play(before: State, u: float, _: float) -> State:
+        # where the target will be at the end: a board that slides in meanwhile is met, not chased
         x, y = target(effect(before, 1.0))
         hand, share = before.hand, ease(u)
         arrival = (x, y, grip, pointing)

@@ -171,6 +171,7 @@ def _frames(seconds: float, config: AssemblyConfig) -> int:
 
 def _draw_sign(label: str, split: str, rng: np.random.Generator) -> tuple[str, bool]:
     tied = bool(rng.random() < SIGN_STRENGTHS[split]) and label != BACKGROUND
+    # drawn also where the sign is tied, so that the strengths change no other draw
     free = int(rng.integers(len(SIGNS)))
     return SIGNS[ASSEMBLY_ACTIONS.index(label) - 1 if tied else free], tied
 
