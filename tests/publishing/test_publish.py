@@ -18,7 +18,6 @@ from PIL import Image
 from vidreason.annotation.annotation_run import AnnotationRun, write_run
 from vidreason.audit.drawing import GUIDANCE_COLOR
 from vidreason.errors import GuidanceError, VidreasonError
-from vidreason.files import FileLimits
 from vidreason.guidance import FEATURES, guidance_row, load_guidance, write_guidance
 from vidreason.manifests.manifest import load_manifest, manifest_row, write_manifest
 from vidreason.publishing.guidance_card import read_prompt_texts
@@ -90,8 +89,9 @@ def published(home, tmp_path_factory):
     """Where the code of the card finds it: the folder `org/name` below the current one."""
     place = tmp_path_factory.mktemp("place")
     (place / "org").mkdir()
-    limits = FileLimits(max_rows=4)
-    out = publish(home, place / "org" / "name", repo_id="org/name", license="cc-by-4.0", title="Waves", limits=limits)
+    out = publish(
+        home, place / "org" / "name", repo_id="org/name", license="cc-by-4.0", title="Waves", max_rows_per_file=4
+    )
     return out
 
 
@@ -255,7 +255,7 @@ def test_a_row_that_gives_something_away_leaves_nothing_behind(tmp_path):
 
 
 def test_an_earlier_folder_is_replaced_only_when_told_to(home, tmp_path):
-    publish(home, tmp_path / "out", limits=FileLimits(max_rows=2))
+    publish(home, tmp_path / "out", max_rows_per_file=2)
     with pytest.raises(GuidanceError, match="not empty; pass --overwrite"):
         publish(home, tmp_path / "out")
     again = publish(home, tmp_path / "out", overwrite=True, num_examples=0)

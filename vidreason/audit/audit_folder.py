@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
@@ -29,38 +29,35 @@ SHEET_FILE = "contact_sheet.png"
 class AuditSettings:
     """What an audit reads and writes.
 
-    Args:
-        guidance: Folder of the guidance table.
-        out: Folder of the report; it is made where it does not exist.
-        truth: Folder of ground truth with boxes of relevant objects.
-        boxes: JSON file of boxes by frame index.
-        compare: Folder of another guidance table.
-        manifest: Folder of the manifest, for classes and pixels.
-        video_root: Folder of the videos, if they are not where the manifest says.
-        splits: Names of the splits to audit; all by default.
-        tolerance_s: Tolerance in seconds of the join by time.
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the bootstrap and of the random examples.
-        frames_per_group: Number of frames of each group on the page.
-        sheet_frames: Number of frames of each group on the contact sheet.
-
     Raises:
         GuidanceError: there is nothing to judge by, or too much.
     """
 
-    guidance: str
-    out: str
-    truth: str | None = None
-    boxes: str | None = None
-    compare: str | None = None
-    manifest: str | None = None
-    video_root: str | None = None
-    splits: Sequence[str] = ()
-    tolerance_s: float = DEFAULT_TOLERANCE_S
-    resamples: int = 1000
-    seed: int = 0
-    frames_per_group: int = 24
-    sheet_frames: int = 4
+    guidance: str = field(metadata={"help": "Folder of the guidance table."})
+    out: str = field(metadata={"help": "Folder of the report; it is made where it does not exist."})
+    truth: str | None = field(
+        default=None, metadata={"help": "Folder of ground truth with the boxes of relevant objects."}
+    )
+    boxes: str | None = field(
+        default=None, metadata={"help": "JSON file of boxes by frame index; needs --manifest for the frames' times."}
+    )
+    compare: str | None = field(default=None, metadata={"help": "Folder of another guidance table."})
+    manifest: str | None = field(
+        default=None, metadata={"help": "Folder of the manifest, for classes and the pixels of pictures."}
+    )
+    video_root: str | None = field(
+        default=None, metadata={"help": "Folder of the videos, if they are not where the manifest says."}
+    )
+    splits: list[str] = field(default_factory=list, metadata={"help": "Names of the splits to audit; all by default."})
+    tolerance_s: float = field(
+        default=DEFAULT_TOLERANCE_S, metadata={"help": "Seconds that a row may lie from the frame it speaks for."}
+    )
+    resamples: int = field(default=1000, metadata={"help": "Number of bootstrap resamples of whole videos."})
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap and of the random examples."})
+    frames_per_group: int = field(
+        default=24, metadata={"help": "Frames of each group (worst, best, random, without guidance) on the page."}
+    )
+    sheet_frames: int = field(default=4, metadata={"help": "Number of frames of each group on the contact sheet."})
 
     def __post_init__(self):
         if not (self.truth or self.boxes or self.compare):

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
@@ -33,7 +33,6 @@ from .guidance_card import (
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_LIMITS = FileLimits(max_rows=500_000, max_bytes=400_000_000)
 DATA_FOLDER = "data"
 
 BLANK_NOTE = "Grids are drawn on blank frames: the data set holds no pixels of the videos."
@@ -45,37 +44,34 @@ PIXELS_NOTE = (
 
 @dataclass(frozen=True)
 class PublishSettings:
-    """How a table is published.
+    """How a table is published: what its card says, and how its files are cut."""
 
-    Args:
-        title: Heading of the card.
-        description: Paragraph for the card.
-        license: Identifier of the guidance's licence as the Hub writes it.
-        repo_id: Name on the Hub, such as "organisation/name".
-        num_examples: Number of frames in the example picture; 0 leaves it out.
-        with_pixels: Whether the example picture shows the videos; a manifest is needed then.
-        raw_responses: Whether to keep what a model said, word for word.
-        limits: Limits of the Parquet files.
-        seed: Seed of the choice of examples.
-        overwrite: Whether what an earlier call wrote is replaced.
-    """
-
-    title: str = "Grid guidance"
-    description: str = ""
-    license: str | None = None
-    repo_id: str | None = None
-    num_examples: int = 4
-    with_pixels: bool = False
-    raw_responses: bool = True
-    limits: FileLimits = DEFAULT_LIMITS
-    seed: int = 0
-    overwrite: bool = False
+    title: str = field(default="Grid guidance", metadata={"help": "Heading of the card."})
+    description: str = field(default="", metadata={"help": "A paragraph for the card."})
+    license: str | None = field(default=None, metadata={"help": "Licence of the guidance, such as cc-by-4.0."})
+    repo_id: str | None = field(default=None, metadata={"help": "Name of the data set on the Hub, <owner>/<name>."})
+    num_examples: int = field(
+        default=4, metadata={"help": "Frames in the example picture; 0 for none.", "aliases": ["--examples"]}
+    )
+    with_pixels: bool = field(
+        default=False, metadata={"help": "Show the videos in the example picture; their licence must allow it."}
+    )
+    raw_responses: bool = field(default=True, metadata={"help": "Keep what a model said, word for word."})
+    max_rows_per_file: int = field(default=500_000, metadata={"help": "Largest number of rows of a Parquet file."})
+    max_mb_per_file: int = field(default=400, metadata={"help": "Largest size of a Parquet file in 10^6 bytes."})
+    seed: int = field(default=0, metadata={"help": "Seed of the choice of examples."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace what an earlier call wrote."})
 
     def __post_init__(self):
         if self.num_examples < 0:
             raise GuidanceError(f"--examples is {self.num_examples}, expected 0 or more")
         if self.repo_id is not None:
             check_repo_id(self.repo_id)
+
+    @property
+    def limits(self) -> FileLimits:
+        """When the next Parquet file is begun."""
+        return FileLimits(self.max_rows_per_file, self.max_mb_per_file * 1_000_000)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Segmental F1 at overlap thresholds: are the predicted actions there, and roughly where the true ones are?"""
 
-from typing import Any
-
 import datasets
 import evaluate
 import numpy as np
@@ -186,7 +184,7 @@ def _count(predicted, true, background, thresholds, shorten):
 
 def _read_thresholds(thresholds):
     """The thresholds as a list of numbers in (0, 100], whole ones as int."""
-    values: list[Any] = [thresholds] if np.isscalar(thresholds) else list(thresholds)  # whatever a caller gives
+    values: list = [thresholds] if np.isscalar(thresholds) else list(thresholds)  # whatever a caller gives
     if not values:
         raise ValueError("segment_f1: thresholds is empty")
     for value in values:

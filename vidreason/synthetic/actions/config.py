@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...errors import ConfigError
 
@@ -53,28 +53,22 @@ _MIN_FRAMES = 6
 class WorldConfig:
     """How clips look, apart from what is in them. Sizes in the scene follow the frame's height.
 
-    Args:
-        width: Width of the frame in pixels; even, as H.264 wants it.
-        height: Height of the frame in pixels; even.
-        num_frames: Number of frames of a clip.
-        fps: Frames per second.
-        max_jitter_px: Largest shift in pixels of the shaking camera.
-        max_brightness_change: Largest relative change of brightness within a clip, and between clips.
-        noise_std: Standard deviation of the sensor's noise, in grey values of 0 to 255.
-        max_distractors: Largest number of neutral things that lie about.
-
     Raises:
         ConfigError: a setting that no clip can be made with.
     """
 
-    width: int = 160
-    height: int = 120
-    num_frames: int = 24
-    fps: float = 12.0
-    max_jitter_px: float = 1.5
-    max_brightness_change: float = 0.08
-    noise_std: float = 4.0
-    max_distractors: int = 2
+    width: int = field(default=160, metadata={"help": "Width of the frame in pixels; even, as H.264 wants it."})
+    height: int = field(default=120, metadata={"help": "Height of the frame in pixels; even."})
+    num_frames: int = field(default=24, metadata={"help": "Number of frames of a clip."})
+    fps: float = field(default=12.0, metadata={"help": "Frames per second."})
+    max_jitter_px: float = field(default=1.5, metadata={"help": "Largest shift in pixels of the shaking camera."})
+    max_brightness_change: float = field(
+        default=0.08, metadata={"help": "Largest relative change of brightness within a clip, and between clips."}
+    )
+    noise_std: float = field(
+        default=4.0, metadata={"help": "Standard deviation of the sensor's noise, in grey values of 0 to 255."}
+    )
+    max_distractors: int = field(default=2, metadata={"help": "Largest number of neutral things that lie about."})
 
     def __post_init__(self):
         for name in ("width", "height"):
