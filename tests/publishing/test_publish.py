@@ -18,6 +18,7 @@ from PIL import Image
 from vidreason.annotation.annotation_run import AnnotationRun, write_run
 from vidreason.audit.drawing import GUIDANCE_COLOR
 from vidreason.errors import GuidanceError, VidreasonError
+from vidreason.files import content_hash, split_files
 from vidreason.guidance import FEATURES, guidance_row, load_guidance, write_guidance
 from vidreason.manifests.manifest import load_manifest, manifest_row, write_manifest
 from vidreason.publishing.guidance_card import read_prompt_texts
@@ -125,9 +126,11 @@ def test_load_dataset_gives_all_rows_and_features(published, home, tmp_path):
 
 def test_the_front_matter_is_what_the_hub_reads(published):
     front, _ = card_of(published)
+    files = [path for split in ("test", "train") for path in split_files(published.folder, split)]
     assert front["configs"] == [
         {
             "config_name": "default",
+            "description": f"Content SHA-256: {content_hash(files)}",
             "data_files": [
                 {"split": "test", "path": "data/test-*.parquet"},
                 {"split": "train", "path": "data/train-*.parquet"},
