@@ -1,7 +1,7 @@
-"""Turn a copy of Desktop Assembly into a manifest folder with a table of its actions in `segments`.
+r"""Turn a copy of Desktop Assembly into a manifest folder with a table of its actions in `segments`.
 
     python datasets_scripts/build_desktop_assembly.py --root desktop_assembly --videos recordings \
-        --out manifests/assembly --fractions train=0.8 test=0.2 --group_pattern "^(\\d+-\\d+-\\d+)"
+        --out manifests/assembly --fractions train=0.8 test=0.2 --group_pattern "^(\d+-\d+-\d+)"
     python datasets_scripts/build_desktop_assembly.py --root desktop_assembly --out manifests/assembly --split 1
 
 The first divides whole days of recording at random, the second takes `splits/train.split1.bundle` and

@@ -1,6 +1,6 @@
 """Turn a copy of Something-Something v2 into a manifest folder with the filled-in sentences in `captions.jsonl`.
 
-    python datasets_scripts/build_something_something_v2.py --root 20bn-something-something-v2 --labels labels \
+python datasets_scripts/build_something_something_v2.py --root 20bn-something-something-v2 --labels labels \
         --out manifests/ssv2 --num_proc 8
 """
 

@@ -28,23 +28,16 @@ class BuildArguments:
         default=DEFAULT_SPLIT_SIZES["test_shifted"],
         metadata={"help": "Number of test clips whose nuisances are independent of the label."},
     )
-    width: int = field(default=WorldConfig.width, metadata={"help": "Width of the frames in pixels."})
-    height: int = field(default=WorldConfig.height, metadata={"help": "Height of the frames in pixels."})
-    num_frames: int = field(default=WorldConfig.num_frames, metadata={"help": "Frames per clip."})
-    fps: float = field(default=WorldConfig.fps, metadata={"help": "Frames per second."})
     num_proc: int = field(default=2, metadata={"help": "Processes that render."})
     overwrite: bool = field(default=False, metadata={"help": "Build anew what is there."})
 
 
-def build(arguments: BuildArguments) -> None:
+def build(arguments: BuildArguments, config: WorldConfig) -> None:
     """Build and say what is there.
 
     Raises:
         ConfigError: settings that make no data set, or a folder that holds something else.
     """
-    config = WorldConfig(
-        width=arguments.width, height=arguments.height, num_frames=arguments.num_frames, fps=arguments.fps
-    )
     sizes = {split: getattr(arguments, split) for split in SPLITS if getattr(arguments, split) != 0}
     manifest = build_synthetic_actions(
         arguments.out, config, sizes, arguments.seed, arguments.num_proc, arguments.overwrite, progress=True
@@ -56,7 +49,7 @@ def build(arguments: BuildArguments) -> None:
 
 def main() -> int:
     """Run the command line; a mistake ends with one line that names it."""
-    return run_command(build, BuildArguments, log_level=logging.INFO)
+    return run_command(build, BuildArguments, WorldConfig, log_level=logging.INFO)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Render the synthetic assembly: long H.264 videos of many actions with a manifest, the table of their segments, and
-the ground truth of every frame.
+"""Render the synthetic assembly: long H.264 videos of many actions, with the ground truth of every frame.
+
+A manifest and the table of segments are written with them.
 
 python datasets_scripts/build_synthetic_assembly.py --out outputs/assembly --seed 0
 python datasets_scripts/build_synthetic_assembly.py --out outputs/small --split_sizes '{"train": 4, "test": 2}'
@@ -28,41 +29,11 @@ class BuildArguments:
         default=json.dumps(DEFAULT_SPLIT_SIZES), metadata={"help": "Number of videos of each split, as JSON."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of the world."})
-    width: int = field(default=AssemblyConfig.width, metadata={"help": "Width of the frames in pixels."})
-    height: int = field(default=AssemblyConfig.height, metadata={"help": "Height of the frames in pixels."})
-    fps: float = field(default=AssemblyConfig.fps, metadata={"help": "Frames per second."})
-    min_duration_s: float = field(
-        default=AssemblyConfig.min_duration_s, metadata={"help": "Length of the shortest video in seconds."}
-    )
-    max_duration_s: float = field(
-        default=AssemblyConfig.max_duration_s, metadata={"help": "Length of the longest video in seconds."}
-    )
-    min_action_s: float = field(
-        default=AssemblyConfig.min_action_s, metadata={"help": "Length of the shortest action in seconds."}
-    )
-    max_action_s: float = field(
-        default=AssemblyConfig.max_action_s, metadata={"help": "Length of the longest action in seconds."}
-    )
-    pause_probability: float = field(
-        default=AssemblyConfig.pause_probability, metadata={"help": "Of a pause between two actions."}
-    )
-    min_pause_s: float = field(
-        default=AssemblyConfig.min_pause_s, metadata={"help": "Length of the shortest pause in seconds."}
-    )
-    max_pause_s: float = field(
-        default=AssemblyConfig.max_pause_s, metadata={"help": "Length of the longest pause in seconds."}
-    )
     num_proc: int = field(default=2, metadata={"help": "Processes that render."})
     overwrite: bool = field(default=False, metadata={"help": "Build anew what is there."})
 
-    def config(self) -> AssemblyConfig:
-        """The settings of the world."""
-        names = ("width", "height", "fps", "pause_probability")
-        times = [f"{end}_{kind}_s" for end in ("min", "max") for kind in ("duration", "action", "pause")]
-        return AssemblyConfig(**{name: getattr(self, name) for name in (*names, *times)})
 
-
-def build(arguments: BuildArguments) -> None:
+def build(arguments: BuildArguments, config: AssemblyConfig) -> None:
     """Build and say what is there.
 
     Raises:
@@ -70,7 +41,7 @@ def build(arguments: BuildArguments) -> None:
     """
     manifest = build_synthetic_assembly(
         arguments.out,
-        arguments.config(),
+        config,
         _read_sizes(arguments.split_sizes),
         arguments.seed,
         arguments.num_proc,
@@ -97,7 +68,7 @@ def _read_sizes(text: str) -> dict[str, int]:
 
 def main() -> int:
     """Run the command line; a mistake ends with one line that names it."""
-    return run_command(build, BuildArguments, log_level=logging.INFO)
+    return run_command(build, BuildArguments, AssemblyConfig, log_level=logging.INFO)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Turn a tree of `<class>/<video>` files into a manifest folder with splits and a dataset card.
+r"""Turn a tree of `<class>/<video>` files into a manifest folder with splits and a dataset card.
 
-    python datasets_scripts/build_video_folder.py --root UCF-101 --out manifests/ucf101 --source ucf101@1.0 \
+python datasets_scripts/build_video_folder.py --root UCF-101 --out manifests/ucf101 --source ucf101@1.0 \
         --split_files train=trainlist01.txt test=testlist01.txt
-    python datasets_scripts/build_video_folder.py --root clips --out manifests/clips \
-        --group_pattern "_g(\\d+)_" --test_groups 01 02
-    python datasets_scripts/build_video_folder.py --root clips --out manifests/clips --fractions train=0.8 test=0.2
+python datasets_scripts/build_video_folder.py --root clips --out manifests/clips \
+        --group_pattern "_g(\d+)_" --test_groups 01 02
+python datasets_scripts/build_video_folder.py --root clips --out manifests/clips --fractions train=0.8 test=0.2
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 
 from vidreason.command_line import run_command
 from vidreason.errors import ManifestError
-from vidreason.manifests.folder import (
-    VIDEO_SUFFIXES,
-    VideoTree,
-    build_video_folder,
-    scan_video_tree,
-    split_by_folders,
-    summary_table,
-)
 from vidreason.manifests.splits import (
     SplitAssignment,
     groups_from_pattern,
     split_by_files,
     split_by_fractions,
     split_by_groups,
+)
+from vidreason.manifests.video_folder import (
+    VIDEO_SUFFIXES,
+    VideoTree,
+    build_video_folder,
+    scan_video_tree,
+    split_by_folders,
+    summary_table,
 )
 
 

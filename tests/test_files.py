@@ -3,13 +3,15 @@
 import hashlib
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import datasets
 import pyarrow.parquet as pq
 import pytest
 
 from vidreason.errors import VidreasonError
-from vidreason.files import FileLimits, read_folder, write_card, write_split, write_whole
+from vidreason.files import FileLimits, read_folder, split_files, write_card, write_split, write_whole
 
 FEATURES = datasets.Features({"n": datasets.Value("int32"), "label": datasets.ClassLabel(names=["a", "b"])})
 
@@ -116,3 +118,62 @@ def test_what_was_there_stays_where_writing_fails(tmp_path):
         write_whole(path, "half \ud800")
     assert path.read_text() == "whole"
     assert os.listdir(tmp_path) == ["facts.json"]
+
+
+def test_a_large_split_is_mapped_from_a_copy_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    write_split(tmp_path / "table", "train", rows(25_000), FEATURES, FileLimits(max_rows=9000))
+    before = names(tmp_path / "table")
+    mapped = read_folder(tmp_path / "table", in_memory_bytes=0)["train"]
+    assert len(mapped.cache_files) == 1 and str(tmp_path / "cache") in mapped.cache_files[0]["filename"]
+    assert mapped["n"][:] == list(range(25_000)) and mapped.features == FEATURES
+    assert read_folder(tmp_path / "table", in_memory_bytes=0)["train"].cache_files == mapped.cache_files
+    assert names(tmp_path / "table") == before and len(list((tmp_path / "cache").rglob("*"))) == 2
+    assert not read_folder(tmp_path / "table")["train"].cache_files
+
+
+def test_a_split_that_is_written_anew_is_not_read_from_an_old_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for count in (5, 7):
+        write_split(tmp_path / "table", "train", rows(count), FEATURES)
+        assert len(read_folder(tmp_path / "table", in_memory_bytes=0)["train"]) == count
+
+
+def test_a_copy_that_was_broken_off_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    write_split(tmp_path / "table", "train", rows(5), FEATURES)
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        read_folder(tmp_path / "table", in_memory_bytes=0)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_split_named_like_the_start_of_another_has_its_own_files(tmp_path):
+    for split in ("test", "test-shifted"):
+        write_split(tmp_path, split, rows(2), FEATURES)
+    assert [path.name for path in split_files(tmp_path, "test")] == ["test-00000-of-00001.parquet"]
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_load_dataset_gives_every_folder_its_own_rows(tmp_path, offline):
+    """Two folders of one name, and one that is written anew, with cards that say the same."""
+    program = (
+        "import sys, datasets\n"
+        "from vidreason.files import write_card, write_split\n"
+        "features = datasets.Features({'n': datasets.Value('int32')})\n"
+        "for place, start in (('a', 0), ('b', 10), ('a', 20)):\n"
+        "    folder = f'{sys.argv[1]}/{place}/table'\n"
+        "    write_split(folder, 'train', ({'n': start + n} for n in range(3)), features)\n"
+        "    write_card(folder, ['train'], '# A table')\n"
+        "    found = datasets.load_dataset(folder, cache_dir=f'{sys.argv[1]}/cache')['train']['n'][:]\n"
+        "    assert found == [start, start + 1, start + 2], (place, start, found)\n"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": offline}
+    finished = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "ignored" not in finished.stderr

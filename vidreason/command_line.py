@@ -24,10 +24,10 @@ def run_command(
     """Parse the command line, run, and say in one line what was wrong where something was.
 
     Args:
-        run: is given one object of each type.
-        argument_types: dataclasses whose fields are the flags, with their help in `metadata`.
-        log_level: of what is shown of the log.
-        resumable: a run that was broken off keeps what was answered; say so.
+        run: Function that does the work; it is given one object of each type.
+        argument_types: Dataclasses whose fields are the flags, with their help in `metadata`.
+        log_level: Lowest level of the log's messages that are shown.
+        resumable: Whether a run that was broken off keeps what was answered; it is said so then.
 
     Returns:
         What the process should exit with.
@@ -36,7 +36,9 @@ def run_command(
 
     logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
     try:
-        run(*HfArgumentParser(argument_types).parse_args_into_dataclasses())
+        # the parser's own type is a NewType of Any, which no class satisfies
+        parser = HfArgumentParser(argument_types)  # type: ignore[arg-type]
+        run(*parser.parse_args_into_dataclasses())
     except KeyboardInterrupt:
         print("\n".join(["stopped", _KEPT] if resumable else ["stopped"]), file=sys.stderr)
         return INTERRUPTED

@@ -1,16 +1,26 @@
 """The errors a user of this library can meet. Each message says what is wrong and where."""
 
+from __future__ import annotations
+
+import os
+
 
 class VidreasonError(Exception):
     """Base of every error that this library raises on purpose."""
 
 
 class VideoError(VidreasonError):
-    """A video file cannot be used. `path` is the file, `reason` one of `REASONS`."""
+    """A video file cannot be used.
+
+    Args:
+        path: The file.
+        reason: One of `REASONS`.
+        detail: What FFmpeg or the file system said, for people.
+    """
 
     REASONS = ("missing", "empty_file", "not_a_video", "no_video_stream", "no_frames", "decode_failed", "too_large")
 
-    def __init__(self, path, reason: str, detail: str = ""):
+    def __init__(self, path: str | os.PathLike, reason: str, detail: str = ""):
         if reason not in self.REASONS:
             raise ValueError(f"reason must be one of {self.REASONS}, got {reason!r}")
         self.path = str(path)
@@ -18,7 +28,7 @@ class VideoError(VidreasonError):
         self.detail = detail
         super().__init__(path, reason, detail)  # all arguments, so that the error pickles across worker processes
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.path}: {self.reason.replace('_', ' ')}" + (f" ({self.detail})" if self.detail else "")
 
 
@@ -39,8 +49,10 @@ class TrainingError(VidreasonError):
 
 
 class LLMError(VidreasonError):
-    """A run over a language model cannot go on: no key, an unknown model, an account without credit, a server that is
-    gone. What befalls a single request is a status of its answer instead."""
+    """A run over a language model cannot go on: no key, an unknown model, no credit, or a server that is gone.
+
+    What happens to a single request is a status of its answer instead.
+    """
 
 
 class BudgetExceeded(LLMError):

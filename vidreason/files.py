@@ -2,18 +2,22 @@
 
 datasets 4 and later run no loading scripts, so Parquet files for each split with a dataset card that names them is the
 form in which manifests, ground truth and guidance are kept and published. Rows are written in bounded batches; column
-types travel in the Parquet schema.
+types travel in the Parquet schema. A large table is read memory-mapped, so that it takes no memory of a process and is
+pickled to loader workers as the name of a file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, Features
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -21,6 +25,11 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from .errors import VidreasonError
 
 ROWS_PER_BATCH = 1024
+
+IN_MEMORY_BYTES = 32 * 2**20
+"""Splits up to this size, uncompressed, are read into memory; of larger ones an Arrow copy in the cache is mapped."""
+
+_HASHED_BYTES = 2**20  # read at a time
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:
@@ -43,9 +52,10 @@ class FileLimits:
     """When the next Parquet file of a split is begun; one file holds all where nothing is set.
 
     Args:
-        max_rows: of a file.
-        max_bytes: of a file; exceeded only where a single batch of rows is larger.
-        batch_rows: written, and later read, at a time; few where rows are large. `ROWS_PER_BATCH` if not set.
+        max_rows: Largest number of rows of a file.
+        max_bytes: Largest size of a file in bytes; exceeded only where a single batch of rows is larger.
+        batch_rows: Number of rows that are written, and later read, at a time; few where rows are large.
+            `ROWS_PER_BATCH` if not set.
     """
 
     max_rows: int | None = None
@@ -73,10 +83,17 @@ def write_split(
 ) -> int:
     """Write the rows of one split and return how many there were.
 
-    With `compress=False` values are stored as they are, which is best for bytes that are compressed already.
-
     Files appear under their names only when all rows are written, so that a run that is killed leaves no half table
     behind. Files that an earlier table had for this split, in whatever number, are removed then.
+
+    Args:
+        folder: Folder of the table.
+        split: Name of the split.
+        rows: Rows that have at least the columns of `features`; they are streamed.
+        features: Columns of the table, with their types.
+        limits: When the next file is begun; by default one file holds all rows.
+        compress: Whether values are compressed. Without it they are stored as they are, which is best for bytes that
+            are compressed already, such as JPEG.
     """
     with _writing(folder, split, features, limits or FileLimits(), compress) as shards:
         batch = []
@@ -108,7 +125,7 @@ class _ShardWriter:
 
     def __init__(self, folder: Path, split: str, features: Features, limits: FileLimits, compress: bool):
         self.folder, self.split, self.features, self.limits = folder, split, features, limits
-        self._options = {} if compress else {"compression": "none", "use_dictionary": False}
+        self._options: dict[str, Any] = {} if compress else {"compression": "none", "use_dictionary": False}
         self.num_rows = 0
         self._partials: list[Path] = []
         split_path(folder, split).parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +133,7 @@ class _ShardWriter:
 
     @property
     def batch_size(self) -> int:
-        """How many rows the next batch may have."""
+        """Number of rows that the next batch may have."""
         batch_rows = self.limits.batch_rows or ROWS_PER_BATCH
         if self.limits.max_rows is None:
             return batch_rows
@@ -140,7 +157,7 @@ class _ShardWriter:
         names = [split_path(self.folder, self.split, number, count) for number in range(count)]
         for partial, name in zip(self._partials, names, strict=True):
             os.replace(partial, name)
-        for path in names[0].parent.glob(f"{self.split}-*-of-*.parquet"):
+        for path in split_files(self.folder, self.split):
             if path not in names:
                 path.unlink()
 
@@ -167,30 +184,105 @@ class _ShardWriter:
         self._file.close()
 
 
-def folder_card_data(splits: Iterable[str], **metadata: Any) -> DatasetCardData:
-    """The YAML of a card, with the mapping from splits to files. Other keys go in `metadata`."""
+def folder_card_data(folder: str | os.PathLike, splits: Iterable[str], **metadata: Any) -> DatasetCardData:
+    """The YAML of a card, with the mapping from splits to files and a hash of what the files hold.
+
+    Args:
+        folder: Folder of the table, whose Parquet files are all written already.
+        splits: Names of the splits.
+        metadata: Other keys of the card's YAML.
+    """
+    splits = list(splits)
     data_files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
-    return DatasetCardData(configs=[{"config_name": "default", "data_files": data_files}], **metadata)
+    # `datasets.load_dataset(folder)` keys its cache by the folder's last name and the configurations in the card: of
+    # two tables with alike cards, or of a table that was written anew, it would give the rows of the first. The
+    # description of a configuration is part of that key, and a text that nothing else reads.
+    content = content_hash(file for split in splits for file in split_files(folder, split))
+    config = {"config_name": "default", "description": f"Content SHA-256: {content}", "data_files": data_files}
+    return DatasetCardData(configs=[config], **metadata)
+
+
+def split_files(folder: str | os.PathLike, split: str) -> list[Path]:
+    """The Parquet files of a split, in their order."""
+    # a split may be called like the beginning of another's name, hence digits and not just a star
+    return sorted((Path(folder) / "data").glob(f"{split}-[0-9]*-of-[0-9]*.parquet"))
+
+
+def content_hash(files: Iterable[Path]) -> str:
+    """SHA-256 over the names and bytes of files, in hexadecimal."""
+    whole = hashlib.sha256()
+    for file in files:
+        own = hashlib.sha256()
+        with file.open("rb") as opened:
+            while block := opened.read(_HASHED_BYTES):
+                own.update(block)
+        # of each file on its own: bytes that move from the end of one to the start of the next change the whole
+        whole.update(f"{file.name} {own.hexdigest()}\n".encode())
+    return whole.hexdigest()
 
 
 def write_card(folder: str | os.PathLike, splits: Iterable[str], body: str, **metadata: Any) -> Path:
-    """Write `README.md` with the YAML that maps splits to files. Other keys of the card's YAML go in `metadata`."""
-    data = folder_card_data(splits, **metadata)
+    """Write `README.md`: the YAML of `folder_card_data`, and a text. To be called when all splits are written.
+
+    Args:
+        folder: Folder of the table.
+        splits: Names of the splits.
+        body: Markdown below the YAML.
+        metadata: Other keys of the card's YAML.
+    """
+    data = folder_card_data(folder, splits, **metadata)
     path = Path(folder) / "README.md"
     DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n").save(path)
     return path
 
 
-def read_folder(folder: str | os.PathLike) -> DatasetDict:
-    """Open all splits of a folder that this module wrote, straight from its Parquet files and without any cache.
+def read_folder(folder: str | os.PathLike, in_memory_bytes: int = IN_MEMORY_BYTES) -> DatasetDict:
+    """Open all splits of a folder that this module wrote. `datasets.load_dataset(folder)` gives the same rows.
 
-    `datasets.load_dataset(folder)` gives the same rows and features.
+    A large split is memory-mapped: its rows are copied once into an uncompressed Arrow file beside the cache of
+    `datasets`, under a hash of the Parquet files' content, and never into the folder itself.
+
+    Args:
+        folder: Folder of the table.
+        in_memory_bytes: Size, uncompressed, up to which a split is read into memory in place of mapping it.
+
+    Raises:
+        VidreasonError: there are no tables.
     """
     files = sorted((Path(folder) / "data").glob("*-*-of-*.parquet"))
     if not files:
         raise VidreasonError(f"{folder}: no Parquet files under data/; was the folder built?")
-    tables: dict[str, list[str]] = {}
+    tables: dict[str, list[Path]] = {}
     for file in files:
-        tables.setdefault(file.name.rsplit("-", 3)[0], []).append(str(file))
+        tables.setdefault(file.name.rsplit("-", 3)[0], []).append(file)
+    return DatasetDict({split: _open_split(paths, in_memory_bytes) for split, paths in tables.items()})
+
+
+def _open_split(files: Sequence[Path], in_memory_bytes: int) -> Dataset:
+    metadata = [pq.read_metadata(file) for file in files]
+    size = sum(part.row_group(i).total_byte_size for part in metadata for i in range(part.num_row_groups))
     # the features are read from the Parquet schema's own metadata
-    return DatasetDict({split: Dataset(pq.read_table(paths)) for split, paths in tables.items()})
+    if size <= in_memory_bytes:
+        return Dataset(pq.read_table([str(file) for file in files]))
+    return Dataset.from_file(str(_arrow_copy(files)))
+
+
+def _arrow_copy(files: Sequence[Path]) -> Path:
+    """The rows of some Parquet files as an Arrow stream in the cache; written where it is not there yet."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "vidreason_tables"
+    path = folder / f"{content_hash(files)}.arrow"
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{path.name}.{os.getpid()}.partial"
+    try:
+        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, pq.read_schema(files[0])) as writer:
+            for file in files:
+                with pq.ParquetFile(file) as parquet:
+                    for group in range(parquet.num_row_groups):  # as they were written: few rows where these are large
+                        writer.write_table(parquet.read_row_group(group))
+        pa.default_memory_pool().release_unused()  # Arrow keeps what it decoded into, for ever and for nothing here
+        os.replace(partial, path)  # of several processes that write the same copy, the last one wins
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -10,7 +10,7 @@ from vidreason.clips.transforms import evaluation_transform
 from vidreason.guidance import GuidanceIndex
 from vidreason.llm.testing.chat_faults import Faults
 from vidreason.manifests.manifest import load_manifest
-from vidreason.publishing.folder import PublishSettings, publish_folder
+from vidreason.publishing.guidance_folder import PublishSettings, publish_folder
 from vidreason.rs.config import RSConfig
 from vidreason.rs.trainer import RSTrainer
 

@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidreason.audit.folder import AuditSettings, audit_folder
+from vidreason.audit.audit_folder import AuditSettings, audit_folder
+from vidreason.audit.drawing import GUIDANCE_COLOR, TRUTH_COLOR
 from vidreason.audit.page import write_page
 from vidreason.audit.pictures import choose_frames, draw_examples, write_contact_sheet
-from vidreason.audit.references import TrueBoxes
+from vidreason.audit.references import TrueBoxes, boxes_from_table
 from vidreason.audit.report import AuditReport, audit_section
 from vidreason.audit.run import audit_table
-from vidreason.audit.true_boxes import boxes_from_table
 from vidreason.errors import GuidanceError
 from vidreason.files import read_folder
 from vidreason.guidance import guidance_row, load_guidance, write_guidance
-from vidreason.guidance.pictures import GUIDANCE_COLOR, TRUTH_COLOR
-from vidreason.guidance.summary import summarize_table
+from vidreason.guidance.table import summarize_table
 from vidreason.manifests.manifest import load_manifest
 from vidreason.reporting.bootstrap import Bootstrap
 from vidreason.synthetic import WorldConfig, build_synthetic_actions

@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 
-from vidreason.audit.references import OtherTable, TrueBoxes
+from vidreason.audit.references import OtherTable, TrueBoxes, TrueVideo, boxes_from_json, boxes_from_table
 from vidreason.audit.run import (
     CENTRE,
     GUIDANCE,
@@ -18,7 +18,6 @@ from vidreason.audit.run import (
     match_times,
     score_sources,
 )
-from vidreason.audit.true_boxes import TrueVideo, boxes_from_json, boxes_from_table
 from vidreason.errors import GuidanceError
 from vidreason.guidance import FEATURES, guidance_row
 from vidreason.manifests.manifest import manifest_row, write_manifest

@@ -10,9 +10,9 @@ import pytest
 from vidreason.annotation import MotionAnnotator, NoiseModel, truth_guidance
 from vidreason.files import read_folder
 from vidreason.guidance import write_guidance
-from vidreason.manifests.folder import build_video_folder, scan_video_tree
 from vidreason.manifests.manifest import load_manifest
 from vidreason.manifests.splits import split_by_fractions
+from vidreason.manifests.video_folder import build_video_folder, scan_video_tree
 from vidreason.synthetic import WorldConfig, build_synthetic_actions
 
 SCRIPT = Path(__file__).parents[2] / "datasets_scripts" / "audit_guidance.py"

@@ -10,7 +10,7 @@ import datasets
 import pytest
 
 from vidreason.guidance import FEATURES, guidance_row, write_guidance
-from vidreason.publishing import folder as publishing
+from vidreason.publishing import guidance_folder as publishing
 from vidreason.publishing.guidance_card import read_prompt_texts
 
 SCRIPT = Path(__file__).parents[2] / "datasets_scripts" / "publish.py"

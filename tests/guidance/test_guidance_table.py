@@ -1,11 +1,26 @@
 """The contract of a row, the store, and the join to frames."""
 
+import hashlib
+import pickle
+from pathlib import Path
+
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from vidreason.errors import GuidanceError
-from vidreason.guidance import FEATURES, MISSING, GuidanceIndex, check_row, guidance_row, load_guidance, write_guidance
+from vidreason.guidance import (
+    FEATURES,
+    MISSING,
+    SCHEMA_VERSION,
+    GuidanceIndex,
+    check_row,
+    guidance_row,
+    load_guidance,
+    write_guidance,
+)
+from vidreason.guidance.table import complete_table, summarize_table
 
 
 def frame_key(video_id="clips/a", frame_index=0, timestamp_s=0.0, split="train"):
@@ -170,3 +185,88 @@ def test_two_rows_for_one_instant_are_refused():
 def test_a_negative_tolerance_is_refused():
     with pytest.raises(GuidanceError, match="tolerance_s is -1"):
         index_of(row(), tolerance_s=-1)
+
+
+OLD_TABLE = Path(__file__).parent.parent / "fixtures" / "guidance_0_1_0"
+"""Written by version 0.1.0, whose contract (1.0) has no column `revision`."""
+
+
+def test_a_table_of_0_1_0_is_read_as_one_of_this_version():
+    rows = load_guidance(OLD_TABLE)["train"]
+    assert rows.column_names == list(FEATURES) and rows.features == FEATURES
+    assert rows["revision"][:] == ["", "", ""] and set(rows["schema_version"]) == {SCHEMA_VERSION}
+    assert rows[0]["model"] == "tiny-llm" and rows[0]["weights"] == [0, 0.5, 0.5, 0]
+    for entry in rows:
+        check_row(entry)
+
+
+def test_rows_of_0_1_0_are_counted_and_written_again(tmp_path):
+    rows = datasets.load_dataset(str(OLD_TABLE), split="train", cache_dir=str(tmp_path / "cache"))
+    assert "revision" not in rows.column_names
+    assert summarize_table(rows).producers == {"llm tiny-llm": 2, "motion": 1}
+    again = load_guidance(write_guidance(tmp_path / "again", {"train": rows}))["train"]
+    assert again.to_list() == load_guidance(OLD_TABLE)["train"].to_list()
+    assert GuidanceIndex(rows).lookup("clips/a", [0.0, 0.4]).statuses == ["ok", "refused"]
+
+
+def test_a_revision_is_part_of_what_made_a_row(tmp_path):
+    made = guidance_row(frame_key(), [1, 0, 0, 0], (2, 2), producer="detector", model="tiny", revision="a2bb814")
+    table = load_guidance(write_guidance(tmp_path / "table", {"train": [made]}))["train"]
+    assert table["revision"][:] == ["a2bb814"]
+    assert summarize_table(table).producer_text == "detector tiny@a2bb814"
+
+
+def test_columns_that_are_not_of_the_contract_stay(tmp_path):
+    old = datasets.load_dataset(str(OLD_TABLE), split="train", cache_dir=str(tmp_path / "cache"))
+    table = complete_table(old.add_column("reviewed", [True, False, True]))
+    assert table.column_names == [*FEATURES, "reviewed"]
+
+
+def test_the_index_keeps_no_object_for_a_row(tmp_path):
+    rows = [row(video_id=f"clips/{n // 4}", frame_index=n % 4, timestamp_s=n % 4 / 10) for n in range(4000)]
+    index = GuidanceIndex(datasets.Dataset.from_list(rows, features=FEATURES))
+    # 16 bytes of weights and 36 of numbers a row, and the names of 1000 videos
+    assert len(pickle.dumps(index)) < 4000 * 64 + 1000 * 32
+    again = pickle.loads(pickle.dumps(index))
+    assert (
+        again.find_rows("clips/7", [0.0, 0.31, 0.5]) == index.find_rows("clips/7", [0.0, 0.31, 0.5]) == [28, 31, None]
+    )
+
+
+def test_rows_in_any_order_are_found(tmp_path):
+    order = [("b", 1), ("a", 2), ("b", 0), ("a", 0), ("a", 1)]
+    table = datasets.Dataset.from_list(
+        [row(video_id=video, frame_index=n, timestamp_s=float(n)) for video, n in order], features=FEATURES
+    )
+    index = GuidanceIndex(table)
+    assert index.find_rows("a", [0.0, 1.0, 2.0]) == [3, 4, 1]
+    assert index.find_rows("b", [0.0, 1.0, 2.0]) == [2, 0, None]
+
+
+def test_a_selection_of_rows_is_indexed_as_it_is():
+    rows = [row(weights=(n + 1, 1, 0, 0), frame_index=n, timestamp_s=float(n)) for n in range(6)]
+    table = datasets.Dataset.from_list(rows, features=FEATURES).select([4, 1])
+    maps = GuidanceIndex(table).lookup("clips/a", [1.0, 4.0]).maps
+    assert [found.weights.tolist() for found in maps] == [pytest.approx(rows[n]["weights"]) for n in (1, 4)]
+
+
+def test_a_large_table_is_mapped_and_its_answers_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [
+        guidance_row(
+            frame_key(frame_index=n, timestamp_s=n / 10),
+            [1, 0],
+            (1, 2),
+            producer="tests",
+            raw_response=hashlib.sha256(b"%d" % n).hexdigest() * 300,
+        )
+        for n in range(2000)
+    ]
+    folder = write_guidance(tmp_path / "table", {"train": rows})
+    table = load_guidance(folder)["train"]
+    assert table.cache_files and len(pickle.dumps(table)) < 100_000
+    pa.default_memory_pool().release_unused()
+    before = pa.total_allocated_bytes()
+    index = GuidanceIndex(table)
+    assert pa.total_allocated_bytes() - before < 1_000_000  # of 40 MB of answers
+    assert index.find_rows("clips/a", [3.0]) == [30]

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from vidreason.manifests.layouts.label_overlaps import fit_to_video, resolve_overlaps
-from vidreason.manifests.layouts.label_report import LabelNote, count_notes, describe_notes, write_label_report
-from vidreason.manifests.layouts.timed_labels import Finding, TimedLabel, TimedLabelReader
+from vidreason.manifests.layouts.timed_labels import (
+    Finding,
+    LabelNote,
+    TimedLabel,
+    TimedLabelReader,
+    count_notes,
+    describe_notes,
+    write_label_report,
+)
 from vidreason.video.frame_table import FrameTable
 
 NAMES = {"Sitting": "Sitting", "Standing": "Standing", "Walking": "Walking", "Writing": "Writing"}

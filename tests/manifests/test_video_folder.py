@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vidreason.errors import ManifestError
-from vidreason.manifests.folder import build_video_folder, scan_video_tree, summary_table
 from vidreason.manifests.manifest import read_skipped
 from vidreason.manifests.splits import SplitAssignment, split_by_fractions
+from vidreason.manifests.video_folder import build_video_folder, scan_video_tree, summary_table
 from vidreason.video import write_video
 
 

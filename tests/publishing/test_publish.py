@@ -16,13 +16,13 @@ from huggingface_hub import HfApi
 from PIL import Image
 
 from vidreason.annotation.annotation_run import AnnotationRun, write_run
+from vidreason.audit.drawing import GUIDANCE_COLOR
 from vidreason.errors import GuidanceError, VidreasonError
-from vidreason.files import FileLimits
+from vidreason.files import content_hash, split_files
 from vidreason.guidance import FEATURES, guidance_row, load_guidance, write_guidance
-from vidreason.guidance.pictures import GUIDANCE_COLOR
 from vidreason.manifests.manifest import load_manifest, manifest_row, write_manifest
-from vidreason.publishing.folder import PublishSettings, publish_folder, push_folder
 from vidreason.publishing.guidance_card import read_prompt_texts
+from vidreason.publishing.guidance_folder import PublishSettings, publish_folder, push_folder
 from vidreason.video import decode_frames, probe_video, write_video
 
 NUM_FRAMES, FPS = 6, 10.0
@@ -90,8 +90,9 @@ def published(home, tmp_path_factory):
     """Where the code of the card finds it: the folder `org/name` below the current one."""
     place = tmp_path_factory.mktemp("place")
     (place / "org").mkdir()
-    limits = FileLimits(max_rows=4)
-    out = publish(home, place / "org" / "name", repo_id="org/name", license="cc-by-4.0", title="Waves", limits=limits)
+    out = publish(
+        home, place / "org" / "name", repo_id="org/name", license="cc-by-4.0", title="Waves", max_rows_per_file=4
+    )
     return out
 
 
@@ -125,9 +126,11 @@ def test_load_dataset_gives_all_rows_and_features(published, home, tmp_path):
 
 def test_the_front_matter_is_what_the_hub_reads(published):
     front, _ = card_of(published)
+    files = [path for split in ("test", "train") for path in split_files(published.folder, split)]
     assert front["configs"] == [
         {
             "config_name": "default",
+            "description": f"Content SHA-256: {content_hash(files)}",
             "data_files": [
                 {"split": "test", "path": "data/test-*.parquet"},
                 {"split": "train", "path": "data/train-*.parquet"},
@@ -255,7 +258,7 @@ def test_a_row_that_gives_something_away_leaves_nothing_behind(tmp_path):
 
 
 def test_an_earlier_folder_is_replaced_only_when_told_to(home, tmp_path):
-    publish(home, tmp_path / "out", limits=FileLimits(max_rows=2))
+    publish(home, tmp_path / "out", max_rows_per_file=2)
     with pytest.raises(GuidanceError, match="not empty; pass --overwrite"):
         publish(home, tmp_path / "out")
     again = publish(home, tmp_path / "out", overwrite=True, num_examples=0)

@@ -27,13 +27,13 @@ class Agreement:
     """Agreement of guidance with true cells, as means over the frames that have both.
 
     Args:
-        num_frames: that were compared.
-        pointing_accuracy: share of frames whose heaviest cell is a true one; cells that tie share the point.
-        mass_inside: share of the guidance that lies on true cells.
-        precision: share of the marked cells that are true.
-        recall: share of the true cells that are marked.
-        iou: marked and true cells, intersection over union.
-        share_marked: of all cells.
+        num_frames: Number of frames that were compared.
+        pointing_accuracy: Share of frames whose heaviest cell is a true one; cells that tie share the point.
+        mass_inside: Share of the guidance that lies on true cells.
+        precision: Share of the marked cells that are true.
+        recall: Share of the true cells that are marked.
+        iou: Intersection over union of marked and true cells.
+        share_marked: Share of all cells that are marked.
     """
 
     num_frames: int
@@ -51,8 +51,8 @@ def compare_with_cells(weights: Sequence[np.ndarray], cells: Sequence[np.ndarray
     A cell is marked when it has more than half of the weight that evenly spread guidance would give it.
 
     Args:
-        weights: (cells,) for each frame, non-negative. Frames where all are zero are left out.
-        cells: (cells,) booleans for each frame. Frames without a true cell are left out.
+        weights: Map of each frame, (cells,), non-negative. Frames where all are zero are left out.
+        cells: True cells of each frame, booleans (cells,). Frames without a true cell are left out.
 
     Raises:
         GuidanceError: the lists or grids differ in size, or no frame can be compared.
@@ -75,7 +75,7 @@ def marked_cells(weights: np.ndarray) -> np.ndarray:
     """Which cells of a distribution count as marked: those with more than half of what an even spread gives each.
 
     Args:
-        weights: (..., cells), summing to 1.
+        weights: Weights of shape (..., cells), each map summing to 1.
 
     Returns:
         Booleans of the same shape; at least one cell of each map is marked.
@@ -87,12 +87,13 @@ def score_maps(weights: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Score several maps of one frame against its true cells.
 
     Args:
-        weights: (maps, cells), each summing to 1.
-        cells: (cells,), booleans, at least one of them true.
+        weights: Weights of shape (maps, cells), each map summing to 1.
+        cells: The true cells, booleans (cells,), at least one of them true.
 
     Returns:
         Shape (maps, 6), in the order of `MEASURES`.
     """
+    # close and not equal: weights of equal cells differ after float32 and resampling
     heaviest = np.isclose(weights, weights.max(axis=1, keepdims=True), rtol=1e-6)
     marked = marked_cells(weights)
     num_marked, num_both = marked.sum(axis=1), (marked & cells).sum(axis=1)
@@ -113,8 +114,8 @@ def map_distances(weights: np.ndarray, other: np.ndarray) -> np.ndarray:
     """How far several maps of one frame are from another map of it, cell by cell.
 
     Args:
-        weights: (maps, cells), each summing to 1.
-        other: (cells,), summing to 1.
+        weights: Weights of shape (maps, cells), each map summing to 1.
+        other: The other map, (cells,), summing to 1.
 
     Returns:
         Shape (maps, 3), in the order of `DISTANCES`: the total variation distance, in [0, 1]; the Jensen-Shannon
@@ -138,13 +139,14 @@ def centre_prior(grid: tuple[int, int], sigma: float = 0.25, rectangle: Rectangl
     """What knows nothing but that cameras point at people: a normal distribution about the frame's centre.
 
     Args:
-        grid: (rows, columns).
-        sigma: standard deviation as a share of the frame's sides.
-        rectangle: the part of the frame that the grid covers.
+        grid: The grid's size as (rows, columns).
+        sigma: Standard deviation as a share of the frame's sides.
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
 
     Returns:
         Shape (rows * columns,), summing to 1.
     """
+    # about the centre of the frame, not of the grid: a grid may cover a part of the frame only
     boxes = grid_cells(grid, rectangle)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     density = np.exp(-((centres - 0.5) ** 2).sum(axis=1) / (2 * sigma**2))

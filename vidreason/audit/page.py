@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from PIL import Image
 
-from ..guidance.pictures import GUIDANCE_COLOR, TRUTH_COLOR
-from ..guidance.schema import STATUSES
-from ..guidance.summary import merge_summaries
+from ..guidance.table import merge_summaries
+from ..provenance import STATUSES
 from ..reporting.tables import Column
+from .drawing import GUIDANCE_COLOR, TRUTH_COLOR
 from .pictures import CHOICE, GROUPS, ExampleFrame, describe_frame
 from .report import (
     AuditReport,
@@ -45,12 +46,13 @@ def write_page(folder: str | os.PathLike, report: AuditReport, audit: Audit, exa
     """Write the page and return its path.
 
     Args:
-        folder: where to.
-        report: the numbers.
-        audit: that the examples are from.
-        examples: frames to look at.
+        folder: Folder of the report.
+        report: The numbers to show.
+        audit: The audit that the examples are from.
+        examples: Frames to look at, with their pictures.
     """
     template = importlib.resources.files(__package__).joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
+    # names of classes and videos come from outside and must not become HTML
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     whole = merge_summaries(report.splits.values())
     figures = {
@@ -99,12 +101,12 @@ def _section(section: AuditSection, report: AuditReport) -> dict[str, Any]:
 
 def _html_table(caption: str, table: _Table) -> dict[str, Any]:
     rows, columns = table
-    columns = [Column(column) if isinstance(column, str) else column for column in columns]
-    headers = [column.header or column.key for column in columns]
+    named = [Column(column) if isinstance(column, str) else column for column in columns]
+    headers = [column.header or column.key for column in named]
     return {
         "caption": caption,
         "headers": headers,
-        "rows": [[str(row[column.key]) for column in columns] for row in rows],
+        "rows": [[str(row[column.key]) for column in named] for row in rows],
     }
 
 
@@ -134,7 +136,7 @@ def _figure(audit: Audit, example: ExampleFrame) -> dict[str, Any]:
     }
 
 
-def data_url(picture, is_photo: bool) -> str:
+def data_url(picture: np.ndarray, is_photo: bool) -> str:
     """A picture of (height, width, 3), uint8, as a data URL: JPEG where it shows pixels of a video, else PNG."""
     buffer = io.BytesIO()
     if is_photo:

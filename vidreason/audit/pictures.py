@@ -15,7 +15,9 @@ from PIL import Image
 from ..errors import GuidanceError
 from ..guidance.geometry import GridMap
 from ..guidance.join import MISSING
-from ..guidance.pictures import (
+from ..manifests.manifest import Manifest
+from ..video import side_by_side
+from .drawing import (
     GUIDANCE_COLOR,
     TRUTH_COLOR,
     blank_frame,
@@ -27,8 +29,6 @@ from ..guidance.pictures import (
     in_row,
     read_pixels,
 )
-from ..manifests.manifest import Manifest
-from ..video import side_by_side
 from .measures import marked_cells
 from .references import OK
 from .run import Audit, AuditedFrame
@@ -40,8 +40,8 @@ GROUPS = (WORST, BEST, RANDOM, UNANSWERED)
 
 MIN_GAP_S = 1.0
 CHOICE = (
-    "Worst and best are by cell IoU, then by the mass inside, then by lot; random frames are drawn from all that were "
-    "scored, and frames without guidance from those that could have been. Frames of one video are at least "
+    "Worst and best are by cell IoU, then by the mass inside, then at random; random frames are drawn from all that "
+    "were scored, and frames without guidance from those that could have been. Frames of one video are at least "
     f"{MIN_GAP_S:g} s apart, and no video has more than its share of a group."
 )
 """The rule by which examples are chosen, for readers."""
@@ -55,11 +55,11 @@ class ExampleFrame:
     """A frame to look at.
 
     Args:
-        group: one of `GROUPS`.
-        frame: what the audit says of it.
-        picture: uint8 (height, width, 3), the guidance beside the reference.
-        marked: (row, column) of the guidance's marked cells; empty where there is no map.
-        has_pixels: the picture shows the video itself.
+        group: One of `GROUPS`.
+        frame: What the audit says of the frame.
+        picture: The guidance beside the reference, uint8 (height, width, 3).
+        marked: The guidance's marked cells as (row, column); empty where there is no map.
+        has_pixels: Whether the picture shows the video itself.
     """
 
     group: str
@@ -73,9 +73,9 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
     """Frames of each group, by the rule of `CHOICE`.
 
     Args:
-        audit: whose frames are chosen from.
-        per_group: at most so many of each.
-        seed: of the random ones.
+        audit: The audit whose frames are chosen from.
+        per_group: Largest number of frames of each group.
+        seed: Seed of the random choices and of the order of frames that score alike.
 
     Returns:
         Group -> frames; groups without any frame are left out.
@@ -88,6 +88,7 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
     def shuffled(frames: list[AuditedFrame]) -> list[AuditedFrame]:
         return [frames[i] for i in rng.permutation(len(frames))]
 
+    # only frames that could have been scored: others have nothing to look at
     unanswered = [frame for frame in audit.frames if frame.reference_status == OK and frame.status != OK]
     scored = shuffled(audit.scored)  # sorting keeps the order of what is equal
     ordered = {
@@ -102,6 +103,7 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
 
 def _spread(frames: list[AuditedFrame], count: int) -> list[AuditedFrame]:
     """The first frames of a list that are not too near to one another."""
+    # without a share, the worst frames would all be of the one video that went wrong
     share = math.ceil(count / max(1, len({frame.video_id for frame in frames})))
     taken: dict[str, list[float]] = {}
     chosen = []
@@ -124,10 +126,10 @@ def draw_examples(
     """Draw frames: the guidance at the left, what it is judged by at the right.
 
     Args:
-        audit: that they are from.
-        chosen: group -> frames, as from `choose_frames`.
-        manifest: of the videos, for their pixels; blank frames are drawn without.
-        sizes: video id -> (height, width), for blank frames.
+        audit: The audit that the frames are from.
+        chosen: Maps each group to its frames, as from `choose_frames`.
+        manifest: Manifest of the videos, for their pixels; without it blank frames are drawn.
+        sizes: Maps a video id to the (height, width) of its frames in pixels, for blank frames.
     """
     frames = [(group, frame) for group, members in chosen.items() for frame in members]
     pixels = {}
@@ -160,7 +162,7 @@ def _draw_example(
 
 def guidance_map(audit: Audit, frame: AuditedFrame) -> GridMap | None:
     """The guidance's map of a frame; None where its status is not ok."""
-    if frame.status != OK:
+    if frame.status != OK or frame.guidance_s is None:
         return None
     return audit.index.lookup(frame.video_id, [frame.guidance_s]).maps[0]
 
@@ -191,10 +193,10 @@ def write_contact_sheet(
     """Write the first examples of each group as rows of one PNG, and return its path.
 
     Args:
-        path: of the file.
-        audit: that the examples are from.
-        examples: as from `draw_examples`.
-        per_row: examples of each group.
+        path: The PNG file to write.
+        audit: The audit that the examples are from.
+        examples: Examples as from `draw_examples`.
+        per_row: Largest number of examples of each group.
 
     Raises:
         GuidanceError: there are no examples.

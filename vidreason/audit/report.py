@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..guidance.summary import TableSummary, status_table
+from ..guidance.table import TableSummary, status_table
 from ..reporting.bootstrap import FEW_VIDEOS, Bootstrap, Estimate
 from ..reporting.tables import Column, markdown_table, write_csv
 from .measures import MEASURES
@@ -31,8 +31,11 @@ HEADINGS = {
 _GROUP_MEASURES = ("pointing_accuracy", "mass_inside", "iou")
 _NOT_DEFINED = "n/a"
 
-_CSV_COLUMNS = ["section", "group", "name", "source", "measure"]
-_CSV_COLUMNS += [Column(name, decimals=6) for name in ("value", "low", "high")] + ["num_frames", "num_videos"]
+_CSV_COLUMNS: list[Column | str] = [
+    *("section", "group", "name", "source", "measure"),
+    *(Column(name, decimals=6) for name in ("value", "low", "high")),
+    *("num_frames", "num_videos"),
+]
 
 READING = """A cell is marked when it has more than half of the weight that an even spread would give it. {truth}
 *Pointing* is the share of frames whose heaviest cell is a true one (cells that tie share the point), *mass inside* the
@@ -54,13 +57,13 @@ class AuditSection:
     """The table against one reference.
 
     Args:
-        key: "truth" or "agreement".
-        reference: what the guidance was judged by, in words.
-        measures: that were taken.
-        counts: how guidance and reference meet.
-        scores: of every source.
-        groups: "class" or "video" -> its name -> scores of every source. Classes are left out where they are not
-            known, and videos where there are many.
+        key: Either "truth" or "agreement".
+        reference: What the guidance was judged by, in words.
+        measures: Names of the measures that were taken.
+        counts: Counts of how guidance and reference meet.
+        scores: Scores of every source.
+        groups: Scores of every source by "class" and by "video", under each one's name. Classes are left out where
+            they are not known, and videos where there are many.
     """
 
     key: str
@@ -76,11 +79,11 @@ class AuditReport:
     """All that an audit says in words and numbers.
 
     Args:
-        name: of the guidance table.
-        splits: split -> what the table holds.
-        sections: one for each reference.
-        bootstrap: how intervals were found.
-        tolerance_s: of the join by time.
+        name: Name of the guidance table.
+        splits: Maps each split to what the table holds of it.
+        sections: Sections of the report, one for each reference.
+        bootstrap: Settings by which intervals were found.
+        tolerance_s: Tolerance in seconds of the join by time.
     """
 
     name: str
@@ -121,6 +124,7 @@ def report_facts(report: AuditReport) -> dict[str, Any]:
         "tolerance_s": report.tolerance_s,
         "bootstrap": asdict(report.bootstrap),
         "sections": [
+            # the counts are whole numbers, and `coverage` is a property that `asdict` does not see
             {**_rounded(asdict(section)), "counts": {**asdict(section.counts), "coverage": section.counts.coverage}}
             for section in report.sections
         ],
@@ -236,8 +240,8 @@ def score_table(section: AuditSection) -> tuple[list[dict[str, Any]], list[Colum
         }
         for scores in section.scores
     ]
-    columns = ["source", *(Column(name, HEADINGS[name]) for name in section.measures)]
-    return rows, [*columns, Column("num_frames", "frames"), Column("num_videos", "videos")]
+    measures = [Column(name, HEADINGS[name]) for name in section.measures]
+    return rows, ["source", *measures, Column("num_frames", "frames"), Column("num_videos", "videos")]
 
 
 def group_title(kind: str) -> str:
@@ -281,7 +285,7 @@ def format_estimate(measure: str, estimate: Estimate, interval: bool = True) -> 
         return _NOT_DEFINED
     scale, decimals = (100, 1) if measure in MEASURES else (1, 3)
     text = f"{estimate.value * scale:.{decimals}f}"
-    if not interval or estimate.low is None:
+    if not interval or estimate.low is None or estimate.high is None:  # both are there or neither is
         return text
     low, high = (f"{bound * scale:.{decimals}f}" for bound in (estimate.low, estimate.high))
     return text if low == high == text else f"{text} [{low}, {high}]"

@@ -29,14 +29,14 @@ class AuditedFrame:
     """One frame of the reference.
 
     Args:
-        video_id: of its video.
-        class_name: of its video; empty where it is not known.
-        position: in the reference's frames of the video.
-        timestamp_s: of the reference's frame.
-        guidance_s: time of the guidance row that speaks for it; None where there is none.
-        status: of that row, or `MISSING`.
-        reference_status: `ok` where there is something to judge by.
-        scores: (sources, measures), where both statuses are ok.
+        video_id: Id of the frame's video.
+        class_name: Class of the frame's video; empty where it is not known.
+        position: Position among the reference's frames of the video, from 0.
+        timestamp_s: Time in seconds of the reference's frame.
+        guidance_s: Time in seconds of the guidance row that speaks for the frame; None where there is none.
+        status: Status of that row, or `MISSING`.
+        reference_status: Status of the reference: `ok` where there is something to judge by.
+        scores: Scores of shape (sources, measures), where both statuses are ok; else None.
     """
 
     video_id: str
@@ -54,13 +54,14 @@ class Audit:
     """A table against a reference.
 
     Args:
-        reference: its name.
-        sources: what was scored: the guidance, the priors, and the true cells themselves where there are boxes.
-        measures: of each source.
-        frames: every frame of the reference, by video and time.
-        rows: of the guidance table.
-        rows_without_reference: of these, rows that no frame of the reference lies near.
-        index: of the guidance table, for pictures.
+        reference: What the table was judged by.
+        sources: Names of what was scored: the guidance, the priors, and the true cells themselves where there are
+            boxes.
+        measures: Names of the measures of each source.
+        frames: Every frame of the reference, by video and time.
+        rows: Number of rows of the guidance table.
+        rows_without_reference: Number of these rows that no frame of the reference lies near.
+        index: Index of the guidance table, for pictures.
     """
 
     reference: Reference
@@ -85,6 +86,8 @@ class Audit:
 
     def score(self, frame: AuditedFrame, measure: str) -> float:
         """The guidance's own score in one frame."""
+        if frame.scores is None:
+            raise GuidanceError(f"{frame.video_id} at {frame.timestamp_s:.3f} s has no scores")
         return float(frame.scores[0, self.measures.index(measure)])
 
 
@@ -93,10 +96,10 @@ class SourceScores:
     """What a source of maps scores over the frames that were judged.
 
     Args:
-        source: one of the audit's sources, or a difference of two, such as "guidance - centre prior".
-        num_frames: that were judged.
-        num_videos: that they are from.
-        measures: measure -> mean with its interval.
+        source: One of the audit's sources, or a difference of two, such as "guidance - centre prior".
+        num_frames: Number of frames that were judged.
+        num_videos: Number of videos that these frames are from.
+        measures: Maps each measure to its mean with the interval.
     """
 
     source: str
@@ -110,15 +113,15 @@ class FrameCounts:
     """How guidance and reference meet. Nothing is left out without being counted here.
 
     Args:
-        reference_frames: of the reference.
-        judgeable_frames: of these, frames with something to judge by.
-        missing_frames: judgeable frames that no row of the guidance speaks for.
-        scored_frames: judgeable frames with guidance that is ok.
-        reference_videos: of the reference.
-        guided_videos: of these, videos with any row that speaks for a frame.
-        rows: of the guidance table.
-        rows_without_reference: of these, rows that speak for no frame of the reference.
-        statuses: status of the guidance, or "missing" -> status of the reference -> frames.
+        reference_frames: Number of frames of the reference.
+        judgeable_frames: Number of these frames with something to judge by.
+        missing_frames: Number of judgeable frames that no row of the guidance speaks for.
+        scored_frames: Number of judgeable frames with guidance that is ok.
+        reference_videos: Number of videos of the reference.
+        guided_videos: Number of these videos with any row that speaks for a frame.
+        rows: Number of rows of the guidance table.
+        rows_without_reference: Number of these rows that speak for no frame of the reference.
+        statuses: Number of frames by status of the guidance, or "missing", and then by status of the reference.
     """
 
     reference_frames: int
@@ -149,10 +152,10 @@ def audit_table(
     apart, so that no row speaks for two frames.
 
     Args:
-        rows: a guidance table, of one split or several.
-        reference: what it is judged by.
-        class_names: video id -> class, where it is known.
-        tolerance_s: in seconds.
+        rows: A guidance table, of one split or several.
+        reference: What the table is judged by.
+        class_names: Maps a video id to its class, where that is known.
+        tolerance_s: Tolerance in seconds of the join by time.
 
     Raises:
         GuidanceError: the table and the reference have no video in common.
@@ -163,7 +166,7 @@ def audit_table(
         raise GuidanceError(f"guidance and {reference.name} have no video in common: {examples}")
     sources = (GUIDANCE, CENTRE, UNIFORM) + (() if reference.has_maps else (TRUE_CELLS,))
     measures = MEASURES + (DISTANCES if reference.has_maps else ())
-    frames = []
+    frames: list[AuditedFrame] = []
     for video_id in reference.video_ids:
         class_name = (class_names or {}).get(video_id, "")
         times_s = guided_s.get(video_id, np.zeros(0))
@@ -190,8 +193,9 @@ def _frames_of_video(
         if guidance_s is not None:
             found = index.lookup(video_id, [guidance_s])
             frame.status = found.statuses[0]
-            if frame.status == OK and frame.reference_status == OK:
-                _judge(frame, reference, found.maps[0])
+            guidance = found.maps[0]
+            if guidance is not None and frame.status == OK and frame.reference_status == OK:
+                _judge(frame, reference, guidance)
         yield frame
 
 
@@ -206,13 +210,15 @@ def _judge(frame: AuditedFrame, reference: Reference, guidance: GridMap) -> None
     if judgement.other is None:
         scores = score_maps(np.stack([*maps, cells / cells.sum()]), cells)
     else:
-        maps = np.stack(maps)
-        scores = np.concatenate([score_maps(maps, cells), map_distances(maps, judgement.other)], axis=1)
+        stacked = np.stack(maps)
+        scores = np.concatenate([score_maps(stacked, cells), map_distances(stacked, judgement.other)], axis=1)
+    # half the memory of audits with hundreds of thousands of frames; means are taken in float64
     frame.scores = scores.astype(np.float32)
 
 
 @functools.lru_cache(maxsize=256)
 def _priors(grid: tuple[int, int], rectangle: Rectangle) -> tuple[np.ndarray, np.ndarray]:
+    # kept, as most tables have one layout for all their rows
     return centre_prior(grid, rectangle=rectangle), uniform_prior(grid)
 
 
@@ -220,15 +226,16 @@ def match_times(first_s: np.ndarray, second_s: np.ndarray, tolerance_s: float) -
     """Pair instants that are each other's nearest.
 
     Args:
-        first_s: (first,), ascending.
-        second_s: (second,), ascending.
-        tolerance_s: how far a pair may be apart.
+        first_s: Times in seconds, (first,), ascending.
+        second_s: Other times in seconds, (second,), ascending.
+        tolerance_s: Largest distance in seconds between the two of a pair.
 
     Returns:
         Positions in `second_s` for each of the first, -1 where it has no partner; shape (first,).
     """
     if not len(first_s) or not len(second_s):
         return np.full(len(first_s), -1)
+    # mutual, so that no row speaks for two frames where the reference has more frames than the table
     partner, back = _nearest(first_s, second_s), _nearest(second_s, first_s)
     mutual = back[partner] == np.arange(len(first_s))
     # the slack forgives the rounding of times that were stored and computed in different ways
@@ -267,9 +274,9 @@ def score_sources(audit: Audit, bootstrap: Bootstrap, frames: list[AuditedFrame]
     """Means and intervals of every source, and of the guidance less each prior, on the same frames and resamples.
 
     Args:
-        audit: whose frames are scored.
-        bootstrap: how intervals are found.
-        frames: of the scored frames, those that count; all by default.
+        audit: The audit whose frames are scored.
+        bootstrap: Settings by which intervals are found.
+        frames: Those of the scored frames that count; all by default.
 
     Returns:
         Nothing where no frame was judged.
@@ -277,7 +284,8 @@ def score_sources(audit: Audit, bootstrap: Bootstrap, frames: list[AuditedFrame]
     frames = audit.scored if frames is None else frames
     if not frames:
         return []
-    scores = np.stack([frame.scores for frame in frames]).astype(np.float64)
+    scores = np.stack([frame.scores for frame in frames if frame.scores is not None]).astype(np.float64)
+    # per frame and before the resampling, so that the interval is that of paired differences
     gains = [scores[:, :1] - scores[:, audit.sources.index(prior), None] for prior in PRIORS]
     names = [*audit.sources, *(f"{GUIDANCE} - {prior}" for prior in PRIORS)]
     values = np.concatenate([scores, *gains], axis=1)

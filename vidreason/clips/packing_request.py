@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from ..errors import ConfigError
 from ..guidance.join import DEFAULT_TOLERANCE_S, GuidanceIndex
-from ..guidance.store import load_guidance
+from ..guidance.table import load_guidance
 from ..manifests.manifest import Manifest, load_manifest
 from ..video.sampling import uniform_indices
 

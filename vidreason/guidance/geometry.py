@@ -33,8 +33,8 @@ def grid_cells(grid: tuple[int, int], rectangle: Rectangle = FULL_FRAME) -> np.n
     """The cells of a grid as boxes.
 
     Args:
-        grid: (rows, columns).
-        rectangle: the part of the frame that the grid covers.
+        grid: The grid's size as (rows, columns).
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
 
     Returns:
         Boxes of shape (rows * columns, 4), row-major from the top left.
@@ -52,9 +52,9 @@ def overlap_areas(boxes: np.ndarray, grid: tuple[int, int], rectangle: Rectangle
     """Exact area of the overlap of every box with every cell of a grid.
 
     Args:
-        boxes: (..., 4).
-        grid: (rows, columns).
-        rectangle: what the grid covers, in the coordinates of the boxes.
+        boxes: Boxes of shape (..., 4) as (x0, y0, x1, y1), in any units.
+        grid: The grid's size as (rows, columns).
+        rectangle: What the grid covers, (x0, y0, x1, y1) in the units of the boxes.
 
     Returns:
         Areas of shape (..., rows * columns).
@@ -84,10 +84,10 @@ def boxes_to_cells(
     reaches into the grid always marks the cell it covers most, so that no box vanishes between cells.
 
     Args:
-        boxes: (boxes, 4).
-        grid: (rows, columns).
-        rectangle: the part of the frame that the grid covers.
-        min_overlap: share in (0, 1].
+        boxes: Boxes of shape (boxes, 4), normalised to the frame.
+        grid: The grid's size as (rows, columns).
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
+        min_overlap: Share in (0, 1] of the smaller of box and cell from which on a cell is marked.
 
     Returns:
         Booleans of shape (rows * columns,).
@@ -98,20 +98,22 @@ def boxes_to_cells(
     areas = overlap_areas(boxes, grid, rectangle)
     cell_area = (rectangle[2] - rectangle[0]) * (rectangle[3] - rectangle[1]) / (grid[0] * grid[1])
     box_areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    # of the box for boxes smaller than a cell, of the cell for boxes that cover many
     smaller = np.minimum(box_areas, cell_area)[:, None]
     marked = (areas >= min_overlap * smaller) & (areas > 0)
     covered_most = areas.argmax(axis=1)
+    # without this, a small box across the corner of four cells would mark none of them
     marked[np.arange(len(boxes)), covered_most] |= areas.max(axis=1) > 0
-    return marked.any(axis=0)
+    return np.asarray(marked.any(axis=0))
 
 
 def points_to_cells(points: np.ndarray, grid: tuple[int, int], rectangle: Rectangle = FULL_FRAME) -> np.ndarray:
     """The cells that hold points; a point on an inner border belongs to the cell right of or below it.
 
     Args:
-        points: (points, 2) as (x, y). Points outside the rectangle mark nothing.
-        grid: (rows, columns).
-        rectangle: the part of the frame that the grid covers.
+        points: Points of shape (points, 2) as (x, y), normalised. Points outside the rectangle mark nothing.
+        grid: The grid's size as (rows, columns).
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
 
     Returns:
         Booleans of shape (rows * columns,).
@@ -121,6 +123,7 @@ def points_to_cells(points: np.ndarray, grid: tuple[int, int], rectangle: Rectan
     marked = np.zeros((rows, cols), dtype=bool)
     for x, y in np.asarray(points, dtype=np.float64).reshape(-1, 2):
         if x0 <= x <= x1 and y0 <= y <= y1:
+            # a point on the frame's last edge is in the last cell
             row = min(int((y - y0) / (y1 - y0) * rows), rows - 1)
             col = min(int((x - x0) / (x1 - x0) * cols), cols - 1)
             marked[row, col] = True
@@ -132,9 +135,9 @@ class GridMap:
     """A distribution over the cells of a grid that lies over a frame.
 
     Args:
-        weights: (..., rows * columns), non-negative; leading dimensions are frames.
-        grid: (rows, columns).
-        rectangle: what the grid covers; after a crop it may reach beyond the frame.
+        weights: Non-negative weights of shape (..., rows * columns); leading dimensions are frames.
+        grid: The grid's size as (rows, columns).
+        rectangle: What the grid covers, in the frame's coordinates; after a crop it may reach beyond the frame.
     """
 
     weights: np.ndarray
@@ -174,6 +177,7 @@ class GridMap:
         What falls outside the new grid is cut off, and the rest keeps its scale: the weights sum to the share that
         was kept.
         """
+        # in the frame's coordinates, in which both grids lie; a crop has moved this one's rectangle
         cells = grid_cells(self.grid, self.rectangle)
         spread = spread_over_grid(cells, cells, grid, rectangle)
         return GridMap(np.asarray(self.weights) @ spread, grid, rectangle)
@@ -188,11 +192,11 @@ def spread_over_grid(
     """How the weight of each box spreads over the cells of a grid, by area.
 
     Args:
-        boxes: (boxes, 4), in the grid's coordinates and perhaps clipped to the frame.
-        whole_boxes: (boxes, 4), the same boxes unclipped and up to one common scale: what a box lost by clipping is
+        boxes: Boxes of shape (boxes, 4), in the grid's coordinates and perhaps clipped to the frame.
+        whole_boxes: The same boxes, (boxes, 4), unclipped and up to one common scale: what a box lost by clipping is
             weight lost.
-        grid: (rows, columns).
-        rectangle: what the grid covers.
+        grid: The grid's size as (rows, columns).
+        rectangle: What the grid covers, in the same coordinates as the boxes.
 
     Returns:
         Shares of shape (boxes, rows * columns); a row sums to 1 where the box lies inside the grid and is unclipped.
@@ -208,8 +212,8 @@ def pad_or_truncate(weights: np.ndarray, num_tokens: int) -> np.ndarray:
     the top row and two more.
 
     Args:
-        weights: (..., cells).
-        num_tokens: how many tokens the model has.
+        weights: Weights of shape (..., cells).
+        num_tokens: Number of tokens that the model has.
 
     Returns:
         Weights of shape (..., num_tokens).
@@ -225,11 +229,12 @@ def evidence_rectangle(maps: Sequence[GridMap | None]) -> Rectangle | None:
     """The part of the frame that holds the evidence of a clip, but for outliers.
 
     Args:
-        maps: guidance of each frame in the full frame's coordinates, None where there is none.
+        maps: Guidance of each frame in the full frame's coordinates, None where there is none.
 
     Returns:
         (x0, y0, x1, y1) in [0, 1], no side under `MIN_SIDE`; None where there is no guidance.
     """
+    # maps of one layout are summed before they are resampled, which is the slow part
     grids: dict[tuple, np.ndarray] = {}
     for grid_map in maps:
         if grid_map is not None:
@@ -250,6 +255,7 @@ def _inner_range(mass: np.ndarray) -> tuple[float, float]:
     # of cells without mass at either end, the inner border
     start = np.interp(OUTLIERS, below, edges)
     end = 1 - np.interp(OUTLIERS, (1 - below)[::-1], edges)
+    # a range that is too short grows on both sides, and is then pushed back into the frame
     missing = max(0.0, MIN_SIDE - (end - start)) / 2
     start, end = start - missing, end + missing
     shift = max(0.0, -start) - max(0.0, end - 1)

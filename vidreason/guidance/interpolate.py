@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import GuidanceError
 from .merge import join_names, mix_maps
-from .schema import guidance_row
+from .schema import complete_row, guidance_row
+from .table import producer_name
 
 PRODUCER = "interpolate"
 
@@ -35,9 +36,9 @@ def interpolate_rows(
     both. They cost nothing.
 
     Args:
-        rows: of one video, in any order.
-        frame_keys: frames that want guidance, with the fields of `FRAME_KEY`.
-        max_gap_s: how far apart, in seconds, the two rows may be.
+        rows: Rows of one video, in any order.
+        frame_keys: Frames that want guidance, with the fields of `FRAME_KEY`.
+        max_gap_s: Largest time in seconds between two rows whose maps are interpolated.
 
     Returns:
         Old and new rows, in order of time.
@@ -51,15 +52,17 @@ def interpolate_rows(
     videos = {(entry["source"], entry["video_id"]) for entry in (*rows, *frame_keys)}
     if len(videos) > 1:
         raise GuidanceError(f"expected the rows and frames of one video, got {sorted(videos)[:3]}")
-    rows = sorted(rows, key=lambda row: row["timestamp_s"])
+    rows = sorted(map(complete_row, rows), key=lambda row: row["timestamp_s"])
+    # a failure says nothing about its frame, while `empty` says that nothing is there
     anchors = [row for row in rows if row["status"] in ("ok", "empty")]
     times_s = [row["timestamp_s"] for row in anchors]
     result = [dict(row) for row in rows]
     for frame_key in _frames_without_row(rows, frame_keys):
         after = bisect.bisect(times_s, frame_key["timestamp_s"])
-        between = anchors[max(0, after - 1) : after + 1]  # a single one at the ends
-        if [row["status"] for row in between] == ["ok", "ok"] and times_s[after] - times_s[after - 1] <= max_gap_s:
-            result.append(_interpolate(*between, frame_key, max_gap_s))
+        if not 0 < after < len(anchors) or times_s[after] - times_s[after - 1] > max_gap_s:
+            continue
+        if anchors[after - 1]["status"] == anchors[after]["status"] == "ok":
+            result.append(_interpolate(anchors[after - 1], anchors[after], frame_key, max_gap_s))
     return sorted(result, key=lambda row: row["timestamp_s"])
 
 
@@ -73,8 +76,10 @@ def _frames_without_row(
     for frame_key in frame_keys:
         time_s = frame_key["timestamp_s"]
         place = bisect.bisect_left(times_s, time_s - _SAME_FRAME_S)
+        # by time first: tables of one video may have been made from files with other frame counts
         has_row = place < len(times_s) and times_s[place] <= time_s + _SAME_FRAME_S
         if not has_row and frame_key["frame_index"] not in taken:
+            # a frame that is asked for twice is made once
             taken.add(frame_key["frame_index"])
             missing.append(frame_key)
     return missing
@@ -88,7 +93,7 @@ def _interpolate(
     share = (frame_key["timestamp_s"] - before["timestamp_s"]) / (after["timestamp_s"] - before["timestamp_s"])
     shares = (1 - share, share)
     grid_map = mix_maps(pair, shares)
-    made_by = join_names(" ".join(filter(None, (row["producer"], row["model"]))) for row in pair)
+    made_by = join_names(producer_name(row) for row in pair)
     recorded = [
         {
             "frame_index": row["frame_index"],

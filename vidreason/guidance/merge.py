@@ -1,5 +1,7 @@
-"""Several answers about a frame, or several annotators' tables, as one: "we aggregate them into spatial distribution
-maps", as the paper has it (section 3.1), with every part on record."""
+"""Several answers about a frame, or several annotators' tables, as one, with every part on record.
+
+"We aggregate them into spatial distribution maps", as the paper has it (section 3.1).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,14 @@ import numpy as np
 
 from ..annotation.annotation_run import AnnotationRun
 from ..errors import GuidanceError
+from ..provenance import FRAME_KEY, STATUSES
 from .geometry import GridMap, Rectangle
-from .schema import FRAME_KEY, FULL_FRAME, STATUSES, guidance_row
+from .schema import FULL_FRAME, complete_row, guidance_row
 
 MERGE_TOLERANCE_S = 0.01
 """How far apart in time rows may be and still speak of one frame: less than half a frame at 50 frames per second."""
 
-_JOINED = ("model", "prompt_id", "prompt_sha256", "request_hash")
+_JOINED = ("model", "revision", "prompt_id", "prompt_sha256", "request_hash")
 _SUMMED = ("prompt_tokens", "completion_tokens", "cost_usd")
 _RECORDED = ("producer", *_JOINED, "status", "raw_response")
 
@@ -36,20 +39,22 @@ def merge_rows(
     The map is the weighted mean of the maps of the `ok` rows; a row that marks nothing does not thin it out. The
     status is `ok` where any is, `empty` where all are, and otherwise the commonest failure (of several as common, the
     one that `STATUSES` names first). Objects are those of all rows, without repeats. Tokens and cost are summed.
-    `model`, `prompt_id`, `prompt_sha256` and `request_hash` name each value once, joined by " + ", and `raw_response`
-    is JSON with the number of `ok` rows and what is known of each row, its weight and its own raw response included.
+    `model`, `revision`, `prompt_id`, `prompt_sha256` and `request_hash` name each value once, joined by " + ", and
+    `raw_response` is JSON with the number of `ok` rows and what is known of each row, its weight and its own raw
+    response included.
 
     Args:
-        rows: of the guidance table; the first one's frame key is kept.
-        weights: of the rows, above zero; all alike by default.
-        producer: of the merged row.
-        grid: (rows, columns) of the result; by default that of the `ok` row with the most cells. Other maps are
-            resampled to it by exact area. The result covers what all maps cover, and else the full frame.
+        rows: Rows of the guidance table; the first one's frame key is kept.
+        weights: Weight of each row, above zero; all alike by default.
+        producer: Value of the merged row's `producer`.
+        grid: Size of the resulting grid, (rows, columns); by default that of the `ok` row with the most cells. Other
+            maps are resampled to it by exact area. The result covers what all maps cover, and else the full frame.
 
     Raises:
         GuidanceError: no rows, weights that do not fit, or rows of different videos or sources.
     """
     weights = _check_weights(weights, len(rows))
+    rows = [complete_row(row) for row in rows]
     _check_same_video(rows)
     used = [(row, weight) for row, weight in zip(rows, weights, strict=True) if row["status"] == "ok"]
     if used:
@@ -77,20 +82,22 @@ def mix_maps(
     """The weighted mean of the maps of `ok` rows, normalised: weights of (rows * columns,) that sum to 1.
 
     Args:
-        rows: of the guidance table, with the status `ok`.
-        weights: of the rows; they need not sum to 1.
-        grid: (rows, columns) of the result; by default that of the row with the most cells.
+        rows: Rows of the guidance table with the status `ok`.
+        weights: Weight of each row; they need not sum to 1.
+        grid: Size of the resulting grid, (rows, columns); by default that of the row with the most cells.
     """
     grids = [(row["grid_rows"], row["grid_cols"]) for row in rows]
     rectangles = {tuple(row["rectangle"]) for row in rows}
     grid = grid or max(grids, key=math.prod)
     rectangle: Rectangle = rectangles.pop() if len(rectangles) == 1 else FULL_FRAME
+    # in float64: a mean of many float32 maps would not sum to 1 within the contract's tolerance
     mixed = np.zeros(grid[0] * grid[1])
     for row, own_grid, weight in zip(rows, grids, weights, strict=True):
         grid_map = GridMap(np.asarray(row["weights"], dtype=np.float64), own_grid, tuple(row["rectangle"]))
         if own_grid != grid or grid_map.rectangle != rectangle:
             grid_map = grid_map.resample(grid, rectangle)
         mixed += weight * grid_map.weights
+    # weights need not sum to 1, and resampling cuts off what lies outside the new rectangle
     return GridMap(mixed / mixed.sum(), grid, rectangle)
 
 
@@ -106,17 +113,18 @@ def merge_tables(
     A frame that only some of the tables have is merged from those.
 
     Args:
-        tables: of one split each.
-        weights: of the tables, above zero.
-        producer: of the merged rows.
-        grid: as in `merge_rows`, and then the same for all frames.
-        tolerance_s: how far apart in time rows may be and still speak of one frame.
+        tables: Tables of one split each.
+        weights: Weight of each table, above zero; all alike by default.
+        producer: Value of the merged rows' `producer`.
+        grid: Size of the resulting grid, (rows, columns), the same for all frames; by default each frame's is that of
+            `merge_rows`.
+        tolerance_s: Largest difference in seconds between rows that speak of one frame.
 
     Yields:
         Rows, by video in the order in which the tables name them, and by time.
 
     Raises:
-        GuidanceError: as `merge_rows`; or the tables disagree about when a frame is shown.
+        GuidanceError: the reasons of `merge_rows`, or the tables disagree about when a frame is shown.
     """
     weights = _check_weights(weights, len(tables))
     if not tolerance_s >= 0:
@@ -140,6 +148,7 @@ def rows_by_video(tables: Sequence[datasets.Dataset]) -> Iterator[tuple[str, lis
         positions.append({})
         for position, video_id in enumerate(table.with_format("arrow")["video_id"].to_pylist()):
             positions[-1].setdefault(video_id, []).append(position)
+    # a dict and not a set, which would give the videos in another order each time
     for video_id in dict.fromkeys(video_id for found in positions for video_id in found):
         yield video_id, [_take(table, found.get(video_id, [])) for table, found in zip(tables, positions, strict=True)]
 
@@ -151,8 +160,8 @@ def merge_runs(runs: Sequence[AnnotationRun | None], policy: str | None = None) 
     it is of any run, and unknown where it is unknown of one and the others were not told.
 
     Args:
-        runs: of the tables; None where nothing is known of one.
-        policy: of the merged table, in words; by default those of the runs, joined.
+        runs: Facts of the run behind each table; None where nothing is known of one.
+        policy: Frame policy of the merged table, in words; by default those of the runs, joined.
     """
     known = [run for run in runs if run is not None]
     told = {None if run is None else run.label_in_prompt for run in runs}
@@ -250,6 +259,7 @@ def _check_indices(video_id: str, frames: list[dict[int, dict[str, Any]]]) -> No
 def _merge_statuses(statuses: list[str]) -> str:
     if "ok" in statuses:
         return "ok"
+    # a merge of failures is a failure: `empty` would say that somebody looked and found nothing
     failures = Counter(status for status in statuses if status != "empty")
     return max(STATUSES, key=lambda status: failures[status]) if failures else "empty"
 

@@ -13,23 +13,12 @@ from typing import Any
 from datasets import Features, List, Value
 
 from ..errors import GuidanceError
+from ..provenance import EMPTY_PROVENANCE, FRAME_KEY, FRAME_KEY_FEATURES, PROVENANCE_FEATURES, STATUSES
 
-SCHEMA_VERSION = "1.0"
-
-STATUSES = ("ok", "empty", "refused", "truncated", "invalid", "failed")
-"""`ok`: the weights say where. `empty`: the producer found no relevant cell. The others: there is no answer."""
+SCHEMA_VERSION = "1.1"
+"""1.1 added `revision`; see `complete_row` for what rows of 1.0 become."""
 
 FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
-
-FRAME_KEY_FEATURES = {
-    "video_id": Value("string"),
-    "source": Value("string"),  # data set and revision, such as "ucf101@1.0"
-    "split": Value("string"),
-    "frame_index": Value("int32"),  # index in the file's own order of presentation, from 0
-    "timestamp_s": Value("float64"),  # presentation time from the start of the video
-    "frame_height": Value("int32"),  # pixels, as displayed (after the rotation flag)
-    "frame_width": Value("int32"),
-}
 
 OBJECT_FEATURES = {
     "name": Value("string"),
@@ -46,34 +35,14 @@ FEATURES = Features(
         "weights": List(Value("float32")),  # row-major from the top left; sums to 1 where ok, else all zero
         "rectangle": List(Value("float32")),  # (x0, y0, x1, y1) in [0, 1] of the full frame that the grid covers
         "objects": List(OBJECT_FEATURES),
-        "producer": Value("string"),
-        "model": Value("string"),
-        "prompt_id": Value("string"),
-        "prompt_sha256": Value("string"),
-        "request_hash": Value("string"),
-        "status": Value("string"),
-        "raw_response": Value("string"),
-        "prompt_tokens": Value("int32"),
-        "completion_tokens": Value("int32"),
-        "cost_usd": Value("float64"),
-        "schema_version": Value("string"),
+        **PROVENANCE_FEATURES,
     }
 )
 
-FRAME_KEY = tuple(FRAME_KEY_FEATURES)
+ADDED_COLUMNS = {"revision": ""}
+"""Columns that tables of earlier versions lack -> the value that their rows get."""
 
-_EMPTY_PROVENANCE = {
-    "model": "",
-    "prompt_id": "",
-    "prompt_sha256": "",
-    "request_hash": "",
-    "raw_response": "",
-    "prompt_tokens": 0,
-    "completion_tokens": 0,
-    "cost_usd": 0.0,
-}
-
-_SUM_TOLERANCE = 1e-4
+_SUM_TOLERANCE = 1e-4  # float32 weights of a grid of 1000 cells sum to 1 within less
 
 
 def guidance_row(
@@ -89,20 +58,19 @@ def guidance_row(
     """A valid row of the table.
 
     Args:
-        frame_key: the fields of `FRAME_KEY_FEATURES`.
-        weights: one non-negative number per cell, row-major; normalised here. All zero means that nothing is marked.
-        grid: (rows, columns).
-        producer: what made the row, such as "motion".
-        status: one of `STATUSES`; by default `ok` or `empty`, as the weights say.
-        objects: entries of `OBJECT_FEATURES`.
-        rectangle: the part of the frame that the grid covers.
-        provenance: any of model, prompt_id, prompt_sha256, request_hash, raw_response, prompt_tokens,
-            completion_tokens, cost_usd.
+        frame_key: The fields of `FRAME_KEY_FEATURES`; other fields are ignored.
+        weights: One non-negative number per cell, row-major; normalised here. All zero means that nothing is marked.
+        grid: The grid's size as (rows, columns).
+        producer: Kind of what made the row, such as "motion".
+        status: One of `STATUSES`; by default `ok` or `empty`, as the weights say.
+        objects: Entries of `OBJECT_FEATURES`.
+        rectangle: The part of the frame that the grid covers, (x0, y0, x1, y1) in [0, 1].
+        provenance: Any of the columns of `EMPTY_PROVENANCE`; those that are not given stay empty.
 
     Raises:
         GuidanceError: the row would break the contract.
     """
-    unknown = set(provenance) - set(_EMPTY_PROVENANCE)
+    unknown = set(provenance) - set(EMPTY_PROVENANCE)
     if unknown:
         raise GuidanceError(f"unknown provenance fields {sorted(unknown)}")
     total = math.fsum(weights)
@@ -117,13 +85,20 @@ def guidance_row(
         "rectangle": [float(value) for value in rectangle],
         "objects": list(objects or []),
         "producer": producer,
-        **_EMPTY_PROVENANCE,
+        **EMPTY_PROVENANCE,
         **provenance,
         "status": status,
         "schema_version": SCHEMA_VERSION,
     }
     check_row(row)
     return row
+
+
+def complete_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of any version of the contract as one of this version."""
+    if all(name in row for name in ADDED_COLUMNS):
+        return row
+    return {**ADDED_COLUMNS, **row, "schema_version": SCHEMA_VERSION}
 
 
 def check_row(row: Mapping[str, Any]) -> None:
@@ -147,6 +122,7 @@ def _find_problem(row: Mapping[str, Any]) -> str | None:
         return f"grid is {row['grid_rows']} x {row['grid_cols']}"
     if not math.isfinite(row["timestamp_s"]):
         return f"timestamp_s is {row['timestamp_s']}"
+    # one of another length becomes an empty one, which the next line refuses
     x0, y0, x1, y1 = row["rectangle"] if len(row["rectangle"]) == 4 else (0, 0, 0, 0)
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         return f"rectangle is {list(row['rectangle'])}, expected x0 < x1 and y0 < y1 within [0, 1]"

@@ -13,12 +13,13 @@ import datasets
 import numpy as np
 
 from ..errors import GuidanceError, VideoError
-from ..manifests.folder import VIDEO_SUFFIXES
 from ..video import decode_frames
+from ..video.probe import VIDEO_SUFFIXES
 from .join import DEFAULT_TOLERANCE_S
 
 logger = logging.getLogger(__name__)
 
+# frames of a video in memory at a time: 64 of 1920 x 1080 are 400 MB
 _FRAMES_AT_ONCE = 64
 
 
@@ -34,10 +35,10 @@ def guided_frames(
     be read is left out, counted, and named in the log. A few frames are in memory at a time.
 
     Args:
-        rows: a split of a guidance table, as from `datasets.load_dataset`.
-        video_root: a row's video is the file `<video_root>/<video_id>.<any video suffix>`.
-        tolerance_s: how far a frame may lie from the time that a row states.
-        max_side_px: frames are scaled down to this longer side.
+        rows: A split of a guidance table, as from `datasets.load_dataset`.
+        video_root: Folder of the videos: a row's video is the file `<video_root>/<video_id>.<any video suffix>`.
+        tolerance_s: Largest distance in seconds of a frame from the time that a row states.
+        max_side_px: Longer side in pixels to which larger frames are scaled down; None keeps their size.
 
     Yields:
         (row, frame) by video and time; a frame is uint8 (height, width, 3), RGB.
@@ -73,7 +74,9 @@ def find_video(video_root: str | os.PathLike, video_id: str) -> Path:
         VideoError: there is none with a video's suffix.
     """
     base = Path(video_root) / video_id
+    # an id may hold brackets, which glob would take for a pattern
     for path in sorted(base.parent.glob(f"{glob.escape(base.name)}.*")):
+        # the stem too: `a.b.mp4` is not the video `a`
         if path.suffix.lower() in VIDEO_SUFFIXES and path.stem == base.name:
             return path
     raise VideoError(f"{base}.*", "missing")

@@ -25,10 +25,11 @@ def write_captions(folder: str | os.PathLike, rows: Iterable[Mapping[str, Any]])
     The file appears under its name only when it is whole.
 
     Args:
-        folder: the manifest's.
-        rows: with video_id, split, caption, template and placeholders.
+        folder: Folder of the manifest.
+        rows: Rows with video_id, split, caption, template and placeholders.
     """
     path = Path(folder) / CAPTIONS_FILE
+    # 220,000 lines take a while, and half a file would be read as a whole one
     partial = path.with_suffix(".partial")
     count = 0
     with partial.open("w", encoding="utf-8") as file:
@@ -43,7 +44,7 @@ def read_captions(folder: str | os.PathLike) -> dict[str, str]:
     """Video id -> the filled-in sentence, for the videos of a manifest that have one.
 
     Args:
-        folder: the manifest's.
+        folder: Folder of the manifest.
 
     Raises:
         ManifestError: there are no captions, or a line is not one.

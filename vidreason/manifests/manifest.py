@@ -51,10 +51,10 @@ class Manifest:
     """A labelled folder of videos.
 
     Attributes:
-        class_names: in the order of the label ids.
-        splits: split name -> rows with the columns of `manifest_features`.
-        video_root: the folder that the rows' paths start from.
-        source: data set and revision, such as "ucf101@1.0".
+        class_names: Names of the classes, in the order of the label ids.
+        splits: Maps each split's name to rows with the columns of `manifest_features`.
+        video_root: Folder that the rows' paths start from.
+        source: Data set and revision, such as "ucf101@1.0".
     """
 
     class_names: list[str]
@@ -92,9 +92,9 @@ def manifest_row(path: str, label: str | int, info: VideoInfo, group: str = "") 
 
     Args:
         path: POSIX path relative to the video root.
-        label: a class name, or its id.
-        info: what `probe_video` found.
-        group: what must not be on both sides of a split.
+        label: Name of the class, or its id.
+        info: Facts about the video, as from `probe_video`.
+        group: Name of what must not be on both sides of a split, such as a person.
     """
     return {
         "video_id": video_id_of(path),
@@ -122,16 +122,16 @@ def write_manifest(
     """Write a manifest folder. Everything is checked before the first file is written.
 
     Args:
-        folder: where to write. A manifest that is there already is replaced.
-        rows_by_split: split name -> rows with the columns of `manifest_features`. `label` may be a class name or id;
-            `video_id` and `source` may be absent, and then follow from `path` and from the argument.
-        class_names: in the order of the label ids.
-        source: data set and revision.
-        video_root: the folder that the rows' paths start from. Written relative to `folder` where it lies inside.
-        skipped: videos that were left out, as mappings of path, reason and detail.
-        description: a paragraph for the dataset card.
-        allow_absent_classes: a class without any video is a warning, stated on the card, in place of an error: for a
-            part of a data set whose label ids must stay those of the whole.
+        folder: Folder to write. A manifest that is there already is replaced.
+        rows_by_split: Maps each split's name to rows with the columns of `manifest_features`. `label` may be a class
+            name or id; `video_id` and `source` may be absent, and then follow from `path` and from the argument.
+        class_names: Names of the classes, in the order of the label ids.
+        source: Data set and revision.
+        video_root: Folder that the rows' paths start from. It is written relative to `folder` where it lies inside.
+        skipped: Videos that were left out, as mappings of path, reason and detail.
+        description: Paragraph for the dataset card.
+        allow_absent_classes: Whether a class without any video is a warning, stated on the card, in place of an error:
+            for a part of a data set whose label ids must stay those of the whole.
 
     Returns:
         The manifest, as `load_manifest` gives it.
@@ -148,13 +148,13 @@ def write_manifest(
         for split, rows in rows_by_split.items()
     }
     _check_splits(folder, splits, class_names, allow_absent_classes)
-    skipped = [{name: str(entry.get(name, "")) for name in _SKIPPED_FIELDS} for entry in skipped]
+    left_out = [{name: str(entry.get(name, "")) for name in _SKIPPED_FIELDS} for entry in skipped]
     folder.mkdir(parents=True, exist_ok=True)
     _remove_older_splits(folder, splits)
     for split, rows in splits.items():
         write_split(folder, split, rows, features)
-    _write_side_files(folder, video_root, class_names, source, skipped)
-    body = manifest_card(splits, class_names, source, skipped, description)
+    _write_side_files(folder, video_root, class_names, source, left_out)
+    body = manifest_card(splits, class_names, source, left_out, description)
     write_card(folder, splits, body, pretty_name=source, task_categories=["video-classification"])
     return load_manifest(folder)
 
@@ -163,8 +163,8 @@ def load_manifest(folder: str | os.PathLike, video_root: str | os.PathLike | Non
     """Open a manifest folder.
 
     Args:
-        folder: as `write_manifest` wrote it.
-        video_root: where the videos are now, if not where the manifest says.
+        folder: Folder of the manifest, as `write_manifest` wrote it.
+        video_root: Folder of the videos now, if it is not where the manifest says.
 
     Raises:
         ManifestError: the folder, its tables or the video root are not there, or do not fit together.
@@ -271,6 +271,7 @@ def _write_side_files(
     folder: Path, video_root: Path, class_names: Sequence[str], source: str, skipped: list[dict[str, str]]
 ) -> None:
     root, base = video_root.resolve(), folder.resolve()
+    # relative where it can be, so that a folder that is moved with its videos still opens
     stored_root = root.relative_to(base).as_posix() if root.is_relative_to(base) else str(root)
     facts = {"video_root": stored_root, "source": source, "class_names": list(class_names)}
     (folder / MANIFEST_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

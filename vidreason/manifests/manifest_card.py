@@ -18,11 +18,11 @@ def manifest_card(
     """Markdown for a person: what this is, how many videos per split and class, what was left out.
 
     Args:
-        splits: split name -> complete rows, with labels as ids.
-        class_names: in the order of the label ids.
-        source: data set and revision.
-        skipped: videos that were left out, with their reason.
-        description: a paragraph to open with.
+        splits: Maps each split's name to complete rows, with labels as ids.
+        class_names: Names of the classes, in the order of the label ids.
+        source: Data set and revision.
+        skipped: Videos that were left out, with their reason.
+        description: Paragraph to open with.
     """
     parts = [
         f"# Videos of {source}",

@@ -60,11 +60,11 @@ def write_segments(
     """Write a table of segments. Rows are streamed.
 
     Args:
-        folder: of the manifest; the table goes into its sub-folder `segments`.
-        rows_by_split: split -> rows with the columns of `segment_features`; those of one video together and in order
-            of time. `label` is an id or a name.
-        label_names: of the actions, in the order of their ids.
-        source: what the videos are, for the card.
+        folder: Folder of the manifest; the table goes into its sub-folder `segments`.
+        rows_by_split: Maps each split to rows with the columns of `segment_features`; those of one video together and
+            in order of time. `label` is an id or a name.
+        label_names: Names of the actions, in the order of their ids.
+        source: Name of the videos' data set, for the card.
 
     Returns:
         The table's folder.
@@ -91,7 +91,7 @@ def load_segments(folder: str | os.PathLike) -> DatasetDict:
     """Open a table of segments.
 
     Args:
-        folder: of the manifest, or of the table itself.
+        folder: Folder of the manifest, or of the table itself.
 
     Raises:
         ManifestError: there is no such table.
@@ -113,7 +113,7 @@ class SegmentIndex:
     """Finds the action at a time of a video.
 
     Args:
-        segments: as `load_segments` gives them, or one of its splits.
+        segments: Segments as `load_segments` gives them, or one of its splits.
     """
 
     def __init__(self, segments: DatasetDict | Dataset):
@@ -140,13 +140,14 @@ class SegmentIndex:
         """The action at a time.
 
         Args:
-            video_id: of the manifest.
-            timestamp_s: presentation time from the start of the video.
+            video_id: Id of the video in the manifest.
+            timestamp_s: Presentation time in seconds from the start of the video.
 
         Returns:
             Its name; None where the video is unknown or no segment holds that time.
         """
         video = self._segments.get(video_id, ())
+        # a time at the border of two segments belongs to the later one, also after rounding
         position = bisect.bisect_right(self._starts_s.get(video_id, ()), timestamp_s + _TOLERANCE_S) - 1
         if position < 0 or timestamp_s + _TOLERANCE_S >= video[position]["end_s"]:
             return None

@@ -27,9 +27,9 @@ class SplitAssignment:
     """Which video goes into which split.
 
     Attributes:
-        split_of: video path -> split, for the videos that are in one.
-        unlisted: paths of videos that no split names.
-        unknown: split -> names in its file that no video of the tree has.
+        split_of: Maps a video path to its split, for the videos that are in one.
+        unlisted: Paths of videos that no split names.
+        unknown: Maps a split to the names in its file that no video of the tree has.
     """
 
     split_of: dict[str, str]
@@ -38,11 +38,11 @@ class SplitAssignment:
 
 
 def groups_from_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
-    """The group of each video path: what the pattern's first group matches.
+    r"""The group of each video path: what the pattern's first group matches.
 
     Args:
         paths: POSIX paths relative to the video root.
-        pattern: a regular expression that is searched in the path, such as `_g(\\d+)_` for UCF101.
+        pattern: Regular expression that is searched in the path, such as `_g(\d+)_` for UCF101.
 
     Raises:
         ManifestError: no valid pattern with a group, or paths that do not match, with examples.
@@ -69,11 +69,12 @@ def split_by_files(paths: Sequence[str], files: Mapping[str, str | os.PathLike])
 
     Args:
         paths: POSIX paths relative to the video root.
-        files: split -> file.
+        files: Maps each split to its file.
 
     Raises:
         ManifestError: a file that is not there or names no video of the tree, or a video in two splits.
     """
+    # by name without a suffix too, which a conversion changes
     path_of = {video_id_of(path): path for path in paths} | {path: path for path in paths}
     split_of: dict[str, str] = {}
     unknown: dict[str, list[str]] = {}
@@ -107,10 +108,10 @@ def split_by_fractions(
     large ones first, to the split that lacks most videos; classes are then divided only as evenly as the groups allow.
 
     Args:
-        class_of: video path -> class name.
-        fractions: split -> its share; they sum to 1.
-        seed: of the shuffle.
-        groups: video path -> group, for groups that stay whole.
+        class_of: Maps each video path to its class.
+        fractions: Maps each split to its share; they sum to 1.
+        seed: Seed of the shuffle.
+        groups: Maps each video path to its group, for groups that stay whole; None divides class by class.
 
     Raises:
         ManifestError: fractions that are not above zero or do not sum to 1, or fewer groups than splits.
@@ -124,6 +125,7 @@ def split_by_fractions(
     for path in sorted(class_of):
         members_of.setdefault(class_of[path], []).append(path)
     for name, members in members_of.items():
+        # a seed for each class, so that one more class does not shuffle the others; `hash` differs by process
         order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(members))
         start = 0
         for split, count in _share_out(len(members), fractions).items():
@@ -136,8 +138,8 @@ def split_by_groups(groups: Mapping[str, str], held_out: Mapping[str, Sequence[s
     """Named groups are held out, such as the test persons; all others are in `train`.
 
     Args:
-        groups: video path -> group.
-        held_out: split -> the groups that it gets.
+        groups: Maps each video path to its group.
+        held_out: Maps each split to the groups that it gets.
 
     Raises:
         ManifestError: a group that no video has, or one that is named for two splits.
@@ -157,8 +159,8 @@ def read_list(file: str | os.PathLike, what: str) -> list[str]:
     """The lines of a text file that are not empty, without white space around them. Any line ends will do.
 
     Args:
-        file: UTF-8, with or without a byte order mark.
-        what: the file's part in the data set, for the message.
+        file: The file, UTF-8 with or without a byte order mark.
+        what: What the file is in the data set, for the message.
 
     Raises:
         ManifestError: the file cannot be read.
@@ -195,9 +197,9 @@ def _share_out(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
     while sum(shares.values()) != count:
         lacking = {split: count * fraction - shares[split] for split, fraction in fractions.items()}
         if sum(shares.values()) < count:
-            shares[max(lacking, key=lacking.get)] += 1
+            shares[max(lacking, key=lambda split: lacking[split])] += 1
         else:
-            shares[min((split for split in shares if shares[split] > least), key=lacking.get)] -= 1
+            shares[min((split for split in shares if shares[split] > least), key=lambda split: lacking[split])] -= 1
     return shares
 
 

@@ -10,8 +10,7 @@ import datasets
 
 from ..errors import GuidanceError
 from ..guidance.schema import FEATURES
-from ..guidance.store import RowChecker
-from ..guidance.summary import TableSummary
+from ..guidance.table import RowChecker, TableSummary
 
 _ROWS_AT_ONCE = 1024
 _SHOWN = 4  # characters of what was found; the rest may be a secret
@@ -55,7 +54,7 @@ class PublishChecker:
     """Checks rows on their way to a published table, and counts them.
 
     Args:
-        drop_raw_responses: what the model said, word for word, is left empty.
+        drop_raw_responses: Whether `raw_response`, what the model said word for word, is left empty.
     """
 
     def __init__(self, drop_raw_responses: bool = False):
@@ -96,10 +95,12 @@ class PublishChecker:
         if absent:
             raise GuidanceError(f"columns {absent} have no value")
         for column, text in _strings(row):
+            # models repeat what they are sent: a path in a prompt comes back in an answer
             leak = find_leak(text)
             if leak:
                 raise GuidanceError(f"column {column!r} holds {leak}")
         video_id = row["video_id"]
+        # readers join the id to a folder of their own, which it must not lead out of
         if video_id.startswith("/") or "\\" in video_id or ".." in video_id.split("/"):
             raise GuidanceError("column 'video_id' is not a path relative to the folder of videos")
         self._rows.check(split, row)

@@ -1,4 +1,7 @@
-"""The card of a published guidance table, from its rows, the facts of its run, and the texts of its prompts."""
+"""The card of a published guidance table, and the example picture on it.
+
+The card is made from the table's rows, the facts of its run, and the texts of its prompts.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 from huggingface_hub import DatasetCard
+from PIL import Image
 
 from ..annotation.annotation_run import AnnotationRun
+from ..audit.drawing import (
+    GUIDANCE_COLOR,
+    blank_frame,
+    captioned,
+    draw_boxes,
+    draw_map,
+    in_column,
+    in_row,
+    read_pixels,
+)
 from ..errors import GuidanceError
 from ..files import folder_card_data
+from ..guidance.geometry import GridMap
 from ..guidance.schema import SCHEMA_VERSION
-from ..guidance.summary import TableSummary, merge_summaries, status_table
+from ..guidance.table import TableSummary, merge_summaries, status_table
+from ..manifests.manifest import Manifest
 from .cards import read_template, stated
 from .checks import find_leak
 
-TEMPLATE_FILE, CARD_FILE = "guidance_dataset_template.md", "README.md"
+TEMPLATE_FILE, CARD_FILE, EXAMPLE_FILE = "guidance_dataset_template.md", "README.md", "example.png"
 TAGS = ("video", "grid-guidance", "reasoning-supervision", "vidreason")
 TASK_CATEGORIES = ("video-classification",)
 
@@ -35,8 +53,13 @@ for row, frame in guided_frames(load_dataset({name!r}, split={split!r}), "path/t
 LOCAL_NAME = "path/to/this/folder"
 """What the code loads where no repository is named."""
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_SIZES += ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))
+_SIZES = (
+    *((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")),
+    *((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B")),
+)
+"""(rows, the Hub's name of tables with fewer)."""
+
+_PER_ROW, _SIDE_PX = 4, 240  # frames beside one another in the example picture, and the longer side of each
 
 
 @dataclass(frozen=True)
@@ -44,14 +67,14 @@ class CardFacts:
     """What a card says beyond the table and its run.
 
     Args:
-        title: heading.
-        description: a paragraph about the producer, the videos, or what is special.
-        license: identifier of the guidance's licence as the Hub writes it; None is stated as not recorded.
-        repo_id: where it will be found; None shows a local folder in the code.
-        example_alt: what the example picture shows, for those who do not see it; empty where there is none.
-        example_note: the sentence below the picture.
-        raw_responses_dropped: `raw_response` was emptied.
-        notes: further limits, one sentence or paragraph each.
+        title: Heading of the card.
+        description: Paragraph about the producer, the videos, or what is special.
+        license: Identifier of the guidance's licence as the Hub writes it; None is stated as not recorded.
+        repo_id: Name on the Hub where the table will be; None shows a local folder in the code.
+        example_alt: Text of what the example picture shows, for those who do not see it; empty where there is none.
+        example_note: Sentence below the picture.
+        raw_responses_dropped: Whether `raw_response` was emptied.
+        notes: Further limits, one sentence or paragraph each.
     """
 
     title: str
@@ -90,11 +113,11 @@ def write_guidance_card(
     """Write `README.md` and return its path.
 
     Args:
-        folder: of the published table.
-        facts: what the card says beyond the table and its run.
-        summaries: split -> what it holds.
-        run: of the annotator; None where its facts are not known.
-        prompt_texts: SHA-256 -> text, for the prompts that the rows name.
+        folder: Folder of the published table, whose Parquet files are written.
+        facts: What the card says beyond the table and its run.
+        summaries: Maps each split to what it holds.
+        run: Facts of the annotation run; None where they are not known.
+        prompt_texts: Texts of the prompts that the rows name, by their SHA-256.
 
     Raises:
         GuidanceError: the card would give away a key or a path of this machine.
@@ -102,7 +125,7 @@ def write_guidance_card(
     whole = merge_summaries(summaries.values())
     run = run or AnnotationRun()
     card = DatasetCard.from_template(
-        folder_card_data(summaries, **_metadata(facts, whole)),
+        folder_card_data(folder, summaries, **_metadata(facts, whole)),
         template_str=read_template(TEMPLATE_FILE),
         facts=facts,
         run=run,
@@ -117,6 +140,7 @@ def write_guidance_card(
         stated=stated,
         settings_text=settings_text,
     )
+    # after rendering: settings and prompts reach the card through many doors
     _check_card(card.content)
     path = Path(folder) / CARD_FILE
     card.save(path)
@@ -187,3 +211,81 @@ def _check_card(text: str) -> None:
             raise GuidanceError(
                 f"{CARD_FILE}, line {number}, would hold {leak}; is it in the run's facts or a prompt?"
             )
+
+
+@dataclass(frozen=True)
+class ExamplePicture:
+    """What was drawn.
+
+    Args:
+        num_frames: Number of frames in the picture.
+        num_with_pixels: Number of these frames that show the video.
+        alt: Text of what the picture shows.
+    """
+
+    num_frames: int
+    num_with_pixels: int
+    alt: str
+
+
+def write_example(
+    folder: str | os.PathLike,
+    splits: Mapping[str, datasets.Dataset],
+    num_frames: int,
+    manifest: Manifest | None = None,
+    seed: int = 0,
+) -> ExamplePicture | None:
+    """Draw frames with a map, chosen at random and from as many videos as there are, into one PNG.
+
+    Args:
+        folder: Folder to write.
+        splits: Splits of the table by name.
+        num_frames: Largest number of frames in the picture.
+        manifest: Manifest of the videos, for their pixels; without it, blank frames of the same shape are drawn.
+        seed: Seed of the choice of frames.
+
+    Returns:
+        None where no row has a map, or no frame is wanted.
+    """
+    rows = _choose_rows(splits, num_frames, seed)
+    if not rows:
+        return None
+    pixels = {}
+    if manifest is not None:
+        times_s: dict[str, list[float]] = {}
+        for row in rows:
+            times_s.setdefault(row["video_id"], []).append(row["timestamp_s"])
+        pixels = read_pixels(manifest, times_s, _SIDE_PX)
+    tiles = [_draw_row(row, pixels.get((row["video_id"], row["timestamp_s"]))) for row in rows]
+    lines = [in_row(tiles[start : start + _PER_ROW]) for start in range(0, len(tiles), _PER_ROW)]
+    Image.fromarray(in_column(lines)).save(Path(folder) / EXAMPLE_FILE, optimize=True)
+    surface = "frames of the videos" if pixels else "blank frames"
+    alt = f"Grids of {len(rows)} frames, drawn on {surface}; the stronger a cell's colour, the more weight it has"
+    return ExamplePicture(len(rows), len(pixels), alt)
+
+
+def _choose_rows(splits: Mapping[str, datasets.Dataset], count: int, seed: int) -> list[dict[str, Any]]:
+    """Rows that are ok, from different videos as far as there are."""
+    # the same picture for the same table, so that a card written anew does not differ
+    rng = np.random.default_rng(seed)
+    found = []
+    for name, table in splits.items():
+        columns = table.with_format("arrow").select_columns(["video_id", "status"])[:]
+        videos, statuses = columns["video_id"].to_pylist(), columns["status"].to_pylist()
+        found += [(name, index, videos[index]) for index, status in enumerate(statuses) if status == "ok"]
+    order = [found[index] for index in rng.permutation(len(found))]
+    first_of_video = {video: (name, index) for name, index, video in reversed(order)}
+    chosen = [(name, index) for name, index, video in order if first_of_video[video] == (name, index)]
+    others = [(name, index) for name, index, video in order if first_of_video[video] != (name, index)]
+    return [splits[name][index] for name, index in [*chosen, *others][:count]]
+
+
+def _draw_row(row: Mapping[str, Any], picture: np.ndarray | None) -> np.ndarray:
+    if picture is None:
+        picture = blank_frame(row["frame_height"], row["frame_width"])
+    grid_map = GridMap(np.asarray(row["weights"]), (row["grid_rows"], row["grid_cols"]), tuple(row["rectangle"]))
+    boxes = [entry["box"] for entry in row["objects"] if entry["relevant"] and len(entry["box"]) == 4]
+    drawn = draw_boxes(draw_map(picture, grid_map, GUIDANCE_COLOR), np.asarray(boxes), GUIDANCE_COLOR)
+    names = ", ".join(dict.fromkeys(entry["name"] for entry in row["objects"] if entry["relevant"]))
+    lines = [row["video_id"].rsplit("/", 1)[-1], f"{row['timestamp_s']:.2f} s" + (f": {names}" if names else "")]
+    return captioned(drawn, lines)

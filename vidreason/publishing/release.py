@@ -29,9 +29,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SPACE_FOLDER = REPOSITORY / "space_app"
 
 KINDS = ("model", "space")
+# a list of what goes, not of what stays: a folder of training holds pickles, states and logs
 MODEL_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "*preprocessor_config.json", "README.md")
-CODE_PATTERNS = ("configuration_*.py", "modeling_*.py", "layers_*.py", "temporal_views_*.py", "video_processing_*.py")
-CODE_PATTERNS += ("action_segmentation_*.py",)
+CODE_PATTERNS = (
+    *("configuration_*.py", "modeling_*.py", "layers_*.py", "temporal_views_*.py", "video_processing_*.py"),
+    "action_segmentation_*.py",
+)
 SPACE_PATTERNS = ("README.md", "requirements.txt", "app.py", "clipview/*")
 WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "vidreason", "modeling_tsvit")
 _LARGE_BYTES = 5 * 2**30
@@ -103,9 +106,9 @@ def address_card(path: Path, repo_id: str, notes: Sequence[str] = ()) -> None:
     """Give a model's card the name that the model has on the Hub, so that its code runs as it is printed there.
 
     Args:
-        path: of the card; its results carry the name that the model had in training.
-        repo_id: the name on the Hub.
-        notes: further limits, one sentence or two each.
+        path: The card's file; its results carry the name that the model had in training.
+        repo_id: Name of the model on the Hub.
+        notes: Further limits, one sentence or two each.
 
     Raises:
         ConfigError: notes are given, and the card has no place for them.
@@ -156,6 +159,7 @@ def build_wheel(out: Path) -> Path:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copyfile(source, target)
+        # without dependencies: the Space installs its own
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), copy]
         finished = subprocess.run(command, capture_output=True, text=True)
     wheels = list(out.glob("vidreason-*.whl"))
@@ -170,20 +174,20 @@ def push(
     """Send a written folder, and return the address of the commit.
 
     Args:
-        out: the folder.
-        repo_id: where to.
-        kind: "model" or "space".
-        private: a repository that is made for it is private.
-        variables: of the Space; empty ones are left out.
-        api: the client; by default one that takes its token from the environment or the login.
+        out: Folder that is sent as it is.
+        repo_id: Name of the repository on the Hub.
+        kind: Either "model" or "space".
+        private: Whether a repository that is made for it is private.
+        variables: Variables of the Space; empty ones are left out.
+        api: Client of the Hub; by default one that takes its token from the environment or the login.
 
     Raises:
         VidreasonError: the Hub does not take it.
     """
     api = api or HfApi()
-    settings = {"space_sdk": "gradio"} if kind == "space" else {}
+    space_sdk = "gradio" if kind == "space" else None
     try:
-        api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, **settings)
+        api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, space_sdk=space_sdk)
         for name, value in variables.items():
             if value:
                 api.add_space_variable(repo_id, name, value)

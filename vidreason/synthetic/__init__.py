@@ -4,7 +4,7 @@ Twelve actions, four pairs of which are told apart by the order of their frames 
 and a co-occurring object, that are tied to the label with a stated strength per split.
 """
 
-from .actions.build import TRUTH_FOLDER, build_synthetic_actions, truth_features
+from .actions.build import build_synthetic_actions, truth_features
 from .actions.config import (
     ACTIONS,
     BACKGROUND_STRENGTHS,
@@ -13,13 +13,15 @@ from .actions.config import (
     MIRRORED_PAIRS,
     REVERSED_PAIRS,
     SOURCE,
-    SPLITS,
     WorldConfig,
 )
-from .actions.render import Clip, ClipTruth, FrameTruth, Segment, render_clip, render_masks
-from .actions.scene import Nuisance, clip_seed, draw_nuisance
+from .actions.nuisance import Nuisance, draw_nuisance
+from .actions.render import Clip, ClipTruth, Segment, render_clip, render_masks
 from .backgrounds import BACKGROUNDS
+from .seeds import SPLITS, clip_seed
 from .stickers import COOCCURRING_OBJECTS
+from .truth import FrameTruth
+from .world_folder import TRUTH_FOLDER
 
 __all__ = [
     "ACTIONS",

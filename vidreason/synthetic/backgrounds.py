@@ -14,7 +14,7 @@ Texture = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 
 def _mix(share: np.ndarray, low: tuple[int, int, int], high: tuple[int, int, int]) -> np.ndarray:
-    """share (height, width) in [0, 1] to colors (height, width, 3)."""
+    """Share (height, width) in [0, 1] to colors (height, width, 3)."""
     low_color, high_color = np.asarray(low, np.float32), np.asarray(high, np.float32)
     return low_color + share[..., None].astype(np.float32) * (high_color - low_color)
 
@@ -116,11 +116,11 @@ def background_picture(name: str, height: int, width: int, unit_px: float, rng: 
     """A texture, uint8 of shape (height, width, 3).
 
     Args:
-        name: one of `BACKGROUNDS`.
-        height: in pixels.
-        width: in pixels.
-        unit_px: scale of the pattern.
-        rng: of the phase, the scale, the tone and what is random in the pattern itself.
+        name: One of `BACKGROUNDS`.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels.
+        unit_px: Number of pixels per unit of the pattern.
+        rng: Generator that draws the phase, the scale, the tone and what is random in the pattern itself.
     """
     scale = unit_px * rng.uniform(0.85, 1.2)
     y, x = np.mgrid[:height, :width].astype(np.float32) / np.float32(scale)

@@ -14,13 +14,22 @@ _NOISE_TILE_PX = 24  # the noise of a frame is a random window of one larger fie
 
 
 class CameraSettings(Protocol):
-    """What a world's settings say of its camera; see `WorldConfig`."""
+    """What a world's settings say of its camera; see `WorldConfig`. Read only, as those settings are frozen."""
 
-    width: int
-    height: int
-    max_jitter_px: float
-    max_brightness_change: float
-    noise_std: float
+    @property
+    def width(self) -> int: ...  # noqa: D102
+
+    @property
+    def height(self) -> int: ...  # noqa: D102
+
+    @property
+    def max_jitter_px(self) -> float: ...  # noqa: D102
+
+    @property
+    def max_brightness_change(self) -> float: ...  # noqa: D102
+
+    @property
+    def noise_std(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +37,10 @@ class Camera:
     """Shake, light and noise of each frame.
 
     Args:
-        shifts_px: (frames, 2), whole canvas pixels of the supersampled picture.
-        gains: (frames,), brightness.
-        noise: (height + tile, width + tile, 3), float32.
-        windows: (frames, 2), the upper left corner of each frame's window of the noise.
+        shifts_px: Shift of each frame in whole canvas pixels of the supersampled picture, (frames, 2).
+        gains: Brightness of each frame, (frames,); 1 changes nothing.
+        noise: Field of noise, float32 of shape (height + tile, width + tile, 3).
+        windows: Upper left corner of each frame's window of the noise, (frames, 2).
     """
 
     shifts_px: np.ndarray
@@ -53,6 +62,7 @@ def draw_camera(settings: CameraSettings, num_frames: int, rng: np.random.Genera
     times = np.arange(num_frames)
     phases = rng.uniform(0, 2 * math.pi, size=(2, 2))
     rates = rng.uniform(0.15, 0.9, size=(2, 2))  # radians per frame: a slow sway and a quicker tremble
+    # two sines each for x and y, of rates that do not repeat within a clip
     sway = np.sin(times[:, None, None] * rates + phases) @ np.array([0.6, 0.4])
     shifts = np.rint(sway * settings.max_jitter_px * rng.uniform(0.2, 1.0) * SUPERSAMPLING).astype(int)
     drift = np.sin(times * rng.uniform(0.05, 0.4) + rng.uniform(0, 2 * math.pi))

@@ -24,9 +24,9 @@ class HandLook:
     """What the actor looks like.
 
     Args:
-        skin: RGB.
-        sleeve: RGB.
-        thumb_side: -1 or +1, a left or a right hand.
+        skin: RGB color of the skin.
+        sleeve: RGB color of the sleeve.
+        thumb_side: Either -1 or +1, a left or a right hand.
     """
 
     skin: Color
@@ -39,10 +39,10 @@ class HandPose:
     """Where the hand is and what it does.
 
     Args:
-        x: of the point between the fingertips, where things are held.
-        y: of the same point.
-        angle: direction of the fingers, in radians.
-        grip: 0 open and spread, 1 closed around something.
+        x: Horizontal place of the point between the fingertips, where things are held, in units.
+        y: Vertical place of the same point.
+        angle: Direction of the fingers, in radians.
+        grip: How far the hand is closed: 0 open and spread, 1 around something.
     """
 
     x: float

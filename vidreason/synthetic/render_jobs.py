@@ -17,8 +17,8 @@ from datasets import Features
 from tqdm.auto import tqdm
 
 from ..files import write_split
-from .actions.scene import clip_seed
-from .folder import TRUTH_FOLDER, VIDEO_FOLDER
+from .seeds import clip_seed
+from .world_folder import TRUTH_FOLDER, VIDEO_FOLDER
 
 Rendered = tuple[dict[str, Any], list[dict[str, Any]]]
 """A video's row in the manifest, and its rows of ground truth."""
@@ -29,11 +29,11 @@ class RenderJob(ABC):
     """One video to make.
 
     Args:
-        folder: of the data set.
-        split: of the video.
-        index: of the video in its split.
-        seed: of the world.
-        config: of the world; it has `fps`, `height` and `width`.
+        folder: Folder of the data set.
+        split: Split of the video.
+        index: Index of the video in its split, from 0.
+        seed: Seed of the world.
+        config: Settings of the world.
     """
 
     folder: Path
@@ -49,6 +49,7 @@ class RenderJob(ABC):
 
     @property
     def name(self) -> str:
+        """Split and index, which no other video of the data set has."""
         return f"{self.split}_{self.index:05d}"
 
     @property
@@ -58,6 +59,7 @@ class RenderJob(ABC):
 
     @property
     def video_path(self) -> Path:
+        """The file to write."""
         return self.folder / VIDEO_FOLDER / f"{self.video_id}.mp4"
 
     def manifest_row(self, label: str, num_frames: int) -> dict[str, Any]:
@@ -98,13 +100,13 @@ def render_all(
     """Write all videos, and their ground truth as it comes in.
 
     Args:
-        render: writes the video of a job; a function of a module, which other processes find by its name.
-        jobs: of one folder, split by split.
-        truth_features: the columns of the ground truth.
-        num_proc: processes that render.
-        progress: show a progress bar.
-        unit: what a video is called there.
-        chunk_size: jobs that a process is given at a time.
+        render: Writes the video of a job. It must be a function of a module, which other processes find by its name.
+        jobs: Jobs of one folder, split by split.
+        truth_features: Columns of the ground truth.
+        num_proc: Number of processes that render.
+        progress: Whether a progress bar is shown.
+        unit: Name of a video on the progress bar.
+        chunk_size: Number of jobs that a process is given at a time.
 
     Returns:
         The rows of the manifest by split.
@@ -123,6 +125,7 @@ def _truth_rows(
     results: Iterator[Rendered], size: int, rows: list[dict[str, Any]], bar: tqdm
 ) -> Iterator[dict[str, Any]]:
     """The ground truth of the next `size` videos; their manifest rows are added to `rows` on the way."""
+    # results come in the order of the jobs, which are split by split
     for _ in range(size):
         row, truth = next(results)
         rows.append(row)

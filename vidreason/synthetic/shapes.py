@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Color = tuple[int, ...]
+Vector = Sequence[float] | np.ndarray
+"""A point, a size or a shift: (2,)."""
 
 SUPERSAMPLING = 2
 """Canvas pixels per frame pixel, for smooth edges."""
@@ -25,9 +27,9 @@ class Shape(NamedTuple):
     """A filled polygon.
 
     Args:
-        points: (vertices, 2).
-        fill: RGB, or RGBA for something that one can see through.
-        outline: RGB, or None for no line.
+        points: Corners of the polygon, (vertices, 2).
+        fill: Color as RGB, or as RGBA for something that one can see through.
+        outline: Color of the line around it as RGB, or None for no line.
     """
 
     points: np.ndarray
@@ -39,8 +41,8 @@ class Part(NamedTuple):
     """Shapes of one item at one depth. An item can have several, such as fingers before and a palm behind a mug.
 
     Args:
-        item: whose shapes they are; empty for a shadow, which belongs to no item.
-        shapes: drawn in their order.
+        item: Name of the item; empty for a shadow, which belongs to no item.
+        shapes: Shapes in the order in which they are drawn.
     """
 
     item: str
@@ -79,7 +81,7 @@ def polygon(*points: tuple[float, float]) -> np.ndarray:
     return np.array(points, dtype=float)
 
 
-def capsule(start: Sequence[float], end: Sequence[float], start_radius: float, end_radius: float) -> np.ndarray:
+def capsule(start: Vector, end: Vector, start_radius: float, end_radius: float) -> np.ndarray:
     """A rod with round ends, perhaps tapered: points (12, 2), the first six around the start."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     length = math.hypot(dx, dy) or 1.0
@@ -107,14 +109,14 @@ def extent(parts: Iterable[Part]) -> np.ndarray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def draw_parts(image: Image.Image, parts: Iterable[Part], scale: float, shift: Sequence[float]) -> None:
+def draw_parts(image: Image.Image, parts: Iterable[Part], scale: float, shift: Vector) -> None:
     """Draw parts in their order on an image, at `point * scale + shift` of its pixels."""
-    shift = np.asarray(shift)
+    shift_px = np.asarray(shift)
     opaque, blending = ImageDraw.Draw(image), None
     for part in parts:
         for shape in part.shapes:
             # whole numbers are the middles of pixels to PIL, and the upper left corners of pixels here
-            flat = np.floor(shape.points * scale + shift).ravel().tolist()
+            flat = np.floor(shape.points * scale + shift_px).ravel().tolist()
             if len(shape.fill) == 4:
                 blending = blending or ImageDraw.Draw(image, "RGBA")
                 blending.polygon(flat, fill=shape.fill)
@@ -122,9 +124,7 @@ def draw_parts(image: Image.Image, parts: Iterable[Part], scale: float, shift: S
             opaque.polygon(flat, fill=shape.fill, outline=shape.outline)
 
 
-def clipped_extent(
-    parts: Iterable[Part], scale: float, shift: Sequence[float], size: Sequence[float]
-) -> np.ndarray | None:
+def clipped_extent(parts: Iterable[Part], scale: float, shift: Vector, size: Sequence[float]) -> np.ndarray | None:
     """The box (4,) around what of the shapes lies in the rectangle from (0, 0) to size (2,); None where nothing does.
 
     It is smaller than the clipped box of the whole where something leaves the rectangle at a slant, as an arm does.
@@ -137,6 +137,7 @@ def clipped_extent(
 def _clip_polygon(points: np.ndarray, size: Sequence[float]) -> np.ndarray:
     """Points (vertices, 2) of the polygon within (0, 0) to size (2,), by Sutherland and Hodgman; perhaps none."""
     low, high = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    # nearly all shapes are wholly inside; clipping each would take most of the rendering time
     if min(low) >= 0 and high[0] <= size[0] and high[1] <= size[1]:
         return points
     for axis in (0, 1):

@@ -114,6 +114,7 @@ def box_front_shapes(color: Color) -> tuple[Shape, ...]:
 
 def lid_shapes(color: Color, opening: float, hinge_side: int) -> list[Shape]:
     """The lid of a box, opened by an angle in radians about its left (-1) or right (+1) edge."""
+    # only the edge seen from the front turns; the skew stands for depth
     hinge = np.array([hinge_side * BOX_WIDTH / 2, 0.0])
     reach = np.array([-hinge_side * math.cos(opening), -math.sin(opening)]) * BOX_WIDTH
     back = np.array([_BOX_SKEW, -BOX_DEPTH])

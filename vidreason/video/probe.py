@@ -16,6 +16,9 @@ from ..errors import VideoError
 from .frame_table import count_readable, read_frame_table
 from .stream import Orientation, check_pixels, open_video
 
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif")
+"""Suffixes of the files that folders of videos are searched for, in lower case."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:

@@ -1,15 +1,15 @@
 """Known data sets in the layout of their release: each is checked against its own lists before a video is opened.
 
 A `read_*` function looks at names and lists only, and gives a `KnownLayout` or an error that names all that is missing
-or misplaced. `build_layout` then reads the videos and writes the manifest, as `vidreason.manifests.folder` does.
+or misplaced. `build_layout` then reads the videos and writes the manifest, as `vidreason.manifests.video_folder` does.
 """
 
 from ..captions import read_captions
 from .desktop_assembly import build_desktop_assembly, read_desktop_assembly
 from .gmdcsa24 import build_gmdcsa24, read_gmdcsa24
 from .known import KnownLayout, LayoutArguments, build_layout, describe_reports
-from .label_report import describe_notes
 from .something_something import build_something_something_v2, read_something_something_v2
+from .timed_labels import describe_notes
 from .ucf50 import read_ucf50
 from .ucf101 import read_ucf101
 

@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
-from ...video.probe import Probed, probe_videos
-from ..folder import VIDEO_SUFFIXES, FolderReport, TreeVideo, VideoTree
+from ...video.probe import VIDEO_SUFFIXES, probe_videos
 from ..manifest import video_id_of
 from ..segments import write_segments
 from ..splits import SplitAssignment, groups_from_pattern, read_list, split_by_fractions
-from .flat import scan_flat_videos
-from .frame_labels import SegmentProbe, read_frame_labels
-from .known import KnownLayout, LayoutArguments, read_numbered_names, write_folds
-from .problems import LayoutProblems
+from ..video_folder import FolderReport, TreeVideo, VideoTree
+from .frame_labels import SegmentProbe, read_frame_labels, segment_rows
+from .known import KnownLayout, LayoutArguments, LayoutProblems, read_numbered_names, scan_flat_videos, write_folds
 
 ACTIVITY = "desktop_assembly"
 """The one class of the manifest. The actions are in the table of segments."""
@@ -45,10 +43,10 @@ class DesktopAssembly:
     """A checked copy of Desktop Assembly.
 
     Attributes:
-        layout: the videos.
-        label_names: the actions, in the order of their ids.
-        labels: video path -> the label ids of its lines.
-        label_fps: labels per second; None stands for one label per frame.
+        layout: The videos, checked.
+        label_names: Names of the actions, in the order of their ids.
+        labels: Maps each video path to the label ids of its lines.
+        label_fps: Number of labels per second; None stands for one label per frame.
     """
 
     layout: KnownLayout
@@ -67,18 +65,19 @@ def read_desktop_assembly(
     label_fps: float | None = None,
     allow_incomplete: bool = False,
 ) -> DesktopAssembly:
-    """Check a copy of Desktop Assembly. No video is opened.
+    r"""Check a copy of Desktop Assembly. No video is opened.
 
     Args:
-        root: the folder of `groundTruth`, the mapping and the splits.
-        videos: the folder of the videos; by default `videos` in the root.
-        split: the number in the names of the bundles, where they have one.
-        fractions: split -> share, to divide the videos at random in place of by bundles; train=1.0 puts all in one.
-        seed: of the division.
-        group_pattern: regular expression whose first group, in a video's name, names what must not be divided, such as
-            the day of the recording, `^(\\d+-\\d+-\\d+)`.
-        label_fps: labels per second, for videos that have more frames than labels.
-        allow_incomplete: build from the videos that are there.
+        root: Folder of `groundTruth`, the mapping and the splits.
+        videos: Folder of the videos; by default `videos` in the root.
+        split: Number in the names of the bundles, where they have one.
+        fractions: Share of each split, to divide the videos at random in place of by bundles; train=1.0 puts all in
+            one.
+        seed: Seed of the random division.
+        group_pattern: Regular expression whose first group, in a video's name, names what must not be divided, such as
+            the day of the recording, `^(\d+-\d+-\d+)`.
+        label_fps: Number of labels per second, for videos that have more frames than labels.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -116,15 +115,9 @@ def build_desktop_assembly(data: DesktopAssembly, args: LayoutArguments) -> dict
     probed = probe_videos(probe, layout.paths, args.num_proc)
     reports = write_folds(layout, probed, args)
     for folder, report in reports.items():
-        rows = {split: _segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
+        rows = {split: segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
         write_segments(folder, rows, data.label_names, report.manifest.source)
     return reports
-
-
-def _segment_rows(paths: Sequence[str], probed: Mapping[str, Probed]):
-    for path in paths:
-        for segment in probed[path].segments:
-            yield {"video_id": video_id_of(path), **segment._asdict()}
 
 
 def _list_label_files(root: Path) -> dict[str, Path]:
@@ -134,9 +127,10 @@ def _list_label_files(root: Path) -> dict[str, Path]:
     folder = root / "groundTruth"
     if not folder.is_dir():
         raise ManifestError(f"{root}: no groundTruth folder in it; the frame-wise labels were expected there")
-    files = {}
+    files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.is_file() and not file.name.startswith("."):
+            # the release has names without a suffix, copies of it have .txt
             name = file.name.removesuffix(".txt")
             if name in files:
                 raise ManifestError(f"{folder}: {files[name].name!r} and {file.name!r} are labels of one video")

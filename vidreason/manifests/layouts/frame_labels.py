@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...video.frame_table import FrameTable, read_frame_table
 from ...video.probe import Probed, VideoInfo, VideoProbe
+from ..manifest import video_id_of
 from ..splits import read_list
-from .problems import LayoutProblems
+from .known import LayoutProblems
 
 TOLERANCE_SHARE, TOLERANCE_LABELS = 0.01, 2
 """Labels and frames may differ in number by 1 %, or by 2 where that is more."""
@@ -41,9 +42,9 @@ class SegmentProbe:
     """Reads the facts about a video and turns its frame-wise labels into segments.
 
     Args:
-        probe: reads the facts.
-        labels: path -> label ids of its lines.
-        label_fps: labels per second; None stands for one label per frame.
+        probe: Reads the facts about a video.
+        labels: Maps each video path to the label ids of its lines.
+        label_fps: Number of labels per second; None stands for one label per frame.
     """
 
     probe: VideoProbe
@@ -64,15 +65,29 @@ class SegmentProbe:
         )
 
 
+def segment_rows(paths: Iterable[str], probed: Mapping[str, Probed]) -> Iterator[dict[str, Any]]:
+    """Rows of the table of segments, for `write_segments`.
+
+    Args:
+        paths: Video paths of the manifest.
+        probed: Facts about each video, with its segments.
+    """
+    for path in paths:
+        info = probed[path]
+        if isinstance(info, SegmentedVideoInfo):  # a manifest has no other: the rest was left out
+            for segment in info.segments:
+                yield {"video_id": video_id_of(path), **segment._asdict()}
+
+
 def read_frame_labels(
     files: Mapping[str, Path], label_names: Sequence[str], problems: LayoutProblems
 ) -> dict[str, list[int]]:
     """Labels from files with one label name per line.
 
     Args:
-        files: video path -> its file.
-        label_names: in the order of their ids.
-        problems: takes unknown labels and files without any.
+        files: Maps each video path to its file of labels.
+        label_names: Names of the labels, in the order of their ids.
+        problems: Takes note of unknown labels and of files without any.
 
     Returns:
         Video path -> the label ids of the file's lines. What is unknown is left out of it.
@@ -115,16 +130,16 @@ def find_segments(labels: Sequence[int], table: FrameTable, label_fps: float | N
     the last frame are dropped; frames beyond the last label stay without one, as none is made up for them.
 
     Args:
-        labels: label ids.
-        table: the video's frames.
-        label_fps: labels per second; None stands for one label per frame.
+        labels: Label ids, one per line of the file.
+        table: Frames of the video, with their times.
+        label_fps: Number of labels per second; None stands for one label per frame.
     """
     num_frames = len(table)
     if label_fps is None:
         positions = np.arange(num_frames)
     else:  # the slack keeps a frame at 0.3 s, stored as 0.29999, with the label that starts there
         positions = np.floor(table.times_s * label_fps + 1e-3).astype(np.int64)
-    frame_labels = [labels[position] for position in positions if position < len(labels)]
+    frame_labels = [labels[position] for position in positions.tolist() if position < len(labels)]
     segments, start = [], 0
     for label, run in itertools.groupby(frame_labels):
         end = start + len(list(run))

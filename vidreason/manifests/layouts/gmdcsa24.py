@@ -28,15 +28,23 @@ from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
 from ...video.probe import Probed, probe_videos
-from ..folder import FolderReport, TreeVideo, VideoTree, scan_video_tree
-from ..manifest import video_id_of
 from ..segments import write_segments
 from ..splits import SplitAssignment, split_by_groups
-from .known import KnownLayout, LayoutArguments, find_root, write_folds
+from ..video_folder import FolderReport, TreeVideo, VideoTree, scan_video_tree
+from .frame_labels import segment_rows
+from .known import KnownLayout, LayoutArguments, LayoutProblems, find_root, write_folds
 from .label_overlaps import LabelledVideoInfo, TimedLabelProbe
-from .label_report import LabelNote, count_notes, write_label_report
-from .problems import LayoutProblems
-from .timed_labels import CORRECTED, LEFT_OUT, NOTED, Finding, TimedLabel, TimedLabelReader
+from .timed_labels import (
+    CORRECTED,
+    LEFT_OUT,
+    NOTED,
+    Finding,
+    LabelNote,
+    TimedLabel,
+    TimedLabelReader,
+    count_notes,
+    write_label_report,
+)
 
 CLASS_NAMES = ["ADL", "Fall"]
 """The classes of the manifest: the folders."""
@@ -70,10 +78,10 @@ class TableLine:
     """A line of a table: what it says about one video.
 
     Attributes:
-        file: the table, relative to the root.
-        line: in it, counted from 1.
-        labels: that could be read.
-        length_s: as stated, in whole seconds; None where it is no number.
+        file: Path of the table, relative to the root.
+        line: Number of the line in the table, from 1.
+        labels: Labels that could be read.
+        length_s: Length of the video as the table states it, in whole seconds; None where it is no number.
     """
 
     file: str
@@ -87,9 +95,9 @@ class GMDCSA24:
     """A checked copy of GMDCSA24.
 
     Attributes:
-        layout: the videos.
-        lines: video path -> its line.
-        notes: what was found about the labels of all tables, those of absent videos too.
+        layout: The videos, checked.
+        lines: Maps each video path to its line.
+        notes: Notes about the labels of all tables, those of absent videos too.
     """
 
     layout: KnownLayout
@@ -106,11 +114,11 @@ def read_gmdcsa24(
     """Check a copy of GMDCSA24. No video is opened.
 
     Args:
-        root: the folder of the persons' folders.
-        leave_out: names of the persons to test on, each in a fold of its own; all where none are named.
-        single_split: all videos in one split `all`, for `vidreason.rs.study.leave_one_group_out`, which makes its
-            folds itself.
-        allow_incomplete: build from the videos that are there.
+        root: Folder of the persons' folders.
+        leave_out: Names of the persons to test on, each in a fold of its own; all where none are named.
+        single_split: Whether all videos are in one split `all`, for `vidreason.rs.study.leave_one_group_out`, which
+            makes its folds itself.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -121,13 +129,13 @@ def read_gmdcsa24(
     problems = LayoutProblems(root, allow_incomplete)
     found = scan_video_tree(root, split_dirs=True)
     tables = _Tables(root, {video.path for video in found.videos})
-    for person in sorted({video.split for video in found.videos}):
+    for person in sorted({video.split for video in found.videos if video.split is not None}):
         for class_name in CLASS_NAMES:
             tables.read(person, class_name)
     tables.tell(problems)
     tree = _with_labels(found, tables, problems)
     problems.check()
-    groups = {video.path: video.split for video in tree.videos}
+    groups = {video.path: video.split for video in tree.videos if video.split is not None}  # folders name all
     folds = {"all persons together": SplitAssignment(dict.fromkeys(groups, "all"))}
     if not single_split:
         folds = leave_one_person_out(groups, leave_out)
@@ -139,8 +147,8 @@ def leave_one_person_out(groups: Mapping[str, str], persons: Sequence[str] = ())
     """Folds `fold_<person>`: that person is `test`, all others are `train`.
 
     Args:
-        groups: video path -> person.
-        persons: to leave out; all where none are named.
+        groups: Maps each video path to its person.
+        persons: Names of the persons to leave out; all where none are named.
 
     Raises:
         ManifestError: there is only one person, or none of a name.
@@ -167,18 +175,12 @@ def build_gmdcsa24(data: GMDCSA24, args: LayoutArguments) -> tuple[dict[str, Fol
     description = f"{data.layout.description}\n\n{OVERLAP_RULE} {coverage}"
     reports = write_folds(replace(data.layout, description=description), probed, args)
     for folder, report in reports.items():
-        rows = {split: _segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
+        rows = {split: segment_rows(of["path"], probed) for split, of in report.manifest.splits.items()}
         segments = write_segments(folder, rows, list(RANKS), report.manifest.source)
         with (segments / "README.md").open("a", encoding="utf-8") as card:
             card.write(f"\n{OVERLAP_RULE} {coverage}\n")
         write_label_report(folder, notes)
     return reports, notes
-
-
-def _segment_rows(paths: Sequence[str], probed: Mapping[str, Probed]):
-    for path in paths:
-        for segment in probed[path].segments:
-            yield {"video_id": video_id_of(path), **segment._asdict()}
 
 
 def _notes_of(path: str, line: TableLine, info: Probed) -> list[LabelNote]:

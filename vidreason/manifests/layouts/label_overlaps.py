@@ -48,9 +48,9 @@ class TimedLabelProbe:
     """Reads the facts about a video and turns its labels into segments.
 
     Args:
-        probe: reads the facts.
-        labels: path -> labels.
-        ranks: class -> rank, the higher the more specific; in the order of the label ids.
+        probe: Reads the facts about a video.
+        labels: Maps each video path to its labels.
+        ranks: Maps each class to its rank, the higher the more specific; in the order of the label ids.
     """
 
     probe: VideoProbe
@@ -89,9 +89,9 @@ def resolve_overlaps(
     """Segments of frames by the rule of this module, in order of time.
 
     Args:
-        labels: of one video, with names that have a rank.
-        table: the video's frames.
-        ranks: class -> rank; its order is that of the label ids.
+        labels: Labels of one video, with names that have a rank.
+        table: Frames of the video, with their times.
+        ranks: Maps each class to its rank; the order of the classes is that of the label ids.
 
     Returns:
         The segments, and the labels of which nothing is left: `hidden` behind others, or `between_frames`.

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import ManifestError
+from ...video.probe import VIDEO_SUFFIXES
 from ..captions import write_captions
-from ..folder import VIDEO_SUFFIXES, FolderReport, TreeVideo, VideoTree
 from ..manifest import video_id_of
 from ..splits import SplitAssignment
-from .flat import scan_flat_videos
-from .known import KnownLayout, LayoutArguments, build_layout, find_root
-from .problems import LayoutProblems
+from ..video_folder import FolderReport, TreeVideo, VideoTree
+from .known import KnownLayout, LayoutArguments, LayoutProblems, build_layout, find_root, scan_flat_videos
 
 NUM_CLASSES = 174
 SPLITS = ("train", "validation", "test")
@@ -78,11 +77,11 @@ def read_something_something_v2(
     Test videos are left out where `test-answers.csv` is not there: without a class they fit no manifest.
 
     Args:
-        root: the folder of videos, or the one that holds `20bn-something-something-v2`.
-        labels: the folder of the JSON files; by default `labels` in the root or beside the folder of videos, or the
-            root itself.
-        splits: of train, validation and test; the lists of others need not be there.
-        allow_incomplete: build from the videos that are there.
+        root: Folder of videos, or the one that holds `20bn-something-something-v2`.
+        labels: Folder of the JSON files; by default `labels` in the root or beside the folder of videos, or the root
+            itself.
+        splits: Any of train, validation and test; the lists of others need not be there.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -145,7 +144,7 @@ def _read_json(file: Path, kind: type) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: cannot be read ({error})") from error
     if not isinstance(value, kind):
-        names = {dict: "an object", list: "a list"}
+        names: dict[type, str] = {dict: "an object", list: "a list"}
         raise ManifestError(f"{file}: holds {names.get(type(value), type(value).__name__)}, expected {names[kind]}")
     return value
 
@@ -175,6 +174,7 @@ def _read_lists(folder: Path, splits: Sequence[str], known: set[str], problems: 
             entries[split], unlabelled = _read_test(file, answers, problems)
         else:
             entries[split] = _read_entries(file, known, problems)
+    # the answers were published years after the lists, so older copies lack them
     if list(entries) == ["test"] and not entries["test"]:
         raise ManifestError(f"{folder}: the test split alone needs test-answers.csv, for the classes of its videos")
     counts = Counter(entry.video_id for of in entries.values() for entry in of) + Counter(unlabelled)
@@ -187,6 +187,7 @@ def _read_entries(file: Path, known: set[str], problems: LayoutProblems) -> list
     entries, malformed, unknown = [], [], []
     for row in _read_json(file, list):
         try:
+            # ids are numbers in some copies; a template is shared by a thousand rows, so its text is kept once
             video_id, caption, template = str(row["id"]), str(row["label"]), sys.intern(row["template"])
             placeholders = tuple(map(str, row["placeholders"]))
         except (KeyError, TypeError):
@@ -247,7 +248,9 @@ def _match(root: Path, class_names: list[str], lists: _Lists, problems: LayoutPr
     """Videos and lists; the videos of test ids without a class are among the skipped."""
     found = scan_flat_videos(root, _SUFFIXES, "<id>.webm")
     path_of = {video_id_of(path): path for path in found.paths}
-    split_of, class_of, unknown = {}, {}, {}
+    split_of: dict[str, str] = {}
+    class_of: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
     for split, entries in lists.entries.items():
         absent = [entry.video_id for entry in entries if entry.video_id not in path_of]
         problems.add_missing(f"{len(absent)} of {len(entries)} videos of {split} are not there", absent)

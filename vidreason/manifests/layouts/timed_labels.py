@@ -16,14 +16,20 @@ White space, and a `;` at the end, are no errors.
 
 from __future__ import annotations
 
+import csv
 import difflib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 CORRECTED, LEFT_OUT, NOTED = "corrected", "left out", "noted"
 """What became of something that was found. `noted` changes nothing, and is worth a look."""
+
+LABEL_REPORT_FILE = "label_report.csv"
 
 _NEAR = 0.8
 """Share of letters that two spellings have in common, as `difflib` counts it: one wrong letter in six gives 0.83."""
@@ -64,7 +70,7 @@ class TimedLabelReader:
     """Reads texts of labels.
 
     Args:
-        names: a class as it should be typed -> its name, such as `Falling (FW)` -> `Falling forward`.
+        names: Maps a class as it should be typed to its name, such as `Falling (FW)` to `Falling forward`.
     """
 
     names: Mapping[str, str]
@@ -99,8 +105,8 @@ class TimedLabelReader:
         labels, findings = [], []
         for part in _parts(well_formed[1] if well_formed else _BRACKETS.sub(";", body)):
             times = _read_times(part)
-            problem = "unreadable_times" if times is None else "start_after_end" if times[0] >= times[1] else ""
-            if problem:
+            if times is None or times[0] >= times[1]:
+                problem = "unreadable_times" if times is None else "start_after_end"
                 findings.append(Finding(LEFT_OUT, problem, f"{typed.strip()}[{part}]"))
                 continue
             labels.append(TimedLabel(name, times[0], times[1]))
@@ -122,7 +128,7 @@ class TimedLabelReader:
             for right in self.names
             if _letters(right)[0] == letters[0]
         }
-        nearest = sorted(nearness, key=nearness.get, reverse=True)[:2]
+        nearest = sorted(nearness, key=lambda right: nearness[right], reverse=True)[:2]
         if not nearest or nearness[nearest[0]] < _NEAR:
             return None, "unknown_class"
         if len(nearest) > 1 and nearness[nearest[0]] - nearness[nearest[1]] < _AHEAD:
@@ -151,6 +157,52 @@ def _read_times(text: str) -> tuple[float, float, set[str]] | None:
     match = _LOOSE_TIMES.fullmatch(text)
     if not match:
         return None
-    times = [float(re.sub(r"\.+|,", ".", number)) for number in (match[1], match[3])]
+    start_s, end_s = (float(re.sub(r"\.+|,", ".", number)) for number in (match[1], match[3]))
     right = all(re.fullmatch(r"\d+(\.\d+)?", number) for number in (match[1], match[3]))
-    return *times, {*([] if right else ["decimal"]), *([] if match[2] == "to" else ["separator"])}
+    return start_s, end_s, {*([] if right else ["decimal"]), *([] if match[2] == "to" else ["separator"])}
+
+
+class LabelNote(NamedTuple):
+    """A finding and its place: the table, the line in it counted from 1, and the video that the line is about."""
+
+    file: str
+    line: int
+    video: str
+    outcome: str
+    reason: str
+    said: str
+    made: str
+
+    @classmethod
+    def of(cls, file: str, line: int, video: str, finding: Finding) -> LabelNote:
+        """A finding at a place."""
+        return cls(file, line, video, *finding)
+
+
+def write_label_report(folder: str | os.PathLike, notes: Sequence[LabelNote]) -> Path:
+    """Write `label_report.csv`, also where there is nothing to report."""
+    path = Path(folder) / LABEL_REPORT_FILE
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(LabelNote._fields)
+        writer.writerows(notes)
+    return path
+
+
+def describe_notes(notes: Sequence[LabelNote]) -> str:
+    """All notes for a terminal, a line for each, and their number by outcome and reason."""
+    lines = []
+    for note in notes:
+        made = f" -> {note.made}" if note.made else ""
+        lines.append(f"{note.file}:{note.line} {note.outcome} ({note.reason}): {note.said}{made}")
+    return "\n".join([*lines, f"labels: {count_notes(notes)}"])
+
+
+def count_notes(notes: Sequence[LabelNote]) -> str:
+    """How many notes of which kind, as a sentence without an end."""
+    counts = Counter((note.outcome, note.reason) for note in notes)
+    outcomes: dict[str, list[str]] = {}
+    for (outcome, reason), count in sorted(counts.items()):
+        outcomes.setdefault(outcome, []).append(f"{reason} {count}")
+    totals = Counter(note.outcome for note in notes)
+    return "; ".join(f"{totals[of]} {of} ({', '.join(reasons)})" for of, reasons in outcomes.items()) or "none noted"

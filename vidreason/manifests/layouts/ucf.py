@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..folder import VideoTree, scan_video_tree
 from ..splits import name_examples
-from .problems import LayoutProblems
+from ..video_folder import VideoTree, scan_video_tree
+from .known import LayoutProblems
 
 _VIDEO_NAME = re.compile(r"v_(?P<name>.+)_g(?P<group>\d+)_c(?P<clip>\d+)")
 
@@ -31,9 +31,9 @@ def scan_class_folders(root: Path, class_names: Sequence[str], problems: LayoutP
     the tree; as no list names them, they end up among those that were left out.
 
     Args:
-        root: of the class folders.
-        class_names: in the data set's own spelling.
-        problems: takes classes without a folder or without videos, and folders that mean one class.
+        root: Folder of the class folders.
+        class_names: Names of the classes, in the data set's own spelling.
+        problems: Takes note of classes without a folder or without videos, and of folders that mean one class.
     """
     tree = scan_video_tree(root)
     spelling = {name.casefold(): name for name in class_names}
@@ -46,11 +46,11 @@ def scan_class_folders(root: Path, class_names: Sequence[str], problems: LayoutP
     problems.add_missing(f"{len(empty)} class folders are without videos", empty)
     for twins in (names for key, names in folders.items() if len(names) > 1 and key in spelling):
         problems.add(f"{name_examples(sorted(twins))} are folders of one class")
+    # no class, and not the folder's name: no list may find it by accident
     videos = [replace(video, class_name=spelling.get(video.class_name.casefold(), "")) for video in tree.videos]
     return replace(tree, videos=videos)
 
 
 def video_key(path: str) -> str:
     """`<class>/<file name>` without suffix and upper case, by which lists and files find one another."""
-    path = PurePosixPath(path)
-    return str(path.with_suffix("")).casefold()
+    return str(PurePosixPath(path).with_suffix("")).casefold()

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
-from ..folder import VideoTree
 from ..splits import SplitAssignment, read_list
-from .known import KnownLayout, find_root, read_numbered_names
-from .problems import LayoutProblems
+from ..video_folder import VideoTree
+from .known import KnownLayout, LayoutProblems, find_root, read_numbered_names
 from .ucf import parse_video_name, scan_class_folders, video_key
 
 NUM_CLASSES = 101
@@ -54,10 +53,10 @@ def read_ucf101(
     some lists is the folder `HandstandPushups` of the archive. A row's path is that of the file.
 
     Args:
-        root: the folder `UCF-101`, or the one that holds it.
-        splits: the folder of the lists; by default `ucfTrainTestlist` in the root or beside it.
-        folds: of 1, 2 and 3.
-        allow_incomplete: build from the videos that are there.
+        root: The folder `UCF-101`, or the one that holds it.
+        splits: Folder of the lists; by default `ucfTrainTestlist` in the root or beside it.
+        folds: Numbers of the official splits, any of 1, 2 and 3.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -140,6 +139,7 @@ def _find_listed(tree: VideoTree, lists: Mapping[int, list[_List]], problems: La
     problems.add(f"{len(twins)} videos are there in another spelling too", twins)
     every_list = [videos for fold_lists in lists.values() for videos in fold_lists]
     listed = {key: name for videos in every_list for key, name in videos.videos.items()}
+    # a video in another folder than listed would silently get that folder's class
     name_of_stem = {PurePosixPath(key).name: name for key, name in listed.items()}
     strays = {key: path for key, path in path_of.items() if key not in listed}
     misplaced = {stem: path for key, path in strays.items() if (stem := PurePosixPath(key).name) in name_of_stem}
@@ -159,7 +159,7 @@ def _find_listed(tree: VideoTree, lists: Mapping[int, list[_List]], problems: La
     return path_of
 
 
-def _grouped(tree: VideoTree):
+def _grouped(tree: VideoTree) -> Iterator[tuple[str, str, int]]:
     """Path, class and number of the group of every video whose name tells it."""
     for video in tree.videos:
         parsed = parse_video_name(video.path)
@@ -168,7 +168,8 @@ def _grouped(tree: VideoTree):
 
 
 def _assign(tree: VideoTree, lists: Sequence[_List], path_of: Mapping[str, str]) -> SplitAssignment:
-    split_of, unknown = {}, {}
+    split_of: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
     for videos in lists:
         split_of |= {path_of[key]: videos.split for key in videos.videos if key in path_of}
         absent = [name for key, name in videos.videos.items() if key not in path_of]

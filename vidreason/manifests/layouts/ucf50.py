@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import ManifestError
-from ..folder import VideoTree
 from ..splits import SplitAssignment, split_by_groups
-from .known import KnownLayout, find_root
-from .problems import LayoutProblems
+from ..video_folder import VideoTree
+from .known import KnownLayout, LayoutProblems, find_root
 from .ucf import parse_video_name, scan_class_folders
 
 NUM_GROUPS = 25
@@ -37,8 +36,8 @@ def protocol_folds(protocol: str, folds: Sequence[int] = ()) -> dict[str, list[i
     """The groups that each fold of a protocol tests on.
 
     Args:
-        protocol: a key of `PROTOCOLS`.
-        folds: numbers from 1; all where none are given.
+        protocol: A key of `PROTOCOLS`.
+        folds: Numbers of the folds, from 1; all where none are given.
 
     Returns:
         `fold_<number>` -> numbers of groups. `five_fold` tests on groups 1 to 5, 6 to 10, and so on.
@@ -67,10 +66,10 @@ def read_ucf50(
     """Check a copy of UCF50. No video is opened.
 
     Args:
-        root: the folder `UCF50`, or the one that holds it.
-        folds: name -> the numbers of the groups to test on, such as `protocol_folds` gives.
-        validation_groups: of all folds.
-        allow_incomplete: build from the videos that are there.
+        root: The folder `UCF50`, or the one that holds it.
+        folds: Maps the name of each fold to the numbers of the groups to test on, as `protocol_folds` gives them.
+        validation_groups: Numbers of the groups to validate on, in all folds.
+        allow_incomplete: Whether to build from the videos that are there where others are missing.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.

@@ -59,6 +59,8 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class Mof(evaluate.Metric):
+    """Made by `evaluate.load`; its `compute` takes the arguments above."""
+
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,

@@ -56,6 +56,8 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class Pointing(evaluate.Metric):
+    """Made by `evaluate.load`; its `compute` takes the arguments above."""
+
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,

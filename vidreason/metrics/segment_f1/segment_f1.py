@@ -88,6 +88,8 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class SegmentF1(evaluate.Metric):
+    """Made by `evaluate.load`; its `compute` takes the arguments above."""
+
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
@@ -121,13 +123,13 @@ class SegmentF1(evaluate.Metric):
         if len(predictions) == 0:
             raise ValueError("segment_f1: there are no videos to score")
 
-        counts, num_frames = [], 0
+        of_videos, num_frames = [], 0
         for video, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
             predicted, true = _counted_frames(video, prediction, reference, ignore)
             num_frames += len(true)
             if len(true):
-                counts.append(_count(predicted, true, background, thresholds, shorten))
-        counts = np.array(counts, dtype=np.int64).reshape(-1, 2 + len(thresholds))
+                of_videos.append(_count(predicted, true, background, thresholds, shorten))
+        counts = np.array(of_videos, dtype=np.int64).reshape(-1, 2 + len(thresholds))
         num_predicted, num_reference, *hits = counts.sum(axis=0).tolist()
         return {
             **{f"f1@{k}": f1 for k, f1 in zip(thresholds, _f1(counts, average), strict=True)},
@@ -182,7 +184,7 @@ def _count(predicted, true, background, thresholds, shorten):
 
 def _read_thresholds(thresholds):
     """The thresholds as a list of numbers in (0, 100], whole ones as int."""
-    values = [thresholds] if np.isscalar(thresholds) else list(thresholds)
+    values: list = [thresholds] if np.isscalar(thresholds) else list(thresholds)  # whatever a caller gives
     if not values:
         raise ValueError("segment_f1: thresholds is empty")
     for value in values:

@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Features, List, Value
+from datasets import Features
 
 from ...errors import ConfigError
 from ...files import write_card
-from ...guidance.schema import FRAME_KEY_FEATURES, OBJECT_FEATURES
 from ...manifests.manifest import Manifest, load_manifest, write_manifest
 from ...video.writer import write_video
-from ..folder import (
+from ..backgrounds import BACKGROUNDS
+from ..render_jobs import Rendered, RenderJob, render_all
+from ..stickers import COOCCURRING_OBJECTS
+from ..truth import frame_truth_features
+from ..world_folder import (
     TRUTH_FOLDER,
     VIDEO_FOLDER,
     check_request,
@@ -25,39 +28,28 @@ from ..folder import (
     prepare_folder,
     request_settings,
 )
-from ..render_jobs import Rendered, RenderJob, render_all
-from .cards import manifest_description, truth_card
 from .config import (
     ACTIONS,
     BACKGROUND_STRENGTHS,
     COOCCURRING_STRENGTHS,
     DEFAULT_SPLIT_SIZES,
+    REVERSED_PAIRS,
     SOURCE,
     WORLD_VERSION,
     WorldConfig,
 )
+from .nuisance import draw_nuisance
 from .render import Clip, render_clip
-from .scene import draw_nuisance
 
 logger = logging.getLogger(__name__)
 
 
 def truth_features() -> Features:
-    """The columns of the ground truth: one row per video and frame."""
-    return Features(
-        {
-            **FRAME_KEY_FEATURES,
-            # role: actor, hand, handled, container, distractor or cooccurring
-            "objects": List({**OBJECT_FEATURES, "role": Value("string")}),
-            "relations": List({name: Value("string") for name in ("subject", "predicate", "object")}),
-            "segment": Value("string"),  # the action, or "idle"
-            "label": ClassLabel(names=list(ACTIONS)),
-            "background": Value("string"),
-            "background_tied": Value("bool"),  # was chosen for the label; an untied draw can hit it by chance
-            "cooccurring_object": Value("string"),
-            "cooccurring_object_tied": Value("bool"),
-        }
-    )
+    """The columns of the ground truth: one row per video and frame.
+
+    A role is one of actor, hand, handled, container, distractor and cooccurring; a segment is the action, or "idle".
+    """
+    return frame_truth_features(ACTIONS)
 
 
 def build_synthetic_actions(
@@ -75,13 +67,13 @@ def build_synthetic_actions(
     its index: not on how many others there are, nor on the number of processes.
 
     Args:
-        folder: where to write.
-        config: of the world.
-        split_sizes: split name -> number of clips, for some or all of `SPLITS`; classes take turns.
-        seed: of the world.
-        num_proc: processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
-        overwrite: build anew whatever data set of this kind is there.
-        progress: show a progress bar.
+        folder: Folder to write.
+        config: Settings of the world.
+        split_sizes: Number of clips of each split, for some or all of `SPLITS`; classes take turns.
+        seed: Seed of the world, from which every video has a seed of its own.
+        num_proc: Number of processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
+        overwrite: Whether a data set of this kind that is there is built anew.
+        progress: Whether a progress bar is shown.
 
     Returns:
         The manifest, with class names `ACTIONS`.
@@ -93,6 +85,7 @@ def build_synthetic_actions(
     folder, config = Path(folder), config or WorldConfig()
     split_sizes = dict(DEFAULT_SPLIT_SIZES if split_sizes is None else split_sizes)
     check_request(split_sizes, seed, num_proc)
+    # a manifest needs a video of every class in some split
     if max(split_sizes.values()) < len(ACTIONS):
         raise ConfigError(f"split sizes are {split_sizes}; one must have {len(ACTIONS)} clips, one of each class")
     settings = _settings(config, split_sizes, seed)
@@ -105,6 +98,7 @@ def build_synthetic_actions(
     write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic actions, ground truth")
     description = manifest_description(config, seed)
     manifest = write_manifest(folder, rows, ACTIONS, SOURCE, folder / VIDEO_FOLDER, description=description)
+    # last of all, so that a build that was broken off is begun anew
     mark_complete(folder)
     return manifest
 
@@ -147,3 +141,47 @@ def _settings(config: WorldConfig, split_sizes: Mapping[str, int], seed: int) ->
         "background_strengths": BACKGROUND_STRENGTHS,
         "cooccurring_strengths": COOCCURRING_STRENGTHS,
     }
+
+
+def manifest_description(config: WorldConfig, seed: int) -> str:
+    """The paragraphs that open the card of the videos."""
+    pairs = ", ".join(f"`{first}` and `{second}`" for second, first in REVERSED_PAIRS.items())
+    return (
+        f"Procedurally rendered clips of {len(ACTIONS)} hand actions: {config.num_frames} frames of {config.width} x "
+        f"{config.height} pixels at {config.fps:g} frames per second. No person was filmed. Seed {seed}, world "
+        f"version {WORLD_VERSION}; the same seed gives the same frames.\n\n"
+        f"The pairs {pairs} are the same script with time reversed: single frames carry no information about which "
+        "of the two it is.\n\n"
+        "The ground truth of every frame is a data set of its own in the folder `truth`.\n\n"
+        f"{_nuisance_text()}"
+    )
+
+
+def truth_card() -> str:
+    """The card of the ground truth."""
+    return (
+        "# Ground truth of synthetic actions\n\n"
+        "One row per video and frame. `objects` lists what is in the frame, with a `role`: actor (hand and visible "
+        "arm), hand, handled, container (a box or bowl that takes part), distractor, cooccurring. `relevant` is true "
+        "for hand, handled and container. A `box` is (x0, y0, x1, y1) in [0, 1] of the frame, around the extent of "
+        "the whole item within the frame, also where something covers it; what is out of the frame is absent. "
+        "`relations` holds triples such as (hand, holding, mug), (mug, inside, box) or (lid, on, box), by the names "
+        "of the objects. `segment` is the action while it goes on, and `idle` before and after. `timestamp_s` is "
+        "`frame_index` divided by the frame rate.\n\n"
+        f"{_nuisance_text()}"
+    )
+
+
+def _nuisance_text() -> str:
+    strengths = [(split, BACKGROUND_STRENGTHS[split], COOCCURRING_STRENGTHS[split]) for split in BACKGROUND_STRENGTHS]
+    ties = list(zip(ACTIONS, BACKGROUNDS, COOCCURRING_OBJECTS, strict=True))
+    return (
+        "Two nuisances are tied to the label, each with the probability below; otherwise they are drawn uniformly "
+        f"from all twelve, whatever the label.\n\n{_table('split', strengths)}\n\n"
+        f"The ties:\n\n{_table('label', ties)}"
+    )
+
+
+def _table(first_column: str, rows: list[tuple]) -> str:
+    lines = [f"| {first_column} | background | co-occurring object |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...errors import ConfigError
 
@@ -38,8 +38,6 @@ REVERSED_PAIRS = {
 MIRRORED_PAIRS = {"slide_left": "slide_right", "slide_right": "slide_left"}
 """Action -> what it becomes in a mirror. All others stay what they are."""
 
-SPLITS = ("train", "validation", "test", "test_shifted")
-
 DEFAULT_SPLIT_SIZES = {"train": 960, "validation": 120, "test": 240, "test_shifted": 240}
 
 # Fixed before any result was looked at, and kept. They are the probabilities that a nuisance is the one tied to the
@@ -55,28 +53,22 @@ _MIN_FRAMES = 6
 class WorldConfig:
     """How clips look, apart from what is in them. Sizes in the scene follow the frame's height.
 
-    Args:
-        width: of the frame in pixels; even, as H.264 wants it.
-        height: of the frame in pixels; even.
-        num_frames: per clip.
-        fps: frames per second.
-        max_jitter_px: largest shift of the shaking camera.
-        max_brightness_change: largest relative change of brightness within a clip, and between clips.
-        noise_std: standard deviation of the sensor's noise, of 255.
-        max_distractors: neutral things that lie about, at most.
-
     Raises:
         ConfigError: a setting that no clip can be made with.
     """
 
-    width: int = 160
-    height: int = 120
-    num_frames: int = 24
-    fps: float = 12.0
-    max_jitter_px: float = 1.5
-    max_brightness_change: float = 0.08
-    noise_std: float = 4.0
-    max_distractors: int = 2
+    width: int = field(default=160, metadata={"help": "Width of the frame in pixels; even, as H.264 wants it."})
+    height: int = field(default=120, metadata={"help": "Height of the frame in pixels; even."})
+    num_frames: int = field(default=24, metadata={"help": "Number of frames of a clip."})
+    fps: float = field(default=12.0, metadata={"help": "Frames per second."})
+    max_jitter_px: float = field(default=1.5, metadata={"help": "Largest shift in pixels of the shaking camera."})
+    max_brightness_change: float = field(
+        default=0.08, metadata={"help": "Largest relative change of brightness within a clip, and between clips."}
+    )
+    noise_std: float = field(
+        default=4.0, metadata={"help": "Standard deviation of the sensor's noise, in grey values of 0 to 255."}
+    )
+    max_distractors: int = field(default=2, metadata={"help": "Largest number of neutral things that lie about."})
 
     def __post_init__(self):
         for name in ("width", "height"):

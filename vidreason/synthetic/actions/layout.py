@@ -12,15 +12,14 @@ from functools import cached_property
 import numpy as np
 
 from ...errors import ConfigError
+from ..scene import Scene, draw_color
 from ..shapes import Part, Shape, extent, move
 from ..stickers import sticker_shapes
 from ..things import DISTRACTOR_KINDS
+from ..truth import EVIDENCE_GRID
 from .config import WorldConfig
-from .scene import Nuisance, Scene, draw_color
+from .nuisance import Nuisance
 from .scripts import ROLES, Moment, play
-
-EVIDENCE_GRID = (4, 4)
-"""The co-occurring object keeps out of the cells of this grid in which evidence is at any time."""
 
 _MARGIN_PX = 3.0  # between the frame's edge and what must be wholly in view
 _ATTEMPTS = 60
@@ -31,9 +30,9 @@ class StaticItem:
     """Something that stands still. Its shapes are in pixels of the frame without camera shake.
 
     Args:
-        name: unique within the clip.
-        role: "distractor" or "cooccurring".
-        shapes: as drawn.
+        name: Name of the item, unique within the clip.
+        role: Either "distractor" or "cooccurring".
+        shapes: Shapes in the order in which they are drawn.
     """
 
     name: str
@@ -56,12 +55,12 @@ class Layout:
     """A scene laid out in time and in the frame.
 
     Args:
-        moments: one per frame.
-        start_frame: the first frame of the action.
-        end_frame: the frame after its last.
-        scale_px: pixels per unit of the scene.
-        anchor_px: (2,), where the scene's origin is.
-        static_items: in the order in which they are drawn, behind everything that moves.
+        moments: Moving part of the scene, one moment per frame.
+        start_frame: First frame of the action.
+        end_frame: Frame after the last of the action.
+        scale_px: Number of pixels per unit of the scene.
+        anchor_px: Place of the scene's origin in pixels, (2,).
+        static_items: Items that stand still, in the order in which they are drawn, behind everything that moves.
     """
 
     moments: tuple[Moment, ...]
@@ -100,6 +99,7 @@ def _draw_places(
     """The anchor (2,), the padded boxes (boxes, 4) of all evidence, and the middle (2,) of the co-occurring object."""
     evidence, in_view = (np.stack(boxes) * scale_px for boxes in _evidence_boxes(moments))
     shake_px = config.max_jitter_px + 1
+    # by rejection: the cells with evidence depend on where the scene is anchored
     for attempt in range(_ATTEMPTS):
         anchor = _draw_anchor(in_view, config, rng)
         swept = evidence + np.concatenate([anchor - shake_px, anchor + shake_px])
@@ -118,7 +118,8 @@ def _script_times(num_frames: int, start: int, end: int) -> list[float]:
 
 def _evidence_boxes(moments: Iterable[Moment]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The boxes (4,) of all evidence at all times, and of that part of it which must be in view."""
-    evidence, in_view = [], []
+    evidence: list[np.ndarray] = []
+    in_view: list[np.ndarray] = []
     for moment in moments:
         boxes = {item: moment.extents[item] for item in moment.relevant_items}
         evidence += boxes.values()
@@ -183,7 +184,8 @@ def _draw_distractors(
     names: set[str], taken: list[np.ndarray], config: WorldConfig, rng: np.random.Generator
 ) -> list[StaticItem]:
     """Neutral things, whatever the action. One that finds no free place is left out."""
-    items, names, taken = [], set(names), list(taken)
+    items: list[StaticItem] = []
+    names, taken = set(names), list(taken)
     for _ in range(rng.integers(config.max_distractors + 1)):
         kind = list(DISTRACTOR_KINDS)[rng.integers(len(DISTRACTOR_KINDS))]
         name, make = DISTRACTOR_KINDS[kind]
@@ -198,7 +200,7 @@ def _draw_distractors(
             name = f"{base} {int(number or 1) + 1}"
         names.add(name)
         taken.append(box + np.concatenate([place, place]))
-        items.append(StaticItem(name, "distractor", move(shapes, *place, scale=scale)))
+        items.append(StaticItem(name, "distractor", move(shapes, place[0], place[1], scale=scale)))
     return items
 
 
@@ -221,7 +223,8 @@ def _fit_centered(shapes: Iterable[Shape], place: np.ndarray, half_px: float) ->
     """Put the middle of shapes at a place (2,), scaled so that the longer half side is `half_px`."""
     box = extent([Part("", tuple(shapes))])
     middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() / 2
-    return move(move(shapes, *(-middle)), *place, scale=half_px / half)
+    centred = move(shapes, -middle[0], -middle[1])
+    return move(centred, place[0], place[1], scale=half_px / half)
 
 
 def role_of(item: str) -> str:

@@ -12,13 +12,15 @@ from PIL import Image
 
 from ..backgrounds import background_picture
 from ..camera import Camera, draw_camera
+from ..scene import draw_scene
+from ..seeds import Seed, stream
 from ..shapes import SUPERSAMPLING, Part, Shape, clipped_extent, draw_parts
+from ..truth import ACTOR, FrameTruth, named_relations, object_entry
 from .config import REVERSED_PAIRS, WorldConfig, check_action
 from .layout import Layout, draw_layout, role_of
-from .scene import BACKGROUND_STREAM, CAMERA_STREAM, LAYOUT_STREAM, SCENE_STREAM, Nuisance, draw_scene, stream
+from .nuisance import BACKGROUND_STREAM, CAMERA_STREAM, LAYOUT_STREAM, SCENE_STREAM, Nuisance
 from .scripts import Moment
 
-ACTOR = "person"
 _ACTOR_ITEMS = ("arm", "hand")
 _IRRELEVANT_ROLES = ("actor", "distractor", "cooccurring")
 IDLE = "idle"
@@ -31,22 +33,6 @@ class Segment:
     start_frame: int
     end_frame: int
     label: str
-
-
-@dataclass(frozen=True)
-class FrameTruth:
-    """What is in one frame.
-
-    Args:
-        objects: entries of `vidreason.guidance.schema.OBJECT_FEATURES` with a `role`. A box is the extent of the whole
-            item within the frame, also where something covers it; what is out of the frame is absent.
-        relations: entries of subject, predicate and object, by the names of objects.
-        segment: the action, or "idle".
-    """
-
-    objects: list[dict[str, Any]]
-    relations: list[dict[str, str]]
-    segment: str
 
 
 @dataclass(frozen=True)
@@ -64,8 +50,8 @@ class Clip:
     """A rendered clip.
 
     Args:
-        frames: uint8 of shape (frames, height, width, 3), RGB.
-        truth: of every frame.
+        frames: Frames of shape (frames, height, width, 3), uint8, RGB.
+        truth: Ground truth of every frame.
     """
 
     frames: np.ndarray
@@ -74,7 +60,7 @@ class Clip:
 
 def render_clip(
     action: str,
-    seed: int | np.random.SeedSequence,
+    seed: Seed,
     config: WorldConfig | None = None,
     nuisance: Nuisance | None = None,
 ) -> Clip:
@@ -83,10 +69,10 @@ def render_clip(
     The clips of a reversed pair with one seed and nuisance are the same frames in opposite order.
 
     Args:
-        action: one of `ACTIONS`.
-        seed: of all that is drawn by lot; see `clip_seed`.
-        config: of the world.
-        nuisance: background and co-occurring object; see `draw_nuisance`.
+        action: One of `ACTIONS`.
+        seed: Seed of everything that is drawn at random; see `clip_seed`.
+        config: Settings of the world.
+        nuisance: Background and co-occurring object; see `draw_nuisance`.
 
     Raises:
         ConfigError: an unknown action, or a frame without room for the scene.
@@ -100,6 +86,7 @@ def render_clip(
         for index, (moment, shift) in enumerate(zip(layout.moments, camera.shifts_px, strict=True))
     ]
     start, end = layout.start_frame, layout.end_frame
+    # the camera is reversed with the script: its shake must not tell the two of a pair apart
     if action in REVERSED_PAIRS:
         frames, truths = np.ascontiguousarray(frames[::-1]), truths[::-1]
         start, end = config.num_frames - end, config.num_frames - start
@@ -107,7 +94,7 @@ def render_clip(
     return Clip(frames, ClipTruth(action, nuisance, truths, segments))
 
 
-def lay_out(action: str, seed: int | np.random.SeedSequence, config: WorldConfig, nuisance: Nuisance) -> Layout:
+def lay_out(action: str, seed: Seed, config: WorldConfig, nuisance: Nuisance) -> Layout:
     """The scene of a clip in the script's time, without drawing it."""
     check_action(action)
     return draw_layout(action, draw_scene(stream(seed, SCENE_STREAM)), nuisance, config, stream(seed, LAYOUT_STREAM))
@@ -115,7 +102,7 @@ def lay_out(action: str, seed: int | np.random.SeedSequence, config: WorldConfig
 
 def render_masks(
     action: str,
-    seed: int | np.random.SeedSequence,
+    seed: Seed,
     config: WorldConfig | None = None,
     nuisance: Nuisance | None = None,
 ) -> dict[str, np.ndarray]:
@@ -161,9 +148,10 @@ def _render_frames(
     camera: Camera,
     config: WorldConfig,
     nuisance: Nuisance,
-    seed: int | np.random.SeedSequence,
+    seed: Seed,
 ) -> np.ndarray:
     """uint8 (frames, height, width, 3), in the script's time."""
+    # drawn once, larger than the frame, and then cropped for each frame's shake
     margin = math.ceil(config.max_jitter_px) + 1
     still = _still_picture(layout, config, nuisance, margin, stream(seed, BACKGROUND_STREAM))
     size = (config.width * SUPERSAMPLING, config.height * SUPERSAMPLING)
@@ -198,19 +186,14 @@ def _frame_truth(
     layout: Layout, moment: Moment, shift_px: np.ndarray, segment: str, config: WorldConfig
 ) -> FrameTruth:
     size = (config.width, config.height)
-    objects = []
+    found = []
     for name, items in _moving_objects(moment).items():
         box = _moving_box(moment, items, layout, shift_px, size)
-        objects.append(_object(name, "actor" if name == ACTOR else role_of(name), box, size))
+        found.append(_object(name, "actor" if name == ACTOR else role_of(name), box, size))
     for item in layout.static_items:  # always in view
-        objects.append(_object(item.name, item.role, _shifted(item.box_px.tolist(), *shift_px.tolist()), size))
-    objects = [entry for entry in objects if entry is not None]
-    present = {entry["name"] for entry in objects}
-    relations = [
-        {"subject": subject, "predicate": predicate, "object": other}
-        for subject, predicate, other in moment.relations
-        if subject in present and other in present
-    ]
+        found.append(_object(item.name, item.role, _shifted(item.box_px.tolist(), *shift_px.tolist()), size))
+    objects = [entry for entry in found if entry is not None]
+    relations = named_relations(moment.relations, {entry["name"] for entry in objects})
     return FrameTruth(objects, relations, segment)
 
 
@@ -244,10 +227,4 @@ def _object(name: str, role: str, box_px: list[float] | None, size: tuple[int, i
     x0, y0, x1, y1 = (min(max(value / side, 0.0), 1.0) for value, side in zip(box_px, size * 2, strict=True))
     if x1 <= x0 or y1 <= y0:
         return None
-    return {
-        "name": name,
-        "center": [(x0 + x1) / 2, (y0 + y1) / 2],
-        "box": [x0, y0, x1, y1],
-        "relevant": role not in _IRRELEVANT_ROLES,
-        "role": role,
-    }
+    return object_entry(name, role, (x0, y0, x1, y1), role not in _IRRELEVANT_ROLES)

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from ..hand import WAVE_RADIUS, HandPose, arm_part, hand_parts
+from ..scene import Scene
 from ..shapes import Part, Shape, extent, move
 from ..things import (
     bowl_back_shapes,
@@ -27,7 +28,6 @@ from ..things import (
     thing_shapes,
 )
 from .config import REVERSED_PAIRS
-from .scene import Scene
 
 ROLES = {"hand": "hand", "lid": "handled", "box": "container", "bowl": "container"}
 """Item -> role in the ground truth; every other item of a script is the thing that is handled."""
@@ -44,8 +44,8 @@ class Moment:
     """The moving part of a scene at one time.
 
     Args:
-        parts: in the order in which they are drawn.
-        relations: (subject, predicate, object).
+        parts: Parts in the order in which they are drawn.
+        relations: Relations as (subject, predicate, object).
     """
 
     parts: tuple[Part, ...]
@@ -215,7 +215,7 @@ def _stir(scene: Scene, u: float) -> Moment:
     tip = np.array([8 * math.cos(turn), 2 * math.sin(turn) - 16 * (1 - lowered)])
     handle = np.array([math.sin(scene.tilt), -math.cos(scene.tilt)])
     middle = tip + 8 * handle
-    spoon = Part("spoon", move(thing_shapes("spoon", scene.thing_color), *middle, scene.tilt))
+    spoon = Part("spoon", move(thing_shapes("spoon", scene.thing_color), middle[0], middle[1], scene.tilt))
     back = Part("bowl", bowl_back_shapes(scene.container_color))
     front = Part("bowl", bowl_front_shapes(scene.container_color))
     pose = _pose(scene, middle + 11 * handle, _PEN_GRIP)

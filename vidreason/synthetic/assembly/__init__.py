@@ -4,6 +4,7 @@ Fourteen actions and pauses, in an order that a stochastic grammar gives; full g
 nuisance, a sign that is tied to the running action with a stated strength per split.
 """
 
+from ..seeds import SPLITS
 from .build import assembly_truth_features, build_synthetic_assembly
 from .config import (
     ACTIVITY,
@@ -12,13 +13,11 @@ from .config import (
     DEFAULT_SPLIT_SIZES,
     SIGN_STRENGTHS,
     SOURCE,
-    SPLITS,
     AssemblyConfig,
 )
-from .grammar import GRAMMAR, START, draw_unit
 from .render import AssemblyFrame, render_assembly
 from .signs import SIGNS
-from .timeline import PAUSES, AssemblySegment, draw_sequence
+from .timeline import GRAMMAR, PAUSES, START, AssemblySegment, draw_sequence, draw_unit
 
 __all__ = [
     "ACTIVITY",

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Features, List, Value
+from datasets import Features
 
 from ...files import write_card
-from ...guidance.schema import FRAME_KEY_FEATURES, OBJECT_FEATURES
 from ...manifests.manifest import Manifest, load_manifest, write_manifest
 from ...manifests.segments import SEGMENTS_FOLDER, write_segments
 from ...video.writer import write_video
-from ..folder import (
+from ..render_jobs import Rendered, RenderJob, render_all
+from ..truth import frame_truth_features
+from ..world_folder import (
     OWN_ENTRIES,
     TRUTH_FOLDER,
     VIDEO_FOLDER,
@@ -27,7 +28,6 @@ from ..folder import (
     prepare_folder,
     request_settings,
 )
-from ..render_jobs import Rendered, RenderJob, render_all
 from .cards import manifest_description, truth_card
 from .config import (
     ACTIVITY,
@@ -45,21 +45,13 @@ logger = logging.getLogger(__name__)
 
 
 def assembly_truth_features() -> Features:
-    """The columns of the ground truth: one row per video and frame, as for the synthetic actions."""
-    return Features(
-        {
-            **FRAME_KEY_FEATURES,
-            # role: actor, hand, handled, visible, distractor or cooccurring
-            "objects": List({**OBJECT_FEATURES, "role": Value("string")}),
-            "relations": List({name: Value("string") for name in ("subject", "predicate", "object")}),
-            "segment": Value("string"),  # the name of the label
-            "label": ClassLabel(names=list(ASSEMBLY_ACTIONS)),  # of the frame
-            "background": Value("string"),  # what the desk is made of, drawn without regard to anything else
-            "background_tied": Value("bool"),  # never, since all actions of a video happen on one desk
-            "cooccurring_object": Value("string"),  # the sign of the segment, which some of its frames show
-            "cooccurring_object_tied": Value("bool"),  # was chosen for the label; an untied draw can hit it by chance
-        }
-    )
+    """The columns of the ground truth: one row per video and frame, as for the synthetic actions.
+
+    A role is one of actor, hand, handled, visible, distractor and cooccurring; a segment is the name of the frame's
+    label. The background is the desk's texture, which is never tied, since all actions of a video happen on one desk;
+    the co-occurring object is the sign of the segment, which some of its frames show.
+    """
+    return frame_truth_features(ASSEMBLY_ACTIONS)
 
 
 def build_synthetic_assembly(
@@ -71,20 +63,19 @@ def build_synthetic_assembly(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Manifest:
-    """Render all splits to `folder`: videos, a manifest of them with the table of segments, and the ground truth of
-    every frame in `folder`/truth.
+    """Render all splits to `folder`: videos, manifest, table of segments, and in `folder`/truth the ground truth.
 
     A complete folder with the same settings is left as it is. A video depends on nothing but the seed, its split and
     its index: not on how many others there are, nor on the number of processes.
 
     Args:
-        folder: where to write.
-        config: of the world.
-        split_sizes: split name -> number of videos, for some or all of `SPLITS`.
-        seed: of the world.
-        num_proc: processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
-        overwrite: build anew whatever data set of this kind is there.
-        progress: show a progress bar.
+        folder: Folder to write.
+        config: Settings of the world.
+        split_sizes: Number of videos of each split, for some or all of `SPLITS`.
+        seed: Seed of the world, from which every video has a seed of its own.
+        num_proc: Number of processes that render; they are spawned, so a script needs its `if __name__ == "__main__"`.
+        overwrite: Whether a data set of this kind that is there is built anew.
+        progress: Whether a progress bar is shown.
 
     Returns:
         The manifest, with the one class `ACTIVITY`. The actions are in the table of segments.
@@ -103,12 +94,14 @@ def build_synthetic_assembly(
     prepare_folder(folder, settings, (*OWN_ENTRIES, SEGMENTS_FOLDER))
     jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
     rows = render_all(_render_job, jobs, assembly_truth_features(), num_proc, progress, "video", chunk_size=1)
+    # drawn again, which is cheap, in place of sending them back from the processes
     sequences = {split: [job.sequence() for job in jobs if job.split == split] for split in split_sizes}
     write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic assembly, ground truth")
     description = manifest_description(config, seed, sequences)
     manifest = write_manifest(folder, rows, [ACTIVITY], SOURCE, folder / VIDEO_FOLDER, description=description)
     segment_rows = {split: _segment_rows([job for job in jobs if job.split == split]) for split in split_sizes}
     write_segments(folder, segment_rows, ASSEMBLY_ACTIONS, SOURCE)
+    # last of all, so that a build that was broken off is begun anew
     mark_complete(folder)
     return manifest
 

@@ -18,9 +18,9 @@ def manifest_description(config: AssemblyConfig, seed: int, sequences: Sequences
     """The paragraphs that open the card of the videos.
 
     Args:
-        config: of the world.
-        seed: of the world.
-        sequences: what was made.
+        config: Settings of the world.
+        seed: Seed of the world.
+        sequences: Segments of the videos that were made.
     """
     return (
         f"Procedurally rendered recordings of a desk on which circuit boards are put together: {config.width} x "
@@ -86,7 +86,7 @@ def _spread(values: Sequence[float], digits: int = 0) -> str:
 def _action_table(sequences: Sequences, config: AssemblyConfig) -> str:
     segments = [segment for videos in sequences.values() for video in videos for segment in video]
     counts = Counter(segment.label for segment in segments)
-    frames = Counter()
+    frames: Counter[str] = Counter()
     for segment in segments:
         frames[segment.label] += segment.num_frames
     lines = ["| label | segments | share of frames | mean seconds |", "|---|---|---|---|"]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...errors import ConfigError
-from ..actions.config import SPLITS
-
-__all__ = ["SPLITS"]
 
 ASSEMBLY_VERSION = "1.0"
 """Goes up whenever the same seed gives other videos than before."""
@@ -57,40 +54,37 @@ class AssemblyConfig:
     A video ends after the first action that reaches a length drawn between the shortest and the longest, and one more
     pause, so that no action is cut off.
 
-    Args:
-        width: of the frame in pixels; even, as H.264 wants it.
-        height: of the frame in pixels; even.
-        fps: frames per second.
-        min_duration_s: of a video.
-        max_duration_s: of a video.
-        min_action_s: the shortest time an action can take; each action has its own part of the range.
-        max_action_s: the longest.
-        pause_probability: of a pause between two actions.
-        min_pause_s: the shortest pause.
-        max_pause_s: the longest.
-        max_jitter_px: largest shift of the shaking camera.
-        max_brightness_change: largest relative change of brightness within a video, and between videos.
-        noise_std: standard deviation of the sensor's noise, of 255.
-        max_distractors: tools that lie about and are used in no video, at most; up to 2.
-
     Raises:
         ConfigError: a setting that no video can be made with.
     """
 
-    width: int = 160
-    height: int = 120
-    fps: float = 10.0
-    min_duration_s: float = 60.0
-    max_duration_s: float = 180.0
-    min_action_s: float = 1.5
-    max_action_s: float = 8.0
-    pause_probability: float = 0.5
-    min_pause_s: float = 1.0
-    max_pause_s: float = 4.0
-    max_jitter_px: float = 1.0
-    max_brightness_change: float = 0.08
-    noise_std: float = 4.0
-    max_distractors: int = 2
+    width: int = field(default=160, metadata={"help": "Width of the frame in pixels; even, as H.264 wants it."})
+    height: int = field(default=120, metadata={"help": "Height of the frame in pixels; even."})
+    fps: float = field(default=10.0, metadata={"help": "Frames per second."})
+    min_duration_s: float = field(
+        default=60.0, metadata={"help": "Shortest length that is drawn for a video, in seconds."}
+    )
+    max_duration_s: float = field(default=180.0, metadata={"help": "Length in seconds that no video exceeds."})
+    min_action_s: float = field(
+        default=1.5,
+        metadata={
+            "help": "Shortest time in seconds that an action can take; each action has its own part of the range."
+        },
+    )
+    max_action_s: float = field(default=8.0, metadata={"help": "Longest time in seconds that an action can take."})
+    pause_probability: float = field(default=0.5, metadata={"help": "Probability of a pause between two actions."})
+    min_pause_s: float = field(default=1.0, metadata={"help": "Shortest pause in seconds."})
+    max_pause_s: float = field(default=4.0, metadata={"help": "Longest pause in seconds."})
+    max_jitter_px: float = field(default=1.0, metadata={"help": "Largest shift in pixels of the shaking camera."})
+    max_brightness_change: float = field(
+        default=0.08, metadata={"help": "Largest relative change of brightness within a video, and between videos."}
+    )
+    noise_std: float = field(
+        default=4.0, metadata={"help": "Standard deviation of the sensor's noise, in grey values of 0 to 255."}
+    )
+    max_distractors: int = field(
+        default=2, metadata={"help": "Largest number of tools that lie about and are used in no video, up to 2."}
+    )
 
     def __post_init__(self):
         self._check_picture()

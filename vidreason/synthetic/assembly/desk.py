@@ -1,4 +1,4 @@
-"""What is drawn by lot for a video apart from its segments: where things lie, and what they look like."""
+"""What is drawn at random for a video apart from its segments: where things lie, and what they look like."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ..actions.scene import draw_color, draw_scene
 from ..hand import HandLook
+from ..scene import draw_color, draw_scene
 from ..shapes import Color, Part, extent
 from .config import AssemblyConfig
 from .items import UNUSED_TOOLS, item_shapes, kind_of
@@ -42,19 +42,19 @@ class Desk:
     """The desk of one video.
 
     Args:
-        homes: item -> where it lies when it is not used.
-        unused: the items among them that are used in no video.
-        colors: kind -> RGB, and those of skin and sleeve.
-        thumb_side: -1 or +1, a left or a right hand.
-        shoulder: (2,), where the arm comes from.
-        board_place: where a board lies while it is worked on.
-        board_angle: how it lies, in radians.
-        mirror: -1 when the board's layout is mirrored, else +1.
-        rack_side: -1 when boards come from the left and leave to the right, +1 the other way round.
-        rest_place: of the hand.
-        outlet: where the cable goes out of view.
-        view: (x0, y0, x1, y1), what the frame shows without shake.
-        texture: one of `DESK_TEXTURES`.
+        homes: Place of each item when it is not used.
+        unused: Names of the items that are used in no video.
+        colors: RGB color of each kind of item, and of skin and sleeve.
+        thumb_side: Either -1 or +1, a left or a right hand.
+        shoulder: Place that the arm comes from, (2,).
+        board_place: Place of a board while it is worked on.
+        board_angle: Angle of a board while it is worked on, in radians.
+        mirror: Sign of the board's layout: -1 when it is mirrored, else +1.
+        rack_side: Side of the rack: -1 when boards come from the left and leave to the right, +1 the other way round.
+        rest_place: Place of the resting hand.
+        outlet: Place where the cable goes out of view.
+        view: Part of the desk that the frame shows without shake, (x0, y0, x1, y1) in units.
+        texture: One of `DESK_TEXTURES`.
     """
 
     homes: dict[str, Placement]
@@ -88,7 +88,7 @@ class Desk:
         return HandLook(self.colors["skin"], self.colors["sleeve"], self.thumb_side)
 
     def edge(self, side: int) -> float:
-        """x of the frame's left (-1) or right (+1) edge."""
+        """X of the frame's left (-1) or right (+1) edge."""
         return self.view[0] if side < 0 else self.view[2]
 
     def start(self) -> State:
@@ -118,6 +118,7 @@ def view_of(config: AssemblyConfig) -> tuple[float, float, float, float]:
 def draw_desk(config: AssemblyConfig, rng: np.random.Generator) -> Desk:
     """Draw the desk of a video."""
     mirror, rack_side = rng.choice((-1, 1), size=2).tolist()
+    # the rest of the scene is drawn for nothing, and must be: the draws after it hang on its number
     look = draw_scene(rng).look
     colors = {**_draw_colors(rng), "skin": look.skin, "sleeve": look.sleeve}
     places = rng.permutation(np.array(_PLACES)).tolist()
@@ -127,6 +128,7 @@ def draw_desk(config: AssemblyConfig, rng: np.random.Generator) -> Desk:
         angle = rng.uniform(-1, 1) * _ANGLES.get(name, 1.2 if name in unused else _STRAIGHT)
         homes[name] = _home(name, x + rng.uniform(-1.5, 1.5), y + rng.uniform(-1.5, 1.5), angle, mirror)
     meter = homes["meter"]
+    # meter and probe share one place
     homes["meter"] = meter._replace(x=meter.x - 6)
     homes["probe"] = Placement(meter.x + 12, meter.y - 9, rng.uniform(-0.15, 0.15))
     board_x, board_y = 88 + rng.uniform(-3, 3), 64 + rng.uniform(-3, 3)

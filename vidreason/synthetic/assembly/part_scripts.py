@@ -38,6 +38,7 @@ def insert_card(stage: Stage) -> Script:
     item, hold = f"card {number}", HOLDS["card"]
     state = stage.state.with_item(item, stage.desk.stock("card", stage.rng))
     target = stage.placed_on_board(CARD_PLACES[number - 1])
+    # in front of the slot, seen from the hand
     before = target._replace(y=target.y + 9)
 
     def push(_: Placement, u: float, seconds: float) -> Placement:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from ..actions.scene import stream
+from ..seeds import Seed, stream
 from .config import AssemblyConfig
 from .desk import Desk
 from .scripts import write_script
@@ -28,9 +26,9 @@ class PlayedSegment(NamedTuple):
     """A segment with its frames.
 
     Args:
-        segment: what it is.
-        used: the items that take part in it.
-        moments: one per frame.
+        segment: The segment as it was drawn.
+        used: Names of the items that take part in it.
+        moments: States and movements, one per frame.
     """
 
     segment: AssemblySegment
@@ -39,7 +37,7 @@ class PlayedSegment(NamedTuple):
 
 
 def play_segments(
-    segments: Sequence[AssemblySegment], desk: Desk, seed: int | np.random.SeedSequence, config: AssemblyConfig
+    segments: Sequence[AssemblySegment], desk: Desk, seed: Seed, config: AssemblyConfig
 ) -> Iterator[PlayedSegment]:
     """Play segments, each from where the one before it ended, so that nothing jumps. One at a time is in memory."""
     rng, state = stream(seed, MOTION_STREAM), desk.start()
@@ -53,12 +51,14 @@ def play_segments(
 def _play(script: Script, num_frames: int, seconds: float) -> tuple[list[Moment], State]:
     """The moments of a script, the last of which is its end; and the state at its end."""
     lengths = lengths_of(script.steps, seconds)
-    moments, before, start_s = [], script.state, 0.0
+    moments: list[Moment] = []
+    before, start_s = script.state, 0.0
     for step, length_s in zip(script.steps, lengths, strict=True):
         end_s = start_s + length_s
         while len(moments) < num_frames and _time(len(moments), num_frames, seconds) < end_s:
             u = (_time(len(moments), num_frames, seconds) - start_s) / length_s
             moments.append(Moment(step.play(before, u, length_s), step))
+        # also where no frame fell into the step: the next one goes on from its end
         before, start_s = step.play(before, 1.0, length_s), end_s
     while len(moments) < num_frames:  # the last, and what rounding left
         moments.append(Moment(before, script.steps[-1]))

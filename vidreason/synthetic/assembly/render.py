@@ -12,17 +12,17 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ConfigError
-from ..actions.render import FrameTruth
-from ..actions.scene import stream
 from ..backgrounds import background_picture
 from ..camera import Camera, draw_camera
+from ..seeds import Seed, stream
 from ..shapes import SUPERSAMPLING, Color, Part, draw_parts, extent
+from ..truth import ACTOR, HAND, FrameTruth, object_entry
 from .config import BACKGROUND, AssemblyConfig
 from .desk import Desk, draw_desk, units_per_px
 from .play import Moment, PlayedSegment, play_segments
 from .sign_places import place_sign
 from .timeline import DESK_STREAM, PLACE_STREAM, TEXTURE_STREAM, VIEW_STREAM, AssemblySegment, draw_sequence
-from .truth import ACTOR, HAND, Frame, object_entry, relations_of
+from .truth import Frame, relations_of
 from .view import item_parts, wires_of, with_hand
 
 
@@ -30,10 +30,10 @@ class AssemblyFrame(NamedTuple):
     """A rendered frame.
 
     Args:
-        picture: uint8 of shape (height, width, 3), RGB.
-        truth: what is in it.
-        segment: that it belongs to.
-        texture: of the desk.
+        picture: The frame, uint8 of shape (height, width, 3), RGB.
+        truth: Ground truth of the frame.
+        segment: Segment that the frame belongs to.
+        texture: Texture of the desk, one of `DESK_TEXTURES`.
     """
 
     picture: np.ndarray
@@ -43,7 +43,7 @@ class AssemblyFrame(NamedTuple):
 
 
 def render_assembly(
-    seed: int | np.random.SeedSequence,
+    seed: Seed,
     split: str,
     config: AssemblyConfig | None = None,
     colors: Mapping[str, Color] | None = None,
@@ -53,10 +53,11 @@ def render_assembly(
     The same arguments give the same bytes.
 
     Args:
-        seed: of all that is drawn by lot; see `vidreason.synthetic.clip_seed`.
-        split: says how strongly signs are tied to actions.
-        config: of the world.
-        colors: kind of item -> RGB, in place of what is drawn by lot; everything else stays as it is.
+        seed: Seed of everything that is drawn at random; see `vidreason.synthetic.clip_seed`.
+        split: Split of the video, which says how strongly signs are tied to actions.
+        config: Settings of the world.
+        colors: RGB colors of some kinds of items, in place of those that are drawn at random; everything else stays as
+            it is.
 
     Raises:
         ConfigError: an unknown split or kind.
@@ -85,7 +86,7 @@ class _Studio:
     config: AssemblyConfig
     desk: Desk
     camera: Camera
-    seed: int | np.random.SeedSequence
+    seed: Seed
 
     @cached_property
     def frame(self) -> Frame:
@@ -132,6 +133,7 @@ def _render_segment(studio: _Studio, played: PlayedSegment, places: np.random.Ge
     still_names += wires_of(still_names)
     still_parts = item_parts(played.moments[0].state, desk, still_names)
     sign = place_sign(played, desk, studio.frame, places)
+    # once for each segment: most of the desk does not move in it
     still = studio.draw_on(studio.texture, still_parts)
     still_with_sign = studio.draw_on(still, [sign])
     still_boxes = {part.item: extent([part]).tolist() for part in (*still_parts, sign)}
@@ -155,8 +157,10 @@ def _moving_items(played: PlayedSegment) -> set[str]:
     moving = set()
     for moment in played.moments[1:]:
         items = moment.state.items
+        # states are never changed in place, so one dictionary means that nothing moved
         if items is not first:
             moving |= {name for name in {*first, *items} if items.get(name) != first.get(name)}
+    # what is fixed to the board goes where it goes, without a new place of its own
     if "board" in moving:
         moving |= {name for name, place in first.items() if place.parent}
     return moving

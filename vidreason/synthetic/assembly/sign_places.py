@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..actions.layout import EVIDENCE_GRID
 from ..shapes import Part, extent
+from ..truth import EVIDENCE_GRID
 from .desk import Desk
 from .items import BOARD_HALF_HEIGHT, BOARD_HALF_WIDTH
 from .play import PlayedSegment
@@ -23,8 +23,11 @@ _ON_ITEMS, _PER_CELL, _UNDER_ARM = 1000.0, 10.0, 1.0
 
 
 def place_sign(played: PlayedSegment, desk: Desk, frame: Frame, rng: np.random.Generator) -> Part:
-    """The sign of a segment, at the best of some places drawn by lot: best off other things, then off the cells with
-    evidence, then off the arm. The number of draws is always the same."""
+    """The sign of a segment, at the best of some places drawn at random.
+
+    Best is off other things, then off the cells with evidence, then off the arm. The number of draws is always the
+    same.
+    """
     half = _HALF_SIZE * rng.uniform(0.9, 1.1)
     angle = rng.uniform(-0.3, 0.3)
     reach = half * (1 + abs(angle))  # of a square that is turned, about
@@ -52,7 +55,8 @@ def _lying(played: PlayedSegment, desk: Desk) -> np.ndarray:
 
 def _swept(played: PlayedSegment, desk: Desk) -> tuple[np.ndarray, np.ndarray]:
     """The boxes (boxes, 4) of all evidence in a segment, and those of hand and forearm."""
-    evidence, arms = [], []
+    evidence: list[np.ndarray] = []
+    arms: list[np.ndarray] = []
     for moment in played.moments[::_EVERY]:
         names = [name for name in moment.state.items if name in played.used]
         parts = with_hand(moment.state, desk, item_parts(moment.state, desk, names), "")
@@ -68,7 +72,8 @@ def _swept(played: PlayedSegment, desk: Desk) -> tuple[np.ndarray, np.ndarray]:
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(boxes, others), bool: which of boxes (boxes, 4) overlap which of others (others, 4)."""
     a, b = boxes[:, None], others[None]
-    return (a[..., :2] < b[..., 2:]).all(axis=-1) & (b[..., :2] < a[..., 2:]).all(axis=-1)
+    overlap = (a[..., :2] < b[..., 2:]) & (b[..., :2] < a[..., 2:])
+    return np.asarray(overlap.all(axis=-1))
 
 
 def _shared_cells(boxes: np.ndarray, evidence: np.ndarray, frame: Frame) -> np.ndarray:

@@ -36,9 +36,9 @@ class Script:
     """What happens in a segment.
 
     Args:
-        state: before it, with what is taken from a stock for it.
-        steps: one after another.
-        used: the items that take part, which are evidence beside the hand.
+        state: State before the segment, with what is taken from a stock for it.
+        steps: Movements, one after another.
+        used: Names of the items that take part, which are evidence beside the hand.
     """
 
     state: State
@@ -51,11 +51,11 @@ class Stage:
     """What scripts are written from.
 
     Args:
-        state: at the start of the segment.
-        desk: of the video.
-        seconds: how long the segment takes.
-        tempo: of what is repeated, 1 is normal.
-        rng: of what else is left to chance.
+        state: State at the start of the segment.
+        desk: Desk of the video.
+        seconds: Length of the segment in seconds.
+        tempo: Relative speed of what is repeated; 1 is normal.
+        rng: Generator that draws everything else that is random.
     """
 
     state: State
@@ -86,6 +86,7 @@ class Stage:
 
 def fixing(item: str) -> Callable[[State, float, float], State]:
     """Fixes the item to the board at the end of a step."""
+    # only at the end: until then the hand moves the item over the desk, not over the board
     return lambda state, u, _: fixed_to_board(state, item) if u >= 1 else state
 
 

@@ -20,12 +20,12 @@ class Placement(NamedTuple):
     """Where one item is.
 
     Args:
-        x: in units, of the desk or of the board that it is fixed to.
-        y: likewise.
-        angle: in radians, clockwise on the screen.
-        flip: scale of the item's own x, before it is turned; negative when it is mirrored or turned over.
-        parent: `FRONT` or `BACK` when it is fixed to a side of the board; else empty.
-        length: of a strip of tape.
+        x: Horizontal place in units of the desk, or of the board that the item is fixed to.
+        y: Vertical place in the same units.
+        angle: Angle in radians, clockwise on the screen.
+        flip: Scale of the item's own x, before it is turned; negative when it is mirrored or turned over.
+        parent: Either `FRONT` or `BACK` when it is fixed to a side of the board; else empty.
+        length: Length of a strip of tape, in units.
     """
 
     x: float
@@ -40,10 +40,10 @@ class HandState(NamedTuple):
     """The hand.
 
     Args:
-        x: of the point between the fingertips, where things are held.
-        y: of the same point.
-        grip: 0 open and spread, 1 closed around something.
-        pointing: 1 when the index finger is stretched out.
+        x: Horizontal place of the point between the fingertips, where things are held, in units.
+        y: Vertical place of the same point.
+        grip: How far the hand is closed: 0 open and spread, 1 around something.
+        pointing: How far the index finger is stretched out, 0 to 1.
     """
 
     x: float
@@ -56,9 +56,9 @@ class State(NamedTuple):
     """Everything that can move.
 
     Args:
-        hand: where it is.
-        items: name -> where the item is. What is not on the desk has no entry. Never changed in place.
-        mirror: -1 when the board's layout is mirrored, else +1: the sign of the board's `flip` while its front is up.
+        hand: Place and grip of the hand.
+        items: Place of each item by name. What is not on the desk has no entry. Never changed in place.
+        mirror: Sign of the board's `flip` while its front is up: -1 when the layout is mirrored, else +1.
     """
 
     hand: HandState
@@ -91,6 +91,7 @@ class State(NamedTuple):
 
 def affine(state: State, name: str) -> tuple[np.ndarray, np.ndarray]:
     """A matrix (2, 2) and a shift (2,): an item's own points `p` are at `p @ matrix + shift` on the desk."""
+    # of the item in its parent, and then of the board on the desk
     place = state.items[name]
     matrix, shift = _matrix(place), np.array([place.x, place.y])
     if place.parent:
@@ -120,6 +121,7 @@ def point_on(state: State, name: str, point: Point) -> Point:
 
 def point_of_board(state: State, point: Point) -> Point:
     """A place of the board's layout on the desk, whichever side is up."""
+    # the layout is mirrored once, but not again by turning the board over
     return point_on(state, "board", (point[0] * state.mirror / state.items["board"].flip, point[1]))
 
 
@@ -127,6 +129,7 @@ def fixed_to_board(state: State, name: str) -> State:
     """The state with an item fixed to the upper side of the board, where it lies."""
     place, board = state.items[name], state.items["board"]
     x, y = (np.array([place.x - board.x, place.y - board.y]) @ np.linalg.inv(_matrix(board))).tolist()
+    # on a board that is turned over, clockwise is the other way round
     angle = (place.angle - board.angle) * math.copysign(1.0, board.flip)
     return state.with_item(
         name, place._replace(x=x, y=y, angle=angle, flip=place.flip / board.flip, parent=state.side_up)

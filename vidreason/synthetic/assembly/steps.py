@@ -25,11 +25,12 @@ class Step:
     """One movement.
 
     Args:
-        play: what it does.
-        seconds: how long it takes where there is time enough.
-        stretches: it is the work itself, and takes what time is left.
-        held: the item that the hand holds; empty for none.
-        relations: which hold in a state meanwhile, beside those that follow from what is held and what is fixed.
+        play: Gives the state at a time of the movement.
+        seconds: Length of the movement in seconds, where there is time enough.
+        stretches: Whether it is the work itself, which takes what time is left.
+        held: Name of the item that the hand holds; empty for none.
+        relations: Gives the relations that hold in a state meanwhile, beside those that follow from what is held and
+            what is fixed.
     """
 
     play: Play
@@ -43,6 +44,7 @@ def lengths_of(steps: Sequence[Step], seconds: float) -> list[float]:
     """How long each step takes when all take `seconds` together."""
     fixed = sum(step.seconds for step in steps if not step.stretches)
     shares = sum(step.stretches for step in steps)
+    # in a short action, reaching and putting down are hurried before the work is
     work = max(seconds - fixed, _MIN_WORK_SHARE * seconds)
     scale = (seconds - work) / fixed if fixed else 0.0
     return [work / shares if step.stretches else step.seconds * scale for step in steps]
@@ -78,6 +80,7 @@ def reach(
     """The empty hand goes somewhere. `effect` is what else happens; the target is looked up at its end."""
 
     def play(before: State, u: float, _: float) -> State:
+        # where the target will be at the end: a board that slides in meanwhile is met, not chased
         x, y = target(effect(before, 1.0))
         hand, share = before.hand, ease(u)
         arrival = (x, y, grip, pointing)
@@ -154,7 +157,7 @@ def always(*relations: Relation) -> Relations:
 
 
 def visiting(points: Sequence[Point], u: float, move_share: float) -> tuple[Point, float]:
-    """Where one is who goes from point to point and stays at each for a while.
+    """The place on a way from point to point, with a stay at each.
 
     Returns:
         The place, and how far the way to the next point is: 0 and 1 are at a point.

@@ -50,6 +50,7 @@ def _turning(stage: Stage, name: str, hole: Point, sense: int) -> Step:
 
     def swing(u: float, seconds: float) -> tuple[float, int]:
         count = cycles(seconds, 0.9 * stage.tempo)
+        # time runs backwards for `unscrew`: single frames do not tell the two apart
         time = (u if sense > 0 else 1 - u) * count
         turn = min(int(time), count - 1)
         return _SWING * stroke(time - turn), turn
@@ -96,6 +97,7 @@ def press_switch(stage: Stage) -> Script:
 def apply_tape(stage: Stage) -> Script:
     """Unroll a strip of tape along a lane of the side that is up."""
     front = stage.state.side_up == FRONT
+    # strips are numbered over both sides, so that no two have one name
     lanes = TAPE_LANES["front" if front else "back"]
     first = 1 if front else 1 + len(TAPE_LANES["front"])
     number = next(n for n in range(first, first + len(lanes)) if f"tape {n}" not in stage.state.items)

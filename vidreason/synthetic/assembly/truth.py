@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..shapes import Part, clipped_extent
+from ..truth import HAND, named_relations
 from .items import SOCKET_PLACE
 from .state import FRONT, State, point_of_board
 from .steps import Step
 
-ACTOR = "person"
-HAND = "hand"
 _HOLDING_GRIP = 0.5
 _PLUGGED_DISTANCE = 0.5  # from the socket to the plug's tip, at most
 
@@ -25,9 +23,9 @@ class Frame:
     """The frame that boxes are measured in.
 
     Args:
-        scale_px: pixels per unit of the desk.
-        origin_px: (2,), where the desk's origin is without shake.
-        size: (width, height) in pixels.
+        scale_px: Number of pixels per unit of the desk.
+        origin_px: Place of the desk's origin in pixels without shake, (2,).
+        size: Size of the frame in pixels, (width, height).
     """
 
     scale_px: float
@@ -38,10 +36,10 @@ class Frame:
         """The box (4,) in [0, 1] around what of some parts is in the frame; None where nothing is.
 
         Args:
-            parts: of one object.
-            around: (4,), the box around them in units of the desk, in plain numbers: this runs for every object of
+            parts: Parts of one object.
+            around: The box (4,) around the parts in units of the desk, in plain numbers: this runs for every object of
                 every frame.
-            shift_px: (2,), of the camera.
+            shift_px: Shift of the camera in pixels, (2,).
         """
         place = self.origin_px + shift_px
         (dx, dy), (width, height) = place.tolist(), self.size
@@ -55,26 +53,14 @@ class Frame:
         return box if box[2] > box[0] and box[3] > box[1] else None
 
 
-def object_entry(name: str, role: str, box: list[float], relevant: bool) -> dict[str, Any]:
-    """An entry of the ground truth, from a box (4,) in [0, 1]."""
-    x0, y0, x1, y1 = box
-    center = [(x0 + x1) / 2, (y0 + y1) / 2]
-    return {"name": name, "center": center, "box": box, "relevant": relevant, "role": role}
-
-
-def relations_of(state: State, step: Step, boxes: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The relations of a frame, among what is in view."""
-    found = [("hand", "holding" if state.hand.grip > _HOLDING_GRIP else "touching", step.held)] if step.held else []
+def relations_of(state: State, step: Step, present: set[str]) -> list[dict[str, str]]:
+    """The relations of a frame, among the objects that are in view."""
+    found = [(HAND, "holding" if state.hand.grip > _HOLDING_GRIP else "touching", step.held)] if step.held else []
     found += step.relations(state)
     found += [(name, "on", "board") for name, place in state.items.items() if place.parent]
     if _is_plugged(state):
         found.append(("plug", "inside", "board"))
-    unique = dict.fromkeys(found)
-    return [
-        {"subject": subject, "predicate": predicate, "object": other}
-        for subject, predicate, other in unique
-        if subject in boxes and other in boxes
-    ]
+    return named_relations(dict.fromkeys(found), present)
 
 
 def _is_plugged(state: State) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..hand import HandPose, arm_part, hand_parts
-from ..shapes import Part, capsule, move, outlined
+from ..shapes import Part, Shape, capsule, move, outlined
 from .desk import Desk
 from .items import item_shapes, kind_of, strip_shape, wire_shape
 from .state import BACK, State, affine, placed
@@ -41,7 +41,7 @@ def item_parts(state: State, desk: Desk, names: Iterable[str]) -> list[Part]:
 def _item(state: State, desk: Desk, name: str) -> Part:
     kind, place = kind_of(name), state.items[name]
     if kind == "tape":
-        shapes = (strip_shape(desk.colors["tape"], place.length),)
+        shapes: tuple[Shape, ...] = (strip_shape(desk.colors["tape"], place.length),)
     else:
         drawn = BACK if name == "board" and state.side_up == BACK else kind
         shapes = item_shapes(drawn, desk.colors[kind])

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import ManifestError
-from ..video.probe import Probed, VideoProbe, probe_videos
+from ..video.probe import VIDEO_SUFFIXES, Probed, VideoInfo, VideoProbe, probe_videos
 from .manifest import Manifest, manifest_row, video_id_of, write_manifest
 from .splits import SplitAssignment
 
 logger = logging.getLogger(__name__)
-
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,11 @@ class VideoTree:
     """What was found under a root.
 
     Attributes:
-        root: the folder that was searched.
-        videos: sorted by path; each video id once.
-        skipped: files that look like videos but cannot be used: path, reason and detail.
-        ignored: the paths of all other files.
-        folders_without_videos: names of class folders in which there is none; they are no classes.
+        root: Folder that was searched.
+        videos: Videos sorted by path; each video id once.
+        skipped: Files that look like videos but cannot be used: path, reason and detail of each.
+        ignored: Paths of all other files.
+        folders_without_videos: Names of class folders in which there is no video; they are no classes.
     """
 
     root: Path
@@ -67,10 +65,10 @@ def scan_video_tree(
     """Find the videos of a tree. No file is opened.
 
     Args:
-        root: a folder of `<class>/<video>`, or `<split>/<class>/<video>` with `split_dirs`. Deeper folders are part of
+        root: Folder of `<class>/<video>`, or `<split>/<class>/<video>` with `split_dirs`. Deeper folders are part of
             the video's name. Hidden files are ignored, links are followed.
-        split_dirs: the first folder names the split.
-        suffixes: of video files, in any case.
+        split_dirs: Whether the first folder names the split.
+        suffixes: Suffixes of video files, in any case.
 
     Raises:
         ManifestError: no such folder, or no video at the right depth.
@@ -79,17 +77,18 @@ def scan_video_tree(
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder of videos")
     depth = 2 if split_dirs else 1
-    suffixes = {suffix.lower() for suffix in suffixes}
+    known_suffixes = {suffix.lower() for suffix in suffixes}
     tree = VideoTree(root, [])
     path_of_id: dict[str, str] = {}
     paths, folders = _walk(root, depth)
     for path in paths:
         parts = PurePosixPath(path).parts
-        if PurePosixPath(path).suffix.lower() not in suffixes:
+        if PurePosixPath(path).suffix.lower() not in known_suffixes:
             tree.ignored.append(path)
         elif len(parts) <= depth:
             detail = f"expected {'<split>/' if split_dirs else ''}<class>/<video>"
             tree.skipped.append({"path": path, "reason": "no_class_folder", "detail": detail})
+        # `a.avi` and `a.mp4` would be one video to everything that goes by ids
         elif path_of_id.setdefault(video_id_of(path), path) != path:
             detail = f"the same id as {path_of_id[video_id_of(path)]}"
             tree.skipped.append({"path": path, "reason": "duplicate_id", "detail": detail})
@@ -97,7 +96,9 @@ def scan_video_tree(
             tree.videos.append(TreeVideo(path, parts[depth - 1], parts[0] if split_dirs else None))
     if not tree.videos:
         layout = "<split>/<class>/<video>" if split_dirs else "<class>/<video>"
-        raise ManifestError(f"{root}: no video as {layout} among {len(paths)} files; suffixes are {sorted(suffixes)}")
+        raise ManifestError(
+            f"{root}: no video as {layout} among {len(paths)} files; suffixes are {sorted(known_suffixes)}"
+        )
     used = {str(PurePosixPath(*PurePosixPath(video.path).parts[:depth])) for video in tree.videos}
     tree.folders_without_videos.extend(sorted(folders - used))
     return tree
@@ -105,7 +106,7 @@ def scan_video_tree(
 
 def split_by_folders(tree: VideoTree) -> SplitAssignment:
     """The splits that the tree's own folders name (`scan_video_tree(..., split_dirs=True)`)."""
-    return SplitAssignment({video.path: video.split for video in tree.videos})
+    return SplitAssignment({video.path: video.split for video in tree.videos if video.split is not None})
 
 
 def build_video_folder(
@@ -124,18 +125,18 @@ def build_video_folder(
     The classes are those of the videos that are in a split, in the order of their names.
 
     Args:
-        tree: what `scan_video_tree` found.
-        out: the manifest's folder.
-        assignment: which video is in which split; others are left out and listed.
-        source: data set and revision.
-        groups: video path -> group, written into the rows.
-        description: a paragraph for the card.
-        num_proc: processes that probe.
-        decode_all: leave out videos of which any frame does not decode. Slow.
-        max_pixels: leave out videos with larger frames.
+        tree: The videos, as `scan_video_tree` found them.
+        out: Folder of the manifest.
+        assignment: The split of each video; videos without one are left out and listed.
+        source: Data set and revision.
+        groups: Maps a video path to its group, which is written into the rows.
+        description: Paragraph for the card.
+        num_proc: Number of processes that probe videos.
+        decode_all: Whether videos of which any frame does not decode are left out. Slow.
+        max_pixels: Largest number of pixels of a frame; videos with larger frames are left out.
 
     Raises:
-        ManifestError: as `write_manifest`; a split or class of which no video can be read among them.
+        ManifestError: the reasons of `write_manifest`; a split or class of which no video can be read is one.
     """
     probe = VideoProbe(tree.root, decode_all, max_pixels)
     chosen = [video.path for video in tree.videos if video.path in assignment.split_of]
@@ -157,35 +158,39 @@ def write_video_folder(
     """Write the videos of a tree that could be read as a manifest. Several manifests may share one probing.
 
     Args:
-        tree: what was found.
-        probed: what `probe_videos` gave for every video that the assignment has in a split.
-        out: the manifest's folder.
-        assignment: which video is in which split; others are left out and listed.
-        source: data set and revision.
-        groups: video path -> group, written into the rows.
-        description: a paragraph for the card.
-        class_names: in the order of the label ids; by default the names of the videos in a split, sorted.
-        allow_absent_classes: as in `write_manifest`.
+        tree: The videos that were found.
+        probed: Facts from `probe_videos` for every video that the assignment has in a split.
+        out: Folder of the manifest.
+        assignment: The split of each video; videos without one are left out and listed.
+        source: Data set and revision.
+        groups: Maps a video path to its group, which is written into the rows.
+        description: Paragraph for the card.
+        class_names: Names of the classes, in the order of the label ids; by default those of the videos in a split,
+            sorted.
+        allow_absent_classes: Whether a class may have no video, as in `write_manifest`.
 
     Raises:
-        ManifestError: as `write_manifest`; a split or class of which no video can be read among them.
+        ManifestError: the reasons of `write_manifest`; a split or class of which no video can be read is one.
     """
     groups = groups or {}
     chosen = [video for video in tree.videos if video.path in assignment.split_of]
     class_names = class_names or sorted({video.class_name for video in chosen})
     usable: dict[str, list[TreeVideo]] = {split: [] for split in dict.fromkeys(assignment.split_of.values())}
-    failed, damaged = [], []
+    infos: dict[str, VideoInfo] = {}
+    failed: list[dict[str, str]] = []
+    damaged: list[str] = []
     for video in chosen:
         result = probed[video.path]
         if isinstance(result, dict):
             failed.append(result)
             continue
         usable[assignment.split_of[video.path]].append(video)
+        infos[video.path] = result
         if result.damaged:
             damaged.append(video.path)
     _check_something_is_usable(out, usable, failed)
     rows = {
-        split: (manifest_row(v.path, v.class_name, probed[v.path], groups.get(v.path, "")) for v in videos)
+        split: (manifest_row(v.path, v.class_name, infos[v.path], groups.get(v.path, "")) for v in videos)
         for split, videos in usable.items()
     }
     skipped = [*tree.skipped, *_not_assigned(assignment), *failed]
@@ -213,6 +218,7 @@ def _walk(root: Path, depth: int) -> tuple[list[str], set[str]]:
     """All files, and the folders at the depth of classes, as POSIX paths relative to the root, without hidden ones."""
     paths, folders, seen = [], set(), set()
     for directory, subdirs, names in os.walk(root, followlinks=True):
+        # links are followed, and one that leads back must not be followed for ever
         real = os.path.realpath(directory)
         subdirs[:] = sorted(name for name in subdirs if not name.startswith(".") and real not in seen)
         relative = Path(directory).relative_to(root)
@@ -225,7 +231,9 @@ def _walk(root: Path, depth: int) -> tuple[list[str], set[str]]:
     return sorted(paths), folders
 
 
-def _check_something_is_usable(out, usable: Mapping[str, list], failed: Sequence[Mapping[str, str]]) -> None:
+def _check_something_is_usable(
+    out: str | os.PathLike, usable: Mapping[str, list[TreeVideo]], failed: Sequence[Mapping[str, str]]
+) -> None:
     """An empty split would be named by `write_manifest` too, which does not know what became of its videos."""
     empty = [split for split, videos in usable.items() if not videos]
     if empty and failed:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
@@ -12,17 +12,15 @@ import datasets
 from ..errors import GuidanceError
 from ..files import read_folder
 from ..guidance.join import DEFAULT_TOLERANCE_S
-from ..guidance.pictures import frame_sizes
-from ..guidance.store import load_guidance
-from ..guidance.summary import summarize_table
+from ..guidance.table import load_guidance, summarize_table
 from ..manifests.manifest import Manifest, load_manifest
 from ..reporting.bootstrap import Bootstrap
+from .drawing import frame_sizes
 from .page import write_page
 from .pictures import choose_frames, draw_examples, write_contact_sheet
-from .references import OtherTable, TrueBoxes
+from .references import OtherTable, TrueBoxes, boxes_from_json, boxes_from_table
 from .report import AuditReport, audit_section, write_report
 from .run import Audit, audit_table
-from .true_boxes import boxes_from_json, boxes_from_table
 
 SHEET_FILE = "contact_sheet.png"
 
@@ -31,38 +29,35 @@ SHEET_FILE = "contact_sheet.png"
 class AuditSettings:
     """What an audit reads and writes.
 
-    Args:
-        guidance: folder of the table.
-        out: folder of the report.
-        truth: folder of ground truth with boxes of relevant objects.
-        boxes: JSON file of boxes by frame index.
-        compare: folder of another guidance table.
-        manifest: folder of the manifest, for classes and pixels.
-        video_root: where the videos lie, if not where the manifest says.
-        splits: of the table; all by default.
-        tolerance_s: of the join by time.
-        resamples: of the bootstrap.
-        seed: of the bootstrap and the random examples.
-        frames_per_group: frames of each group on the page.
-        sheet_frames: frames of each group on the contact sheet.
-
     Raises:
         GuidanceError: there is nothing to judge by, or too much.
     """
 
-    guidance: str
-    out: str
-    truth: str | None = None
-    boxes: str | None = None
-    compare: str | None = None
-    manifest: str | None = None
-    video_root: str | None = None
-    splits: Sequence[str] = ()
-    tolerance_s: float = DEFAULT_TOLERANCE_S
-    resamples: int = 1000
-    seed: int = 0
-    frames_per_group: int = 24
-    sheet_frames: int = 4
+    guidance: str = field(metadata={"help": "Folder of the guidance table."})
+    out: str = field(metadata={"help": "Folder of the report; it is made where it does not exist."})
+    truth: str | None = field(
+        default=None, metadata={"help": "Folder of ground truth with the boxes of relevant objects."}
+    )
+    boxes: str | None = field(
+        default=None, metadata={"help": "JSON file of boxes by frame index; needs --manifest for the frames' times."}
+    )
+    compare: str | None = field(default=None, metadata={"help": "Folder of another guidance table."})
+    manifest: str | None = field(
+        default=None, metadata={"help": "Folder of the manifest, for classes and the pixels of pictures."}
+    )
+    video_root: str | None = field(
+        default=None, metadata={"help": "Folder of the videos, if they are not where the manifest says."}
+    )
+    splits: list[str] = field(default_factory=list, metadata={"help": "Names of the splits to audit; all by default."})
+    tolerance_s: float = field(
+        default=DEFAULT_TOLERANCE_S, metadata={"help": "Seconds that a row may lie from the frame it speaks for."}
+    )
+    resamples: int = field(default=1000, metadata={"help": "Number of bootstrap resamples of whole videos."})
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap and of the random examples."})
+    frames_per_group: int = field(
+        default=24, metadata={"help": "Frames of each group (worst, best, random, without guidance) on the page."}
+    )
+    sheet_frames: int = field(default=4, metadata={"help": "Number of frames of each group on the contact sheet."})
 
     def __post_init__(self):
         if not (self.truth or self.boxes or self.compare):
@@ -116,15 +111,13 @@ def _run_audits(
     settings: AuditSettings, splits: Mapping[str, datasets.Dataset], manifest: Manifest | None
 ) -> dict[tuple[str, str], Audit]:
     """(key, name of the reference in words) -> audit; the truth first."""
+    # all splits together: intervals need as many videos as there are
     rows = datasets.concatenate_datasets(list(splits.values()))
     classes = _class_names(manifest)
     audits = {}
-    if settings.truth or settings.boxes:
-        if settings.truth:
-            name, table = _same_splits(read_folder(settings.truth), splits, settings.truth)
-            truth = TrueBoxes(boxes_from_table(table, settings.truth))
-        else:
-            name, truth = _name(settings.boxes), TrueBoxes(boxes_from_json(settings.boxes, manifest))
+    found = _read_truth(settings, splits, manifest)
+    if found is not None:
+        name, truth = found
         classes = {**truth.class_names, **classes}
         audits["truth", f"the boxes of {name}"] = audit_table(rows, truth, classes, settings.tolerance_s)
     if settings.compare:
@@ -132,6 +125,18 @@ def _run_audits(
         other = OtherTable(table, settings.tolerance_s)
         audits["agreement", f"the table {name}"] = audit_table(rows, other, classes, settings.tolerance_s)
     return audits
+
+
+def _read_truth(
+    settings: AuditSettings, splits: Iterable[str], manifest: Manifest | None
+) -> tuple[str, TrueBoxes] | None:
+    """The name and boxes of the ground truth; None where only another table is to be compared with."""
+    if settings.truth:
+        name, table = _same_splits(read_folder(settings.truth), splits, settings.truth)
+        return name, TrueBoxes(boxes_from_table(table, settings.truth))
+    if settings.boxes and manifest is not None:  # the settings want a manifest beside boxes
+        return _name(settings.boxes), TrueBoxes(boxes_from_json(settings.boxes, manifest))
+    return None
 
 
 def _same_splits(tables: datasets.DatasetDict, splits: Iterable[str], path: str) -> tuple[str, datasets.Dataset]:

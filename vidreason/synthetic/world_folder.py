@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .actions.config import SPLITS
+from .seeds import SPLITS
 
 TRUTH_FOLDER, VIDEO_FOLDER = "truth", "videos"
 SETTINGS_FILE, UNFINISHED_FILE = "settings.json", "settings.unfinished.json"
@@ -55,6 +55,7 @@ def is_complete(folder: Path, settings: dict[str, Any]) -> bool:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not readable ({error}); pass overwrite to build anew") from error
+    # by name, so that the error says which setting differs
     names = sorted(name for name in {*found, *settings} if found.get(name) != settings.get(name))
     if names:
         changes = ", ".join(f"{name} is {found.get(name)} and not {settings.get(name)}" for name in names)
@@ -68,6 +69,7 @@ def prepare_folder(folder: Path, settings: dict[str, Any], own_entries: Sequence
     Raises:
         ConfigError: it is a file, or holds files that no build made.
     """
+    # only a folder that a build has begun may be emptied: anything else could be a user's own files
     started = (folder / SETTINGS_FILE).is_file() or (folder / UNFINISHED_FILE).is_file()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file, expected a folder")

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
@@ -18,16 +18,21 @@ from ..annotation.annotation_run import AnnotationRun, read_run
 from ..errors import GuidanceError, VidreasonError
 from ..files import FileLimits, write_split
 from ..guidance.schema import FEATURES
-from ..guidance.store import load_guidance
-from ..guidance.summary import merge_summaries
+from ..guidance.table import load_guidance, merge_summaries
 from ..manifests.manifest import Manifest
 from .checks import PublishChecker, find_leak
-from .example import EXAMPLE_FILE, ExamplePicture, write_example
-from .guidance_card import CARD_FILE, CardFacts, count_prompts, write_guidance_card
+from .guidance_card import (
+    CARD_FILE,
+    EXAMPLE_FILE,
+    CardFacts,
+    ExamplePicture,
+    count_prompts,
+    write_example,
+    write_guidance_card,
+)
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_LIMITS = FileLimits(max_rows=500_000, max_bytes=400_000_000)
 DATA_FOLDER = "data"
 
 BLANK_NOTE = "Grids are drawn on blank frames: the data set holds no pixels of the videos."
@@ -39,31 +44,23 @@ PIXELS_NOTE = (
 
 @dataclass(frozen=True)
 class PublishSettings:
-    """How a table is published.
+    """How a table is published: what its card says, and how its files are cut."""
 
-    Args:
-        title: heading of the card.
-        description: a paragraph for the card.
-        license: identifier of the guidance's licence as the Hub writes it.
-        repo_id: where it goes, such as "organisation/name".
-        num_examples: frames in the example picture; 0 leaves it out.
-        with_pixels: the example picture shows the videos; a manifest is needed then.
-        raw_responses: keep what a model said, word for word.
-        limits: of the Parquet files.
-        seed: of the choice of examples.
-        overwrite: replace what an earlier call wrote.
-    """
-
-    title: str = "Grid guidance"
-    description: str = ""
-    license: str | None = None
-    repo_id: str | None = None
-    num_examples: int = 4
-    with_pixels: bool = False
-    raw_responses: bool = True
-    limits: FileLimits = DEFAULT_LIMITS
-    seed: int = 0
-    overwrite: bool = False
+    title: str = field(default="Grid guidance", metadata={"help": "Heading of the card."})
+    description: str = field(default="", metadata={"help": "A paragraph for the card."})
+    license: str | None = field(default=None, metadata={"help": "Licence of the guidance, such as cc-by-4.0."})
+    repo_id: str | None = field(default=None, metadata={"help": "Name of the data set on the Hub, <owner>/<name>."})
+    num_examples: int = field(
+        default=4, metadata={"help": "Frames in the example picture; 0 for none.", "aliases": ["--examples"]}
+    )
+    with_pixels: bool = field(
+        default=False, metadata={"help": "Show the videos in the example picture; their licence must allow it."}
+    )
+    raw_responses: bool = field(default=True, metadata={"help": "Keep what a model said, word for word."})
+    max_rows_per_file: int = field(default=500_000, metadata={"help": "Largest number of rows of a Parquet file."})
+    max_mb_per_file: int = field(default=400, metadata={"help": "Largest size of a Parquet file in 10^6 bytes."})
+    seed: int = field(default=0, metadata={"help": "Seed of the choice of examples."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace what an earlier call wrote."})
 
     def __post_init__(self):
         if self.num_examples < 0:
@@ -71,16 +68,21 @@ class PublishSettings:
         if self.repo_id is not None:
             check_repo_id(self.repo_id)
 
+    @property
+    def limits(self) -> FileLimits:
+        """When the next Parquet file is begun."""
+        return FileLimits(self.max_rows_per_file, self.max_mb_per_file * 1_000_000)
+
 
 @dataclass(frozen=True)
 class PublishedFolder:
     """What lies ready for the Hub.
 
     Args:
-        folder: that holds exactly the files that go there.
-        files: path relative to the folder -> size in bytes.
-        num_rows: of all splits.
-        unknown_prompts: ids of prompts whose text the card does not have.
+        folder: Folder that holds exactly the files that go to the Hub.
+        files: Size in bytes of each file, by its path relative to the folder.
+        num_rows: Number of rows of all splits.
+        unknown_prompts: Ids of prompts whose text the card does not have.
     """
 
     folder: Path
@@ -109,11 +111,11 @@ def publish_folder(
     """Write what goes to the Hub. Every row is checked on its way; nothing is sent anywhere.
 
     Args:
-        guidance: folder of the table.
-        out: where to. It appears when all of it is written.
-        settings: how.
-        prompt_texts: SHA-256 -> text of prompts, as from `read_prompt_texts`.
-        manifest: of the videos; used for pixels where the settings want them, and for nothing else.
+        guidance: Folder of the table.
+        out: Folder to write. It appears when all of it is written.
+        settings: Settings of the published table.
+        prompt_texts: Texts of prompts by their SHA-256, as from `read_prompt_texts`.
+        manifest: Manifest of the videos; used for pixels where the settings want them, and for nothing else.
 
     Raises:
         GuidanceError: a row breaks the contract, is there twice, or holds a key or a path of this machine; or `out`
@@ -128,6 +130,7 @@ def publish_folder(
     splits = {split: rows for split, rows in load_guidance(guidance).items() if len(rows)}
     if not splits:
         raise GuidanceError(f"{guidance}: there are no rows to publish")
+    # beside the target, so that the last step is a rename on one file system
     work = out.with_name(f"{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -212,11 +215,12 @@ def push_folder(
     The repository is made where it does not exist. Shards of an earlier version that this one has not are removed.
 
     Args:
-        published: as from `publish_folder`.
-        repo_id: such as "organisation/name".
-        private: the repository is seen by its owners only. One that exists is never changed from one to the other.
-        message: of the commit.
-        api: the client; by default one that takes its token from the environment or the login.
+        published: The folder, as from `publish_folder`.
+        repo_id: Name on the Hub, such as "organisation/name".
+        private: Whether the repository is seen by its owners only. One that exists is never changed from one to the
+            other.
+        message: Message of the commit.
+        api: Client of the Hub; by default one that takes its token from the environment or the login.
 
     Raises:
         GuidanceError: the folder is not what was published any more, or a private repository was asked for and there
@@ -224,6 +228,7 @@ def push_folder(
         VidreasonError: the Hub does not take it.
     """
     check_repo_id(repo_id)
+    # what is sent is what was checked: a file that was put there since was not
     if list_files(published.folder) != published.files:
         raise GuidanceError(f"{published.folder} was changed since it was written; publish it again")
     api = api or HfApi()
@@ -236,11 +241,13 @@ def push_folder(
             repo_type="dataset",
             folder_path=published.folder,
             commit_message=message or f"Guidance for {published.num_rows} frames",
+            # shards of a longer, earlier version would otherwise stay and be loaded with the new ones
             delete_patterns=[f"{DATA_FOLDER}/*.parquet", EXAMPLE_FILE],
         )
     except VidreasonError:
         raise
     except Exception as error:  # whatever the client and the network raise, the user needs to know what did not go
+        # errors of the client can hold the token that was refused
         detail = "" if find_leak(str(error)) else f": {error}"
         raise VidreasonError(f"{repo_id} was not published: {type(error).__name__}{detail}") from error
     return commit.commit_url

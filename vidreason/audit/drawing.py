@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import VideoError
+from ..guidance.geometry import GridMap
 from ..manifests.manifest import Manifest
 from ..video import decode_frames, overlay_grid
-from .geometry import GridMap
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def draw_boxes(frame: np.ndarray, boxes: np.ndarray, color: tuple[int, int, int]
     """A frame with the outlines of boxes of (boxes, 4), normalised: uint8 (height, width, 3), a new array."""
     picture = Image.fromarray(frame)
     draw = ImageDraw.Draw(picture)
+    # PIL counts pixels, so that 1.0 is the middle of the last pixel and not beyond it
     scale = np.asarray([picture.width - 1, picture.height - 1] * 2)
     for box in np.asarray(boxes).reshape(-1, 4):
         draw.rectangle(tuple((np.clip(box, 0, 1) * scale).round().tolist()), outline=color, width=2)
@@ -64,8 +65,9 @@ def captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
 
 def heading(text: str, width_px: int) -> np.ndarray:
     """A line of larger text on white: uint8 (height, width_px, 3)."""
-    font = ImageFont.load_default(size=_FONT_PX + 4)
-    strip = Image.new("RGB", (width_px, round(font.size * 1.6)), _BACKGROUND)
+    size_px = _FONT_PX + 4
+    font = ImageFont.load_default(size=size_px)
+    strip = Image.new("RGB", (width_px, round(size_px * 1.6)), _BACKGROUND)
     ImageDraw.Draw(strip).text((0, 2), text, fill=_TEXT_COLOR, font=font)
     return np.asarray(strip)
 
@@ -108,17 +110,18 @@ def read_pixels(
     """Frames of videos by (video id, time). What cannot be read is absent, and the log says so.
 
     Args:
-        manifest: of the videos.
-        times_s: video id -> the times that are wanted.
-        max_side_px: frames are scaled down to this longer side.
+        manifest: Manifest of the videos, which says where they are.
+        times_s: Maps each video id to the times in seconds of the frames that are wanted.
+        max_side_px: Longer side in pixels to which larger frames are scaled down.
 
     Returns:
         uint8 (height, width, 3) for each.
     """
     paths = {row["video_id"]: manifest.video_path(row) for split in manifest.splits.values() for row in split}
-    pixels = {}
+    pixels: dict[tuple[str, float], np.ndarray] = {}
     for video_id, wanted_s in times_s.items():
         if video_id not in paths:
+            # a picture without pixels still shows the map, and an audit goes on without the videos
             logger.warning("%s is not in the manifest; its frames are drawn without pixels", video_id)
             continue
         try:

@@ -1,0 +1,275 @@
+"""A whole guidance table: a folder of Parquet files with a dataset card, written, opened, checked and counted.
+
+`datasets.load_dataset(folder)` opens it too.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from ..errors import GuidanceError
+from ..files import read_folder, write_card, write_split
+from ..provenance import STATUSES
+from .schema import ADDED_COLUMNS, FEATURES, SCHEMA_VERSION, check_row, complete_row
+
+_COUNTED_COLUMNS = (
+    *("video_id", "source", "grid_rows", "grid_cols", "producer", "model", "revision", "prompt_id", "prompt_sha256"),
+    *("status", "prompt_tokens", "completion_tokens", "cost_usd"),
+)
+_ROWS_AT_ONCE = 4096
+
+CARD_BODY = """
+# {title}
+
+Grid guidance for video: a row says where in one frame of one video the evidence for its action is, as a distribution
+over the cells of a grid (row-major, rows from the top, columns from the left). {description}
+
+{statuses}
+
+Produced by: {producers}. Grids (rows x columns): {grids}. Schema version {schema_version}.
+
+A row whose `status` is not `ok` has no weights and supervises nothing; it is here so that nothing is missing.
+Join rows to your own videos by `video_id` and `timestamp_s`, with `vidreason.guidance.GuidanceIndex` or any other join
+by nearest time.
+"""
+
+
+def write_guidance(
+    folder: str | os.PathLike,
+    rows_by_split: Mapping[str, Iterable[Mapping[str, Any]]],
+    title: str = "Grid guidance",
+    description: str = "",
+    allow_empty: bool = False,
+    **card_metadata: Any,
+) -> Path:
+    """Write a guidance table with its card. Rows are checked one by one and streamed, so any number fits.
+
+    Args:
+        folder: Folder to write; splits that are there are replaced.
+        rows_by_split: Maps each split's name to its rows, as from `guidance_row`.
+        title: Heading of the card.
+        description: Text of the card about the producer and its settings.
+        allow_empty: Whether a table without rows is written too, as a part of a run may be.
+        card_metadata: Further keys of the card's YAML, such as `license`.
+
+    Raises:
+        GuidanceError: there are no rows, or a row breaks the contract, is given twice, or names another split than it
+            stands in.
+    """
+    checker = RowChecker()
+    for split, rows in rows_by_split.items():
+        write_split(folder, split, checker.watch(split, rows), FEATURES)
+    if not allow_empty and not any(summary.rows for summary in checker.summaries.values()):
+        raise GuidanceError(f"{folder}: there are no guidance rows to write")
+    card_metadata = {"pretty_name": title, "tags": ["video", "grid-guidance", "vidreason"], **card_metadata}
+    write_card(folder, rows_by_split, _card_body(checker.summaries, title, description), **card_metadata)
+    return Path(folder)
+
+
+class RowChecker:
+    """Checks rows as they pass to a table, and counts them by split."""
+
+    def __init__(self):
+        self.summaries: dict[str, TableSummary] = {}
+        self._frames: dict[tuple[str, str], set[int]] = {}
+
+    def watch(self, split: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The rows of a split, each of them checked. Rows of an earlier version come out as rows of this one.
+
+        Raises:
+            GuidanceError: a row breaks the contract, was given before, or names another split.
+        """
+        self.summaries.setdefault(split, TableSummary())
+        for row in rows:
+            complete = complete_row(row)
+            self.check(split, complete)
+            yield complete
+
+    def check(self, split: str, row: Mapping[str, Any]) -> None:
+        """Check and count one row of a split; it raises as `watch` does."""
+        check_row(row)
+        where = f"{row['video_id']} frame {row['frame_index']}"
+        if row["split"] != split:
+            raise GuidanceError(f"{where}: its split is {row['split']!r} but it was given for {split!r}")
+        frames = self._frames.setdefault((split, row["video_id"]), set())
+        if row["frame_index"] in frames:
+            raise GuidanceError(f"{where}: given twice")
+        frames.add(row["frame_index"])
+        self.summaries.setdefault(split, TableSummary()).add(row)
+
+
+def _card_body(summaries: Mapping[str, TableSummary], title: str, description: str) -> str:
+    whole = merge_summaries(summaries.values())
+    return CARD_BODY.format(
+        title=title,
+        description=description,
+        statuses=status_table(summaries),
+        producers=whole.producer_text,
+        grids=whole.grid_text,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def load_guidance(name: str | os.PathLike, revision: str | None = None) -> datasets.DatasetDict:
+    """Open a guidance table: a folder, or the id of a data set on the Hub.
+
+    Args:
+        name: A local folder, else the id of a data set on the Hub.
+        revision: Branch, tag or commit of a data set on the Hub.
+
+    Raises:
+        GuidanceError: there is no such table, or it lacks columns of the schema.
+    """
+    if Path(name).is_dir():
+        table = read_folder(name)
+    else:
+        try:
+            table = datasets.load_dataset(str(name), revision=revision)
+        except Exception as error:  # whatever the Hub client raises, the user needs the name that was asked for
+            raise GuidanceError(f"guidance {str(name)!r} is neither a folder nor can it be loaded: {error}") from error
+    for split, rows in table.items():
+        table[split] = complete_table(rows)
+        check_table(table[split], f"{name}, split {split!r}")
+    return table
+
+
+def complete_table(rows: datasets.Dataset) -> datasets.Dataset:
+    """A split of a table of any version of the contract as one of this version; columns of its own stay."""
+    missing = [name for name in ADDED_COLUMNS if name not in rows.column_names]
+    if not missing or "schema_version" not in rows.column_names:  # without it this is no guidance table
+        return rows
+    values = {name: ADDED_COLUMNS[name] for name in missing} | {"schema_version": SCHEMA_VERSION}
+    rows = rows.remove_columns("schema_version")
+    for name, value in values.items():
+        rows = rows.add_column(name, pa.repeat(value, len(rows)), feature=FEATURES[name])
+    others = [name for name in rows.column_names if name not in FEATURES]
+    return rows.select_columns([*(name for name in FEATURES if name in rows.column_names), *others])
+
+
+def check_table(rows: datasets.Dataset, where: str) -> None:
+    """Check a whole table against the contract, column by column.
+
+    Raises:
+        GuidanceError: naming the table, the first row at fault and what is wrong with it.
+    """
+    missing = [column for column in FEATURES if column not in rows.column_names]
+    if missing:
+        raise GuidanceError(f"{where}: columns {missing} are missing; is this a guidance table?")
+    columns = rows.with_format("arrow").select_columns(["weights", "grid_rows", "grid_cols", "status"])[:]
+    lengths = np.asarray(columns["weights"].combine_chunks().value_lengths())
+    cells = np.asarray(columns["grid_rows"]) * np.asarray(columns["grid_cols"])
+    # column by column, since a check row by row of millions of rows takes minutes
+    sums = np.zeros(len(lengths))
+    values = np.asarray(columns["weights"].combine_chunks().flatten(), dtype=np.float64)
+    np.add.at(sums, np.repeat(np.arange(len(lengths)), lengths), values)
+    expected = np.asarray([status == "ok" for status in columns["status"].to_pylist()], dtype=np.float64)
+    doubtful = (lengths != cells) | ~(np.abs(sums - expected) <= 1e-4)
+    if len(values) and values.min() < 0:
+        doubtful |= True  # rare: look at every row for the one to name
+    for index in np.flatnonzero(doubtful):
+        try:
+            # float32 sums are only a suspicion; the row's own check decides
+            check_row(rows[int(index)])
+        except GuidanceError as error:
+            raise GuidanceError(f"{where}: {error}") from None
+
+
+def producer_name(row: Mapping[str, Any]) -> str:
+    """What made a row, such as "llm gpt-4.1-mini" or "detector grounding-dino-tiny@a2bb814"."""
+    name = " ".join(filter(None, (row["producer"], row["model"])))
+    return f"{name}@{row['revision']}" if row["revision"] else name
+
+
+@dataclass
+class TableSummary:
+    """Counts over the rows of a split, or of several.
+
+    Args:
+        rows: Number of rows of all statuses.
+        videos: Ids of the videos that have any row.
+        statuses: Number of rows of each status.
+        producers: Number of rows of each producer, named as by `producer_name`.
+        sources: Number of rows of each data set of videos.
+        grids: Number of rows of each grid size, (rows, columns).
+        prompts: Number of rows of each (prompt id, sha256); rows that no prompt made are not among them.
+        prompt_tokens: Sum of the rows' prompt tokens.
+        completion_tokens: Sum of the rows' completion tokens.
+        cost_usd: Sum of the rows' cost in US dollars.
+    """
+
+    rows: int = 0
+    videos: set[str] = field(default_factory=set)
+    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
+    producers: collections.Counter[str] = field(default_factory=collections.Counter)
+    sources: collections.Counter[str] = field(default_factory=collections.Counter)
+    grids: collections.Counter[tuple[int, int]] = field(default_factory=collections.Counter)
+    prompts: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.videos.add(row["video_id"])
+        self.statuses[row["status"]] += 1
+        self.producers[producer_name(row)] += 1
+        self.sources[row["source"]] += 1
+        self.grids[row["grid_rows"], row["grid_cols"]] += 1
+        if row["prompt_id"] or row["prompt_sha256"]:
+            self.prompts[row["prompt_id"], row["prompt_sha256"]] += 1
+        self.prompt_tokens += row["prompt_tokens"]
+        self.completion_tokens += row["completion_tokens"]
+        self.cost_usd += row["cost_usd"]
+
+    @property
+    def grid_text(self) -> str:
+        """Such as "4 x 4"."""
+        return ", ".join(f"{rows} x {cols}" for rows, cols in sorted(self.grids))
+
+    @property
+    def producer_text(self) -> str:
+        """Such as "llm gpt-4.1-mini"."""
+        return ", ".join(sorted(self.producers))
+
+
+def merge_summaries(summaries: Iterable[TableSummary]) -> TableSummary:
+    """The summary of all rows together."""
+    total = TableSummary()
+    for summary in summaries:
+        total.rows += summary.rows
+        total.videos |= summary.videos
+        for name in ("statuses", "producers", "sources", "grids", "prompts"):
+            getattr(total, name).update(getattr(summary, name))
+        total.prompt_tokens += summary.prompt_tokens
+        total.completion_tokens += summary.completion_tokens
+        total.cost_usd += summary.cost_usd
+    return total
+
+
+def summarize_table(rows: datasets.Dataset) -> TableSummary:
+    """The summary of a table of `vidreason.guidance.FEATURES`; raw answers are not read."""
+    summary = TableSummary()
+    rows = complete_table(rows)
+    for batch in rows.select_columns(list(_COUNTED_COLUMNS)).iter(_ROWS_AT_ONCE):
+        for values in zip(*batch.values(), strict=True):
+            summary.add(dict(zip(batch, values, strict=True)))
+    return summary
+
+
+def status_table(summaries: Mapping[str, TableSummary]) -> str:
+    """Rows, videos and statuses of each split as a Markdown table."""
+    lines = [["split", "rows", "videos", *STATUSES], ["---", *["---:"] * (2 + len(STATUSES))]]
+    for split, summary in summaries.items():
+        counts = (summary.rows, len(summary.videos), *(summary.statuses[status] for status in STATUSES))
+        lines.append([split, *map(str, counts)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
