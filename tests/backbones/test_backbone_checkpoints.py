@@ -23,8 +23,7 @@ from transformers import (
 from vidreason.backbones import supervised_view
 from vidreason.backbones.checkpoints import head_of
 from vidreason.backbones.layers import read_layers
-from vidreason.backbones.models import build_model, build_processor
-from vidreason.backbones.presets import PRESETS
+from vidreason.backbones.models import PRESETS, build_model, build_processor
 from vidreason.clips.pixel_scale import pixel_statistics
 from vidreason.clips.transforms import evaluation_transform, input_size
 from vidreason.errors import ConfigError

@@ -13,7 +13,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from vidreason.backbones import Backbone, register_backbone, registry, supervised_view
+from vidreason.backbones import Backbone, backbone, register_backbone, supervised_view
 from vidreason.errors import ConfigError
 
 VIT = {
@@ -37,7 +37,7 @@ def framewise_vit(repository) -> None:
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_BACKBONES", dict(registry._BACKBONES))
+    monkeypatch.setattr(backbone, "_BACKBONES", dict(backbone._BACKBONES))
 
 
 def make_vit(**changes) -> ViTForImageClassification:

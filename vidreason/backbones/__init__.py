@@ -6,23 +6,32 @@
 `docs/backbones.md` says what is supervised in each family and why, and how to register another one.
 """
 
-from .description import Backbone
+from .backbone import Backbone, backbone_for, register_backbone, registered_model_types
 from .probe import AttentionLayer
-from .registry import backbone_for, register_backbone, registered_model_types
 from .temporal_views import view_means
 from .timesformer import TimesformerBackbone
+from .tsvit import TSViTBackbone
 from .videomae import VideoMAEBackbone
-from .view import SupervisedOutput, SupervisedView, plain_view, supervised_view
+from .view import (
+    SupervisedModel,
+    SupervisedOutput,
+    SupervisedOutputs,
+    SupervisedView,
+    plain_view,
+    supervised_view,
+)
 from .vivit import VivitBackbone
 from .vjepa2 import VJEPA2Backbone
 
-for _backbone in (TimesformerBackbone(), VivitBackbone(), VideoMAEBackbone(), VJEPA2Backbone()):
+for _backbone in (TSViTBackbone(), TimesformerBackbone(), VideoMAEBackbone(), VivitBackbone(), VJEPA2Backbone()):
     register_backbone(_backbone)
 
 __all__ = [
     "AttentionLayer",
     "Backbone",
+    "SupervisedModel",
     "SupervisedOutput",
+    "SupervisedOutputs",
     "SupervisedView",
     "backbone_for",
     "plain_view",

@@ -9,14 +9,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from modeling_tsvit import TSViTForVideoClassification, TSViTPreTrainedModel
-
 from ..errors import ConfigError
-from .registry import backbone_for
+from .backbone import AutoClass, backbone_for
 
 logger = logging.getLogger(__name__)
 
-# as the first release of VideoMAE named them: parameters of the attention, and not of its projections
+# The first release of VideoMAE has query and value biases as parameters of the attention, not of its projections (its
+# keys have none). Most versions of transformers translate them; one that does not loads zeros in their place.
 _FORMER_NAMES = {
     r"attention\.attention\.q_bias": "attention.attention.query.bias",
     r"attention\.attention\.v_bias": "attention.attention.value.bias",
@@ -25,32 +24,32 @@ _FORMER_NAMES = {
 
 def load_checkpoint(
     name: str,
+    trained: PreTrainedConfig,
     overrides: dict[str, Any],
     class_names: list[str],
+    auto_class: AutoClass,
     replace_head: bool = False,
-    tsvit_class: type[TSViTPreTrainedModel] = TSViTForVideoClassification,
 ) -> PreTrainedModel:
     """A model with a checkpoint's weights and a head for these classes.
 
     Args:
-        name: folder or Hub id.
-        overrides: fields of its configuration to set.
-        class_names: of the data, in order of their indices.
-        replace_head: start a new head whatever the checkpoint's labels are.
-        tsvit_class: what a TSViT checkpoint is loaded as.
+        name: The checkpoint, a folder or a Hub id.
+        trained: The checkpoint's configuration.
+        overrides: Fields of the configuration that are set to other values.
+        class_names: Names of the data's classes in the order of their label ids.
+        auto_class: The class of transformers that loads the model.
+        replace_head: Start a new head whatever the checkpoint's labels are.
 
     Raises:
-        ConfigError: it cannot be loaded, its weights do not fit the configuration, or its labels are other ones.
+        ConfigError: The checkpoint cannot be loaded, its weights do not fit the configuration, or its labels are
+            other ones.
     """
-    trained = AutoConfig.from_pretrained(name)
-    backbone = None if trained.model_type == "tsvit" else backbone_for(trained)
-    fields = overrides if backbone is None else backbone.config_fields(overrides)
+    backbone = backbone_for(trained)
+    fields = backbone.config_fields(overrides)
     config, unknown = AutoConfig.from_pretrained(name, **fields, return_unused_kwargs=True)
     if unknown:
         raise ConfigError(f"model_config: {type(config).__name__} has no {sorted(unknown)}")
-    if backbone is not None:
-        backbone.check(config)
-    auto_class = tsvit_class if backbone is None else backbone.auto_class
+    backbone.check(config)
     model, report = _load(auto_class, name, config)
     _refuse_unfitting(name, report["mismatched_keys"], trained, config)
     unfilled = sorted(report["missing_keys"])
@@ -63,9 +62,9 @@ def load_checkpoint(
     return model
 
 
-def _load(auto_class: Any, name: str, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load(auto_class: AutoClass, name: str, config: PreTrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
     """A model and the report on its loading, with every bias under the name that this transformers knows."""
-    settings = {
+    settings: dict[str, Any] = {
         "config": config,
         "dtype": torch.float32,  # weights are trained in full precision, whatever they were stored in
         "ignore_mismatched_sizes": True,  # they are refused here, in words
@@ -79,7 +78,7 @@ def _load(auto_class: Any, name: str, config: PreTrainedConfig) -> tuple[PreTrai
     return model, report
 
 
-def _refuse_unfitting(name: str, mismatched: set, trained: PreTrainedConfig, config: PreTrainedConfig) -> None:
+def _refuse_unfitting(name: str, mismatched: set[Any], trained: PreTrainedConfig, config: PreTrainedConfig) -> None:
     """Raises ConfigError where a changed configuration asks for weights of another shape than the checkpoint's."""
     if not mismatched:
         return
@@ -105,16 +104,17 @@ def fit_head(
     """Make the last layer speak of these classes, in their order.
 
     Args:
-        model: whose configuration names the labels that the head was trained for.
-        name: of the checkpoint, for messages.
-        class_names: of the data, in order of their indices.
-        replace_head: start a new head whatever its labels are.
-        has_head: the checkpoint filled the head; a head that it did not fill belongs to no labels.
+        model: The model, whose configuration names the labels that the head was trained for.
+        name: Name of the checkpoint, for messages.
+        class_names: Names of the data's classes in the order of their label ids.
+        replace_head: Start a new head whatever its labels are.
+        has_head: Whether the checkpoint filled the head; a head that it did not fill belongs to no labels.
 
     Raises:
-        ConfigError: the head was trained for other labels.
+        ConfigError: The head was trained for other labels.
     """
-    labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    by_index = {int(index): label for index, label in (model.config.id2label or {}).items()}
+    labels = [by_index[index] for index in sorted(by_index)]
     if replace_head or not has_head:
         _set_head(model, _new_head(model, len(class_names)))
         logger.warning("%s: the classification head starts anew, for %s", name, _listed(class_names))
@@ -132,13 +132,11 @@ def fit_head(
         logger.info("%s: the head's labels are put in the order of the data", name)
     model.config.id2label = dict(enumerate(class_names))
     model.config.label2id = {label: index for index, label in enumerate(class_names)}
-    model.num_labels = len(class_names)
+    vars(model)["num_labels"] = len(class_names)  # models copy it from their configuration when they are made
 
 
 def head_of(model: PreTrainedModel) -> nn.Linear:
     """The last layer of a classifier, a row of whose weight belongs to each label."""
-    if isinstance(model, TSViTPreTrainedModel):
-        return model.classifier.out_proj
     return backbone_for(model.config).head(model)
 
 

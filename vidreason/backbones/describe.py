@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from modeling_tsvit import TSViTPreTrainedModel
+from .backbone import backbone_for
+from .view import SupervisedView
 
 
 @dataclass(frozen=True)
-class SupervisedModel:
+class ModelDescription:
     """What a card says of a model and of what is supervised in it.
 
     Args:
         architecture: Layers, width, parameters and frames, in a phrase.
         supervised_query: Whose attention is supervised, such as "the [CLS] token".
-        supervised_layers: Indices of the supervised layers, as the configuration has them.
+        supervised_layers: Indices of the supervised layers, or a name for them, such as "all".
         gives_attention: Whether a saved checkpoint gives `frame_attention` without this library.
     """
 
@@ -26,25 +27,19 @@ class SupervisedModel:
     gives_attention: bool
 
 
-def describe_supervision(model: PreTrainedModel) -> SupervisedModel:
+def describe_supervision(model: PreTrainedModel) -> ModelDescription:
     """A model of `supervised_view` in words."""
-    is_tsvit = isinstance(model, TSViTPreTrainedModel)
-    return SupervisedModel(
-        architecture=describe_model(model),
-        supervised_query="the [CLS] token" if is_tsvit else model.supervised_query,
-        supervised_layers=model.config.supervised_layers if is_tsvit else model.supervised_layer_indices,
-        gives_attention=is_tsvit,
-    )
-
-
-def describe_model(model: PreTrainedModel) -> str:
-    """What a supervised model is, in a phrase."""
-    config = model.config
-    if isinstance(model, TSViTPreTrainedModel):
-        layers = (
-            f"TSViT, {config.num_spatial_layers} spatial and {config.num_temporal_layers} temporal layers of width "
-            f"{config.hidden_size}"
-        )
+    backbone = backbone_for(model.config)
+    if isinstance(model, SupervisedView):
+        layers: tuple[int, ...] | str = model.supervised_layer_indices
     else:
-        layers = model.describe()
-    return f"{layers}, {model.num_parameters() / 1e6:.2f}M parameters, {config.num_frames} frames"
+        layers = backbone.supervised_layers(model)
+    return ModelDescription(
+        architecture=(
+            f"{backbone.describe(model)}, {model.num_parameters() / 1e6:.2f}M parameters, "
+            f"{model.config.num_frames} frames"
+        ),
+        supervised_query=backbone.rule,
+        supervised_layers=layers,
+        gives_attention=backbone.gives_attention,
+    )

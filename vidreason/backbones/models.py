@@ -9,23 +9,60 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoVideoProcessor, BaseVideoProcessor, PreTrainedConfig, PreTrainedModel
 
-from modeling_tsvit import (
-    TSViTConfig,
-    TSViTForActionSegmentation,
-    TSViTForVideoClassification,
-    TSViTVideoProcessor,
-)
-
 from ..errors import ConfigError
-from . import backbone_for, registered_model_types, supervised_view
+from .backbone import CLASSIFICATION, AutoClass, Backbone, backbone_for, registered_model_types
 from .checkpoints import load_checkpoint
-from .presets import PRESETS
-from .processors import follow_processor, new_processor
+from .view import supervised_view
 
 DEFAULT_MODEL_TYPE = "tsvit"
 
-TSVIT_CLASSES = {"classification": TSViTForVideoClassification, "segmentation": TSViTForActionSegmentation}
-"""What is trained for each task of `DataArguments`."""
+_SMALL: Mapping[str, Any] = {
+    "image_size": 64,
+    "num_frames": 8,
+    "hidden_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 192,
+    "initializer_range": 0.1,  # 0.02, the default, is made for wide models and leaves a narrow one on a plateau
+}
+"""Frames of 64 pixels, as in recipes/demo_rs.yaml: 8 frames, a 4x4 grid."""
+
+PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    # 4.3M parameters, as the paper states of its ViViT; it states no more of it
+    "vivit_compact": (
+        "vivit",
+        {
+            "num_frames": 16,
+            "hidden_size": 224,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 7,
+            "intermediate_size": 896,
+            "initializer_range": 0.05,
+        },
+    ),
+    "timesformer_small": ("timesformer", _SMALL),
+    "vivit_small": ("vivit", _SMALL),
+    "videomae_small": ("videomae", _SMALL),
+    "vjepa2_small": (
+        "vjepa2",
+        {
+            "crop_size": 64,
+            "frames_per_clip": 8,
+            "hidden_size": 96,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "mlp_ratio": 2.0,
+            "num_pooler_layers": 1,
+            "pred_hidden_size": 24,
+            "pred_num_attention_heads": 2,
+            "pred_num_hidden_layers": 1,
+            "initializer_range": 0.1,
+        },
+    ),
+}
+"""Configurations of new models by name, which says the family and the size: (model type, fields of its configuration).
+
+Fields of `model_config` win over those of a preset."""
 
 
 def build_processor(config: PreTrainedConfig, name_or_path: str | None = None) -> BaseVideoProcessor:
@@ -36,19 +73,16 @@ def build_processor(config: PreTrainedConfig, name_or_path: str | None = None) -
         name_or_path: The checkpoint, a folder or a Hub id, that brings its own processor; None makes a new one.
 
     Raises:
-        ConfigError: the checkpoint has none.
+        ConfigError: The checkpoint has none.
     """
-    backbone = None if config.model_type == "tsvit" else backbone_for(config)
-    if name_or_path:
-        try:
-            processor = AutoVideoProcessor.from_pretrained(name_or_path)
-        except (ValueError, OSError) as error:
-            raise ConfigError(f"{name_or_path} has no video processor: {error}") from error
-        return processor if backbone is None else follow_processor(processor, backbone, config)
-    if backbone is not None:
-        return new_processor(backbone, config)
-    height, width = config.image_size if isinstance(config.image_size, (tuple, list)) else (config.image_size,) * 2
-    return TSViTVideoProcessor(size={"height": height, "width": width}, num_frames=config.num_frames)
+    backbone = backbone_for(config)
+    if not name_or_path:
+        return backbone.new_processor(config)
+    try:
+        processor = AutoVideoProcessor.from_pretrained(name_or_path)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{name_or_path} has no video processor: {error}") from error
+    return backbone.follow_processor(processor, config)
 
 
 def build_model(
@@ -58,7 +92,7 @@ def build_model(
     overrides: Mapping[str, Any] | None = None,
     replace_head: bool = False,
     supervised_layers: tuple[int, ...] | str | None = None,
-    task: str = "classification",
+    task: str = CLASSIFICATION,
 ) -> PreTrainedModel:
     """A supervised model for these classes, from a checkpoint or with random weights.
 
@@ -69,31 +103,42 @@ def build_model(
         overrides: Fields of the model's configuration that are set to other values.
         replace_head: Start a new classification head, where a checkpoint for other labels is refused otherwise.
         supervised_layers: Layers whose attention is supervised, "all" or indices; None leaves the model's own.
-        task: "classification", or "segmentation", which TSViT alone does.
+        task: One of the tasks that the model's family can be trained for, such as "segmentation".
 
     Raises:
-        ConfigError: the configuration is not valid, the checkpoint cannot be loaded or is for other labels, or the
+        ConfigError: The configuration is not valid, the checkpoint cannot be loaded or is for other labels, or the
             model cannot be supervised as asked.
     """
+    fields = dict(overrides or {})
     try:
         if name_or_path:
-            _check_model_type(name_or_path, model_type)
-            model = load_checkpoint(
-                name_or_path, dict(overrides or {}), class_names, replace_head, TSVIT_CLASSES[task]
-            )
+            trained = AutoConfig.from_pretrained(name_or_path)
+            _check_model_type(name_or_path, trained.model_type, model_type)
+            auto_class = _auto_class(backbone_for(trained), task)
+            model = load_checkpoint(name_or_path, trained, fields, class_names, auto_class, replace_head)
         else:
-            model = _new_model(model_type or DEFAULT_MODEL_TYPE, dict(overrides or {}), class_names, task)
+            model = _new_model(model_type or DEFAULT_MODEL_TYPE, fields, class_names, task)
     except (ValueError, OSError, StrictDataclassError) as error:
         source = f" from {name_or_path}" if name_or_path else ""
         raise ConfigError(f"cannot build the model{source}: {error}") from error
-    if not isinstance(model, TSVIT_CLASSES[task]) and task != "classification":
-        raise ConfigError(f"task is {task!r}, which is there for tsvit alone, not for {model.config.model_type}")
     return supervised_view(model, supervised_layers)
 
 
-def _check_model_type(name: str, wanted: str | None) -> None:
+def _auto_class(backbone: Backbone, task: str) -> AutoClass:
+    """The class that makes a family's models for a task.
+
+    Raises:
+        ConfigError: The family cannot be trained for it; the message names those that can.
+    """
+    tasks = backbone.tasks()
+    if task not in tasks:
+        able = ", ".join(registered_model_types(task)) or "no model"
+        raise ConfigError(f"task is {task!r}, which is there for {able} alone, not for {backbone.model_type}")
+    return tasks[task]
+
+
+def _check_model_type(name: str, found: str, wanted: str | None) -> None:
     """Raises ConfigError for a checkpoint of another type than is wanted."""
-    found = AutoConfig.from_pretrained(name).model_type
     if wanted is not None and wanted != found:
         raise ConfigError(
             f"model_type is {wanted!r}, but {name} holds a model of type {found!r}: leave model_type out"
@@ -102,31 +147,25 @@ def _check_model_type(name: str, wanted: str | None) -> None:
 
 def _new_model(name: str, overrides: dict[str, Any], class_names: list[str], task: str) -> PreTrainedModel:
     """A model with random weights, of a type or a preset."""
-    labels = {
-        "id2label": dict(enumerate(class_names)),
-        "label2id": {label: index for index, label in enumerate(class_names)},
-    }
     model_type, preset = PRESETS.get(name, (name, {}))
-    fields = {**preset, **overrides}
-    if model_type == "tsvit":
-        _check_fields(fields, TSViTConfig())
-        return TSVIT_CLASSES[task](TSViTConfig(**fields, **labels))
-    known = ["tsvit", *registered_model_types(), *PRESETS]
+    known = [*registered_model_types(), *PRESETS]
     if model_type not in known:
         raise ConfigError(
             f"model_type is {name!r}, expected one of {', '.join(known)}, or a model of register_backbone"
         )
     default = AutoConfig.for_model(model_type)
     backbone = backbone_for(default)
-    fields = backbone.config_fields(fields)
-    _check_fields(fields, default)
-    config = AutoConfig.for_model(model_type, **fields, **labels)
+    auto_class = _auto_class(backbone, task)
+    fields = backbone.config_fields({**preset, **overrides})
+    unknown = sorted(set(fields) - set(default.to_dict()))
+    if unknown:
+        raise ConfigError(f"model_config: {type(default).__name__} has no {unknown}")
+    config = AutoConfig.for_model(
+        model_type,
+        **fields,
+        id2label=dict(enumerate(class_names)),
+        label2id={label: index for index, label in enumerate(class_names)},
+    )
     backbone.check(config)
     # not in the dtype of the configuration, which a preset or checkpoint may have brought along
-    return backbone.auto_class.from_config(config, dtype=torch.float32)
-
-
-def _check_fields(fields: dict[str, Any], config: PreTrainedConfig) -> None:
-    unknown = sorted(set(fields) - set(config.to_dict()))
-    if unknown:
-        raise ConfigError(f"model_config: {type(config).__name__} has no {unknown}")
+    return auto_class.from_config(config, dtype=torch.float32)

@@ -3,6 +3,9 @@
 The main path keeps its fast kernel, which gives no probabilities. Forward hooks take the output of the projections
 that the model computes anyway, and one row of the attention map is computed from them: supervision costs one query.
 
+`output_attentions` of transformers is no way to it: under SDPA it gives nothing, and eager attention computes every
+row and records it after dropout, which zeroes entries at random and scales up the rest.
+
 Everything that is saved for the backward pass is computed inside the hooks and whenever they run: gradient
 checkpointing runs a layer again, and finds the same operations. Only what a hook gives is kept selectively.
 """
@@ -27,16 +30,18 @@ class AttentionLayer:
     """One attention layer that can be probed, by its modules.
 
     Args:
-        attention: its forward runs the projections below; what it is given and gives does not matter.
-        query: the projection whose output, (batch, queries, heads * head_dim), holds the queries.
-        key: the same for the keys. The same module as `query` where one projection gives queries, keys and values.
-        num_heads: of the layer.
-        scaling: factor of the dot products.
-        value: the projection of the values, where the temporal views are read in this layer.
-        queries: which query is read: the "first" (a CLS token, or the only one), or the "mean" of all.
-        num_prefix_tokens: keys before the first patch, such as a CLS token.
-        rotate: applied to queries and keys, (batch, heads, tokens, head_dim), where positions come by rotation.
-        block: the layer that gradient checkpointing runs again, if any.
+        attention: The module whose forward runs the projections below; what it is given and gives does not matter.
+        query: The projection whose output, (batch, queries, heads * head_dim), holds the queries.
+        key: The projection of the keys. It is the same module as `query` where one projection gives queries, keys and
+            values.
+        num_heads: Number of heads of the layer.
+        scaling: Factor of the dot products.
+        value: The projection of the values, where the temporal views are read in this layer.
+        queries: Which query is read: the "first" (a CLS token, or the only one), or the "mean" of all.
+        num_prefix_tokens: Number of keys before the first patch, such as a CLS token.
+        rotate: Function applied to queries and keys, (batch, heads, tokens, head_dim), where positions come by
+            rotation.
+        block: The layer that gradient checkpointing runs again, None if none does.
     """
 
     attention: nn.Module
@@ -65,9 +70,9 @@ class Recorder:
     """Takes what the hooks of one model give.
 
     Args:
-        kept: results of the forward pass that is going on, by name; None while none is.
-        scratch: from one hook to a later one of the same layer; who reads it takes it out.
-        expects_gradient: the pass that is going on will be differentiated.
+        kept: Results of the forward pass that is going on, by name; None while none is.
+        scratch: Values that one hook leaves for a later one of the same layer, which takes them out.
+        expects_gradient: Whether the pass that is going on will be differentiated.
     """
 
     kept: dict[str, torch.Tensor] | None = None
@@ -87,10 +92,11 @@ class Recorder:
         """Keep a result of any shape, if a forward pass is going on (and it is no repetition by checkpointing).
 
         Raises:
-            TrainingError: it would silently carry no gradient.
+            TrainingError: The result would silently carry no gradient.
         """
         if self.kept is None:
             return
+        # a reentrant checkpoint runs its layer under no_grad; what is taken inside it can never get a gradient
         if self.expects_gradient and not torch.is_grad_enabled():
             raise TrainingError(
                 f"{name} is computed without a gradient: the layer is run by reentrant checkpointing that this model "
@@ -99,20 +105,28 @@ class Recorder:
         self.kept[name] = value
 
 
+# Arguments and outputs of a module that is watched are as many and as they come: its family's description knows them.
+TapReader = Callable[[Recorder, tuple[Any, ...], Any], None]
+"""Called as read(recorder, arguments, output) after a module's forward."""
+
+ProjectionReader = Callable[[Recorder, Projections, Any], None]
+"""Called as read(recorder, projections, output) after an attention layer's forward."""
+
+
 class Tap:
     """A forward hook that hands a module's input and output on.
 
     Args:
-        module: to watch.
-        read: called as read(recorder, arguments, output) after each forward of the module.
-        recorder: that `read` writes to.
+        module: The module to watch.
+        read: Function that is called after each forward of the module.
+        recorder: The recorder that `read` writes to.
     """
 
-    def __init__(self, module: nn.Module, read: Callable[[Recorder, tuple, Any], None], recorder: Recorder):
+    def __init__(self, module: nn.Module, read: TapReader, recorder: Recorder):
         self.read, self.recorder = read, recorder
         self.handle = module.register_forward_hook(self._after)
 
-    def _after(self, module: nn.Module, arguments: tuple, output: Any) -> None:
+    def _after(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         self.read(self.recorder, arguments, output)
 
     def remove(self) -> None:
@@ -124,21 +138,18 @@ class LayerProbe:
     """Watches an attention layer and reads from its projections.
 
     Args:
-        layer: which.
-        readers: each called as reader(recorder, projections, output) after the layer's attention.
-        recorder: that they write to.
+        layer: The layer to watch.
+        readers: Functions that are called, in this order, after the layer's attention.
+        recorder: The recorder that they write to.
     """
 
-    def __init__(
-        self,
-        layer: AttentionLayer,
-        readers: list[Callable[[Recorder, Projections, Any], None]],
-        recorder: Recorder,
-    ):
+    def __init__(self, layer: AttentionLayer, readers: list[ProjectionReader], recorder: Recorder):
         self.layer, self.readers, self.recorder = layer, readers, recorder
         self._query: torch.Tensor | None = None
         self._key: torch.Tensor | None = None
         self._value: torch.Tensor | None = None
+        # Hooks on the projections and not on the attention's input: what they give is what autocast, adapters and
+        # sharding made of it, and it is not computed twice.
         self.handles = [layer.query.register_forward_hook(self._take_query)]
         if layer.key is not layer.query:
             self.handles.append(layer.key.register_forward_hook(self._take_key))
@@ -146,28 +157,29 @@ class LayerProbe:
                 self.handles.append(layer.value.register_forward_hook(self._take_value))
         self.handles.append(layer.attention.register_forward_hook(self._after_attention))
 
-    def _take_query(self, module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
+    def _take_query(self, module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
         if self.layer.key is self.layer.query:
             self._query, self._key, self._value = output.chunk(3, dim=-1)
         else:
             self._query = output
 
-    def _take_key(self, module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
+    def _take_key(self, module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
         self._key = output
 
-    def _take_value(self, module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
+    def _take_value(self, module: nn.Module, arguments: tuple[Any, ...], output: torch.Tensor) -> None:
         self._value = output
 
-    def _after_attention(self, module: nn.Module, arguments: tuple, output: Any) -> None:
-        projections = Projections(self._heads(self._query), self._heads(self._key), self._heads(self._value))
-        self._query = self._key = self._value = None
+    def _after_attention(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        query, key, value = self._query, self._key, self._value
+        self._query = self._key = self._value = None  # or a whole layer's projections would outlive the pass
+        if query is None or key is None:
+            raise TrainingError(f"{type(module).__name__} has run without its projections of queries and keys")
+        projections = Projections(self._heads(query), self._heads(key), None if value is None else self._heads(value))
         for reader in self.readers:
             reader(self.recorder, projections, output)
 
-    def _heads(self, projected: torch.Tensor | None) -> torch.Tensor | None:
+    def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, heads * head_dim) -> (batch, heads, tokens, head_dim)."""
-        if projected is None:
-            return None
         return projected.unflatten(-1, (self.layer.num_heads, -1)).transpose(1, 2)
 
     def remove(self) -> None:
@@ -180,8 +192,8 @@ class RowReader:
     """Keeps one row of a layer's attention map.
 
     Args:
-        name: that the row is kept under.
-        layer: which.
+        name: Name that the row is kept under.
+        layer: The layer whose map it is.
     """
 
     def __init__(self, name: str, layer: AttentionLayer):
@@ -196,14 +208,15 @@ def attention_row(layer: AttentionLayer, projections: Projections) -> torch.Tens
     """softmax(q K^T * scaling) of the layer's query, mean over heads: float32, before dropout, also under autocast.
 
     Args:
-        layer: tells which query, and what is cut off.
-        projections: of the layer, queries and keys (batch, heads, tokens, head_dim).
+        layer: The layer, which tells which query is read and what is cut off.
+        projections: The layer's queries and keys, (batch, heads, tokens, head_dim) each.
 
     Returns:
         (batch, patches) float32. It sums to 1 less what goes to keys that are no patches.
     """
     query, key = projections.query, projections.key
     if layer.rotate is not None:
+        # rotation does not commute with the mean over queries, so it comes first; a single query has no position
         query, key = (query if query.shape[2] == 1 else layer.rotate(query)), layer.rotate(key)
     # the mean is taken in float32 without a copy of all queries in float32
     query = query[:, :, :1] if layer.queries == "first" else query.mean(dim=2, keepdim=True, dtype=torch.float32)

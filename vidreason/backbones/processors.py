@@ -1,73 +1,70 @@
-"""Video processors that follow a model: its sizes, its frames, its pixels and the name of its input."""
+"""Settings of video processors: geometry and pixels of a new one, and those of a checkpoint's own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from transformers import BaseVideoProcessor, PreTrainedConfig, VivitVideoProcessor
+from transformers import BaseVideoProcessor, VivitVideoProcessor
 
-from modeling_tsvit import TSViTVideoProcessor
-
-from ..clips.pixel_scale import pixel_statistics
-from .description import Backbone
-
-RULES = ("do_resize", "resample", "do_center_crop", "do_rescale", "rescale_factor", "do_normalize", "do_convert_rgb")
+_FOLLOWED = (
+    *("do_resize", "resample", "do_center_crop", "do_convert_rgb"),
+    *("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
+)
 
 
-def new_processor(backbone: Backbone, config: PreTrainedConfig) -> TSViTVideoProcessor:
-    """A processor for a new model: the whole frame resized to its input, pixels in [-1, 1].
-
-    V-JEPA 2's own processor cannot do without its centre crop; a new one keeps it, so that both agree.
-    """
-    height, width = backbone.image_size(config)
-    settings: dict[str, Any] = {"size": {"height": height, "width": width}, "do_center_crop": False}
-    if config.model_type == "vjepa2":
-        settings = _vjepa2_geometry(height)
-    if config.model_type == "vivit":
-        settings |= _bytes_to_unit_range([0.5] * 3, [0.5] * 3)
-    return _with_input(backbone, config, settings)
+def whole_frame(height: int, width: int) -> dict[str, Any]:
+    """Settings that show the whole frame, so that guidance of the full frame lies on the tokens as it is."""
+    return {"size": {"height": height, "width": width}, "do_center_crop": False}
 
 
-def follow_processor(
-    processor: BaseVideoProcessor, backbone: Backbone, config: PreTrainedConfig
-) -> TSViTVideoProcessor:
-    """A checkpoint's processor with the same geometry and pixels, which decodes files with PyAV.
-
-    Processors of transformers open video files through torchcodec alone, which needs FFmpeg on the system.
+def followed_settings(processor: BaseVideoProcessor, height: int, width: int) -> dict[str, Any]:
+    """Settings that do to a frame what a checkpoint's processor does.
 
     Args:
-        processor: of the checkpoint.
-        backbone: of the model.
-        config: of the model; if its frames have another size than the processor gives, the size is scaled.
+        processor: The checkpoint's own video processor.
+        height: Height in pixels of the frames that the model takes.
+        width: Width in pixels of the frames that the model takes.
     """
-    settings = {name: getattr(processor, name) for name in RULES if getattr(processor, name, None) is not None}
-    mean, std = pixel_statistics(processor)
+    settings = {name: getattr(processor, name, None) for name in _FOLLOWED}
+    settings = {name: value for name, value in settings.items() if value is not None}
     if isinstance(processor, VivitVideoProcessor) and processor.do_rescale:
-        settings |= _bytes_to_unit_range(mean, std)
-    else:
-        settings |= {"image_mean": list(processor.image_mean), "image_std": list(processor.image_std)}
-    height, width = backbone.image_size(config)
+        settings |= _without_vivits_offset(processor)
     settings["size"] = _scaled_size(processor, height, width)
-    if getattr(processor, "do_center_crop", False):
+    if settings.get("do_center_crop"):
         settings["crop_size"] = {"height": height, "width": width}
-    return _with_input(backbone, config, settings)
+    return settings
 
 
-def _with_input(backbone: Backbone, config: PreTrainedConfig, settings: dict[str, Any]) -> TSViTVideoProcessor:
-    return TSViTVideoProcessor(
-        **settings,
-        num_frames=backbone.num_frames(config),
-        model_input_names=[backbone.input_name],
-        fallback_type=backbone.processor_type,
-    )
+def byte_normalization(mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Normalisation of bytes, without rescaling them before: what `VivitVideoProcessor` does in the same words.
+
+    ViViT's own processor takes 1 off where it rescales, and others do not. Where a folder is loaded without its code,
+    transformers takes ViViT's own for it; without rescaling both do the same.
+
+    Args:
+        mean: Mean of each channel, in bytes.
+        std: Standard deviation of each channel, in bytes.
+    """
+    return {"do_rescale": False, "do_normalize": True, "image_mean": list(mean), "image_std": list(std)}
+
+
+def _without_vivits_offset(processor: VivitVideoProcessor) -> dict[str, Any]:
+    """ViViT's rule, (byte * factor - 1 - mean) / std, as (byte - (1 + mean) / factor) / (std / factor)."""
+    channels = len(processor.image_mean)
+    mean, std = ([0.0] * channels, [1.0] * channels)  # what no normalisation is
+    if processor.do_normalize:
+        mean, std = list(processor.image_mean), list(processor.image_std)
+    factor = processor.rescale_factor
+    return byte_normalization([(1 + value) / factor for value in mean], [value / factor for value in std])
 
 
 def _scaled_size(processor: BaseVideoProcessor, height: int, width: int) -> dict[str, int]:
     """What to resize to, so that what comes out is `height` by `width` and shows the same part of the frame."""
-    size = {name: value for name, value in dict(processor.size).items() if value is not None}
-    if not getattr(processor, "do_center_crop", False) or not processor.do_resize:
+    size, crop = (_sides(getattr(processor, name, None)) for name in ("size", "crop_size"))
+    does_resize, does_crop = (getattr(processor, name, False) for name in ("do_resize", "do_center_crop"))
+    if not does_crop or not does_resize:
         return {"height": height, "width": width}
-    crop = dict(processor.crop_size)
     if "shortest_edge" in size:
         return {"shortest_edge": int(size["shortest_edge"] * min(height / crop["height"], width / crop["width"]))}
     return {
@@ -76,28 +73,6 @@ def _scaled_size(processor: BaseVideoProcessor, height: int, width: int) -> dict
     }
 
 
-def _vjepa2_geometry(side: int) -> dict[str, Any]:
-    """As `VJEPA2VideoProcessor` has it for a crop of `side` pixels."""
-    return {
-        "size": {"shortest_edge": int(side * 256 / 224)},
-        "do_center_crop": True,
-        "crop_size": {"height": side, "width": side},
-    }
-
-
-def _bytes_to_unit_range(mean: list[float], std: list[float]) -> dict[str, Any]:
-    """Normalisation of bytes, without rescaling them before: what `VivitVideoProcessor` does in the same words.
-
-    ViViT's own processor takes 1 off where it rescales, and others do not. Where the folder is loaded without its
-    code, transformers takes ViViT's own for it; without rescaling both do the same.
-
-    Args:
-        mean: per channel, of pixels in [0, 1].
-        std: likewise.
-    """
-    return {
-        "do_rescale": False,
-        "do_normalize": True,
-        "image_mean": [255 * value for value in mean],
-        "image_std": [255 * value for value in std],
-    }
+def _sides(size: Any) -> dict[str, int]:
+    """The sides that a processor's size names; transformers keeps those that it does not name as None."""
+    return {name: value for name, value in dict(size or {}).items() if value is not None}

@@ -13,9 +13,10 @@ from torch import nn
 
 from modeling_tsvit.temporal_views_tsvit import segment_bounds
 
+from ..errors import ConfigError
 from .probe import Projections, Recorder
 
-NUM_PARTIAL_VIEWS = 2
+NUM_PARTIAL_VIEWS = 2  # the immediate and the contextual view; the third is the model's own answer
 
 
 def partial_view_weights(num_frames: int, tubelet_size: int, device: torch.device | None = None) -> torch.Tensor:
@@ -25,9 +26,9 @@ def partial_view_weights(num_frames: int, tubelet_size: int, device: torch.devic
     frames, each of which holds its tubelet's tokens.
 
     Args:
-        num_frames: of the clip, a multiple of `tubelet_size`.
-        tubelet_size: frames that share their tokens.
-        device: of what is given.
+        num_frames: Frames of the clip, a multiple of `tubelet_size`.
+        tubelet_size: Frames that share their tokens.
+        device: Device of the result.
 
     Returns:
         (2, tubelets) float32, in [0, 1].
@@ -42,8 +43,8 @@ def view_means(states: torch.Tensor, tubelet_size: int = 1) -> torch.Tensor:
     """Means over the frames of the immediate and the contextual view.
 
     Args:
-        states: (batch, tubelets, hidden), one of each tubelet.
-        tubelet_size: frames that share one.
+        states: (batch, tubelets, hidden) state of each tubelet.
+        tubelet_size: Frames that share a state.
 
     Returns:
         (batch, 2, hidden).
@@ -59,15 +60,20 @@ def restricted_attention(projections: Projections, scaling: float, key_weights: 
     A key of weight w counts as w keys, so that with weights of 1 this is the layer's own attention.
 
     Args:
-        projections: (batch, heads, tokens, head_dim) each.
-        scaling: factor of the dot products.
-        key_weights: (views, keys), non-negative.
+        projections: Queries, keys and values, (batch, heads, tokens, head_dim) each.
+        scaling: Factor of the dot products.
+        key_weights: (views, keys) weights, non-negative.
 
     Returns:
         (batch, views, heads * head_dim).
+
+    Raises:
+        ConfigError: The layer's values are not watched.
     """
+    if projections.value is None:
+        raise ConfigError("the temporal views are read in a layer whose AttentionLayer names no projection of values")
     query = projections.query[:, :, :1].expand(-1, -1, len(key_weights), -1)
-    bias = key_weights.log().to(query.dtype)  # exp(score + log(weight)) is the weight times as much
+    bias = key_weights.log().to(query.dtype)  # exp(score + log(weight)) is the weight times as much; log(0) drops it
     context = nn.functional.scaled_dot_product_attention(
         query, projections.key, projections.value, bias, scale=scaling
     )
@@ -80,11 +86,11 @@ def view_key_weights(
     """What each key counts for in the partial views, where keys are in order of their tubelets.
 
     Args:
-        num_keys: of the layer, those that are no patches included.
-        num_prefix_tokens: keys before the first patch; they count in full.
-        num_frames: of the clip.
-        tubelet_size: frames that share their tokens.
-        device: of what is given.
+        num_keys: Keys of the layer, those that are no patches included.
+        num_prefix_tokens: Keys before the first patch; they count in full.
+        num_frames: Frames of the clip.
+        tubelet_size: Frames that share their tokens.
+        device: Device of the result.
 
     Returns:
         (2, keys) float32.
@@ -98,7 +104,8 @@ def view_key_weights(
 class TakeQueryStates:
     """Puts the first token that goes into a module, (batch, hidden), into the scratch: what a query adds to."""
 
-    def __call__(self, recorder: Recorder, arguments: tuple, output: Any) -> None:
+    def __call__(self, recorder: Recorder, arguments: tuple[Any, ...], output: Any) -> None:
+        """Reads the module's first argument, (batch, tokens, hidden)."""
         recorder.scratch["query_states"] = arguments[0][:, 0]
 
 
@@ -106,15 +113,15 @@ class ViewTail:
     """The rest of a pre-norm layer for the query of the partial views, run where the layer's own is.
 
     Args:
-        normalization: before the feed-forward part.
-        feed_forward: modules of it, in order. The hook may be on one of them.
+        normalization: Module that normalises what the feed-forward part is given.
+        feed_forward: Modules of the feed-forward part, in order. The hook may be on one of them.
     """
 
     def __init__(self, normalization: nn.Module, *feed_forward: nn.Module):
         self.normalization, self.feed_forward = normalization, feed_forward
-        self.is_running = False
+        self.is_running = False  # the modules run again below, and the hook that called this with them
 
-    def __call__(self, recorder: Recorder, arguments: tuple, output: Any) -> None:
+    def __call__(self, recorder: Recorder, arguments: tuple[Any, ...], output: Any) -> None:
         """Keeps (batch, 2, hidden) as `view_states`."""
         if self.is_running:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,8 +9,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..errors import ConfigError
-from .description import Backbone, Reader
-from .probe import AttentionLayer, Projections, Recorder
+from .backbone import Backbone, number_of
+from .probe import AttentionLayer, ProjectionReader, Projections, Recorder, TapReader
 from .temporal_views import ViewTail, partial_view_weights, restricted_attention, view_means
 
 
@@ -32,7 +31,7 @@ class TimesformerBackbone(Backbone):
     processor_type = "TimesformerVideoProcessor"
 
     def check(self, config: PreTrainedConfig) -> None:
-        """Raises ConfigError for what cannot be supervised."""
+        """Refuses attention over space alone, and frames that are not square."""
         if config.attention_type == "space_only":
             raise ConfigError(
                 "attention_type 'space_only' of TimeSformer gives logits for frames, not for clips; use "
@@ -48,16 +47,17 @@ class TimesformerBackbone(Backbone):
     def layers(self, model: PreTrainedModel) -> list[AttentionLayer]:
         """Spatial attention of every layer."""
         found = []
-        for block in model.timesformer.encoder.layer:
-            attention = block.attention.attention
+        for block in _blocks(model):
+            attention = block.get_submodule("attention.attention")
+            qkv = attention.get_submodule("qkv")
             found.append(
                 AttentionLayer(
                     attention=attention,
-                    query=attention.qkv,
-                    key=attention.qkv,
-                    num_heads=attention.num_heads,
-                    scaling=attention.scale,
-                    num_prefix_tokens=1,
+                    query=qkv,
+                    key=qkv,
+                    num_heads=int(number_of(attention, "num_heads")),
+                    scaling=number_of(attention, "scale"),
+                    num_prefix_tokens=1,  # the CLS token looks at itself as well, which is no place in the frame
                     block=block,
                 )
             )
@@ -69,31 +69,39 @@ class TimesformerBackbone(Backbone):
             return row.unflatten(0, (batch_size, -1))
         return row.unflatten(1, (-1, config.num_frames)).transpose(1, 2)
 
-    def readers(self, model: PreTrainedModel) -> dict[int, Reader]:
+    def readers(self, model: PreTrainedModel) -> dict[int, ProjectionReader]:
         """Joint attention restricts the keys of the last layer."""
         if model.config.attention_type == "divided_space_time":
             return {}
-        return {len(model.timesformer.encoder.layer) - 1: _JointContext(model)}
+        return {len(_blocks(model)) - 1: _JointContext(model)}
 
-    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, Callable[[Recorder, tuple, Any], None]]]:
+    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, TapReader]]:
         """The last layer: the CLS token that goes in, what attention adds to it, and the end of the layer."""
-        block = model.timesformer.encoder.layer[-1]
-        taps = [
-            (block.layernorm_before, _CLSBefore(model.config)),
-            (block.output, ViewTail(block.layernorm_after, block.intermediate, block.output)),
+        block = _blocks(model)[-1]
+        output = block.get_submodule("output")
+        tail = ViewTail(block.get_submodule("layernorm_after"), block.get_submodule("intermediate"), output)
+        taps: list[tuple[nn.Module, TapReader]] = [
+            (block.get_submodule("layernorm_before"), _CLSBefore(model.config)),
+            (output, tail),
         ]
         if model.config.attention_type == "divided_space_time":
-            taps.insert(1, (block.attention, _DividedUpdate(model.config)))
+            # the spatial attention, whose CLS tokens are those of single frames; the layer averages them after it
+            taps.append((block.get_submodule("attention"), _DividedUpdate(model.config)))
         return taps
 
     def partial_logits(self, model: PreTrainedModel, kept: dict[str, torch.Tensor]) -> torch.Tensor:
         """(batch, 2, labels)."""
-        return model.classifier(model.timesformer.layernorm(kept["view_states"]))
+        normalized = model.get_submodule("timesformer.layernorm")(kept["view_states"])
+        return model.get_submodule("classifier")(normalized)
 
     def describe(self, model: PreTrainedModel) -> str:
         """The model in a phrase."""
         attention = model.config.attention_type.replace("_", " ")
         return f"TimeSformer, {attention} attention, {super().describe(model)}"
+
+
+def _blocks(model: PreTrainedModel) -> list[nn.Module]:
+    return list(model.get_submodule("timesformer.encoder.layer").children())
 
 
 class _CLSBefore:
@@ -102,7 +110,7 @@ class _CLSBefore:
     def __init__(self, config: PreTrainedConfig):
         self.config = config
 
-    def __call__(self, recorder: Recorder, arguments: tuple, output: Any) -> None:
+    def __call__(self, recorder: Recorder, arguments: tuple[Any, ...], output: Any) -> None:
         cls_states = arguments[0][:, 0]
         if self.config.attention_type == "divided_space_time":  # a copy for each frame
             cls_states = cls_states.unflatten(0, (-1, self.config.num_frames))[:, 0]
@@ -115,7 +123,7 @@ class _DividedUpdate:
     def __init__(self, config: PreTrainedConfig):
         self.config = config
 
-    def __call__(self, recorder: Recorder, arguments: tuple, output: Any) -> None:
+    def __call__(self, recorder: Recorder, arguments: tuple[Any, ...], output: Any) -> None:
         by_frame = output[0][:, 0].unflatten(0, (-1, self.config.num_frames))
         recorder.scratch["view_updates"] = view_means(by_frame)
 
@@ -125,12 +133,14 @@ class _JointContext:
 
     def __init__(self, model: PreTrainedModel):
         self.config = model.config
-        self.block = model.timesformer.encoder.layer[-1]
+        attention = _blocks(model)[-1].get_submodule("attention")
+        self.scaling = number_of(attention.get_submodule("attention"), "scale")
+        self.output = attention.get_submodule("output")
 
     def __call__(self, recorder: Recorder, projections: Projections, output: Any) -> None:
         weights = partial_view_weights(self.config.num_frames, 1, projections.key.device)
         num_patches = (projections.key.shape[2] - 1) // self.config.num_frames
         # frames come fastest in the order of the tokens
         key_weights = torch.cat((weights.new_ones(len(weights), 1), weights.repeat(1, num_patches)), dim=1)
-        context = restricted_attention(projections, self.block.attention.attention.scale, key_weights)
-        recorder.scratch["view_updates"] = self.block.attention.output(context)
+        context = restricted_attention(projections, self.scaling, key_weights)
+        recorder.scratch["view_updates"] = self.output(context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,8 +9,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..errors import ConfigError
-from .description import Backbone
-from .probe import AttentionLayer, Recorder
+from .backbone import Backbone, number_of
+from .probe import AttentionLayer, Recorder, TapReader
 from .temporal_views import view_means
 
 
@@ -31,7 +30,7 @@ class VideoMAEBackbone(Backbone):
     rule = "the mean query of all tokens"
 
     def check(self, config: PreTrainedConfig) -> None:
-        """Raises ConfigError for what cannot be supervised."""
+        """Refuses a VideoMAE without mean pooling."""
         if not config.use_mean_pooling:
             raise ConfigError(
                 "use_mean_pooling is false: this VideoMAE reads the token of the first tubelet's corner alone, which "
@@ -46,28 +45,30 @@ class VideoMAEBackbone(Backbone):
     def layers(self, model: PreTrainedModel) -> list[AttentionLayer]:
         """Attention of every layer."""
         found = []
-        for block in model.videomae.encoder.layer:
-            attention = block.attention.attention
+        for block in model.get_submodule("videomae.encoder.layer").children():
+            attention = block.get_submodule("attention.attention")
             found.append(
                 AttentionLayer(
                     attention=attention,
-                    query=attention.query,
-                    key=attention.key,
-                    num_heads=attention.num_attention_heads,
-                    scaling=attention.scaling,
+                    # queries and values have a bias and keys have none; the projections' outputs hold it already
+                    query=attention.get_submodule("query"),
+                    key=attention.get_submodule("key"),
+                    num_heads=int(number_of(attention, "num_attention_heads")),
+                    scaling=number_of(attention, "scaling"),
                     queries="mean",
                     block=block,
                 )
             )
         return found
 
-    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, Callable[[Recorder, tuple, Any], None]]]:
+    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, TapReader]]:
         """The encoder's output."""
-        return [(model.videomae, _TakeViewMeans(model.config.num_frames, model.config.tubelet_size))]
+        taken = _TakeViewMeans(model.config.num_frames, model.config.tubelet_size)
+        return [(model.get_submodule("videomae"), taken)]
 
     def partial_logits(self, model: PreTrainedModel, kept: dict[str, torch.Tensor]) -> torch.Tensor:
         """(batch, 2, labels)."""
-        return model.classifier(model.fc_norm(kept["view_states"]))
+        return model.get_submodule("classifier")(model.get_submodule("fc_norm")(kept["view_states"]))
 
     def describe(self, model: PreTrainedModel) -> str:
         """The model in a phrase."""
@@ -80,6 +81,6 @@ class _TakeViewMeans:
     def __init__(self, num_frames: int, tubelet_size: int):
         self.num_frames, self.tubelet_size = num_frames, tubelet_size
 
-    def __call__(self, recorder: Recorder, arguments: tuple, output: Any) -> None:
+    def __call__(self, recorder: Recorder, arguments: tuple[Any, ...], output: Any) -> None:
         by_tubelet = output[0].unflatten(1, (self.num_frames // self.tubelet_size, -1)).mean(dim=2)
         recorder.keep("view_states", view_means(by_tubelet, self.tubelet_size))

@@ -1,30 +1,70 @@
-"""The supervised view of a video model of `transformers`: the same model, which also tells where it looks."""
+"""What every supervised model gives, and the view that makes a video model of `transformers` give it."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from modeling_tsvit import TSViTPreTrainedModel
-
-from ..errors import ConfigError
-from .description import Backbone
+from ..errors import ConfigError, TrainingError
+from .backbone import Backbone, backbone_of
+from .layers import Layers, resolve_layers
 from .probe import LayerProbe, Recorder, RowReader, Tap
-from .registry import backbone_of
 
-Layers = str | int | Sequence[int] | None
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+class SupervisedOutputs(Protocol):
+    """What a supervised model gives for a batch.
+
+    Attributes:
+        logits: (batch, labels) scores of the clips; of a model that labels frames, (batch, frames, labels).
+        segment_logits: (batch, 3, labels) scores of the immediate, contextual and narrative views.
+        frame_attention: (batch, frames, tokens) float32 attention over each frame's grid, row-major from the top left.
+        layer_attention: (batch, layers, frames, tokens) float32, where more than one layer is supervised, else None.
+        loss: () cross-entropy, where labels were given, else None.
+    """
+
+    @property
+    def logits(self) -> torch.Tensor: ...  # noqa: D102  said above, as of the four that follow
+    @property
+    def segment_logits(self) -> torch.Tensor: ...  # noqa: D102
+    @property
+    def frame_attention(self) -> torch.Tensor: ...  # noqa: D102
+    @property
+    def layer_attention(self) -> torch.Tensor | None: ...  # noqa: D102
+    @property
+    def loss(self) -> torch.Tensor | None: ...  # noqa: D102
+
+
+@runtime_checkable
+class SupervisedModel(Protocol):
+    """A model that gives its attention and its temporal views: TSViT, or a view of another.
+
+    Every model of `supervised_view` and `build_model` is one. Both say `PreTrainedModel`, which it is as well: Python
+    has no type for "both"; `isinstance(model, SupervisedModel)` narrows to it.
+    """
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The configuration, whose `num_frames` is the length of a clip."""
+
+    def token_grid(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) of the tokens of a frame of `height` by `width` pixels."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> SupervisedOutputs:
+        """One pass over clips `pixel_values`, (batch, frames, channels, height, width)."""
 
 
 @dataclass
 class SupervisedOutput(ModelOutput):
-    """Output of a supervised view.
+    """Output of a supervised view; `SupervisedOutputs` has the promise that TSViT's output keeps as well.
 
     Args:
         loss: () cross-entropy, where labels were given.
@@ -35,15 +75,16 @@ class SupervisedOutput(ModelOutput):
             there is more than one.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    segment_logits: torch.FloatTensor | None = None
-    frame_attention: torch.FloatTensor | None = None
-    layer_attention: torch.FloatTensor | None = None
+    # every field has the default None because `ModelOutput` leaves out of its keys what is None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    segment_logits: torch.Tensor | None = None
+    frame_attention: torch.Tensor | None = None
+    layer_attention: torch.Tensor | None = None
 
 
-class SupervisedView:
-    """What `supervised_view` adds to the class of a model."""
+class SupervisedView(PreTrainedModel):
+    """What `supervised_view` adds to the class of a model. It is never made alone, only with such a class after it."""
 
     main_input_name = "pixel_values"
     _backbone: Backbone
@@ -61,13 +102,14 @@ class SupervisedView:
         """One pass of the plain model, from which everything is read.
 
         Args:
-            pixel_values: (batch, frames, channels, height, width).
+            pixel_values: (batch, frames, channels, height, width) pixels as the processor gives them.
             frame_mask: (batch, frames); every frame must be valid, for these models cannot leave one out.
             labels: (batch,) int64, for `loss`; -100 marks clips without one.
             **inputs: `pixel_values` under the plain model's own name for them, and nothing else.
 
         Raises:
-            ConfigError: clips of a length or size that the model is not made for, or with padded frames.
+            ConfigError: Clips are of a length or size that the model is not made for, or have padded frames.
+            TrainingError: The hooks of this view have been taken away.
         """
         if pixel_values is None:
             pixel_values = inputs.pop(self._backbone.input_name, None)
@@ -80,10 +122,10 @@ class SupervisedView:
             logits = self._backbone.run(super().forward, pixel_values, self._recorder)
         finally:
             kept = self._recorder.close()
-        rows = [kept[f"attention of layer {index}"] for index in self._layer_indices]
-        maps = [self._backbone.frame_rows(self.config, row, len(pixel_values)) for row in rows]
+        maps = self._attention_maps(kept, len(pixel_values))
         partial_logits = self._backbone.partial_logits(self, kept)
         return SupervisedOutput(
+            # labels are not passed on: the plain model's loss knows nothing of clips without a label
             loss=None if labels is None else nn.functional.cross_entropy(logits.float(), labels),
             logits=logits,
             segment_logits=torch.cat((partial_logits.to(logits.dtype), logits.unsqueeze(1)), dim=1),
@@ -95,7 +137,7 @@ class SupervisedView:
         """(rows, columns) of the tokens of a frame of `height` by `width` pixels.
 
         Raises:
-            ConfigError: the model does not take such frames.
+            ConfigError: The model does not take such frames.
         """
         self._backbone.check_clip(self.config, self._backbone.num_frames(self.config), height, width)
         return self._backbone.token_grid(self.config, height, width)
@@ -105,16 +147,7 @@ class SupervisedView:
         """The layers whose attention is given, ascending."""
         return self._layer_indices
 
-    @property
-    def supervised_query(self) -> str:
-        """Whose attention is given, in words."""
-        return self._backbone.rule
-
-    def describe(self) -> str:
-        """The model in a phrase, for its card."""
-        return self._backbone.describe(self)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any):
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As `nn.Module.load_state_dict`, and takes the names under which `save_pretrained` writes weights.
 
         transformers writes some models (ViViT, VideoMAE) under the names of their first release. Its own `Trainer`
@@ -124,7 +157,17 @@ class SupervisedView:
         if not own <= state_dict.keys() and state_dict.keys() - own:
             translated = plain_class(self).from_pretrained(None, config=self.config, state_dict=dict(state_dict))
             state_dict = translated.state_dict()
-        return super().load_state_dict(state_dict, *args, **kwargs)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _attention_maps(self, kept: dict[str, torch.Tensor], batch_size: int) -> list[torch.Tensor]:
+        """(batch, frames, tokens) of each supervised layer, from what the probes kept."""
+        names = [_row_name(index) for index in self._layer_indices]
+        if not kept.keys() >= set(names):
+            raise TrainingError(
+                f"this view of {type(self).__name__} has lost its hooks: plain_view or a later supervised_view of the "
+                "same model has taken them away; use what that gave"
+            )
+        return [self._backbone.frame_rows(self.config, kept[name], batch_size) for name in names]
 
     def _check_clips(self, pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -> None:
         """pixel_values: (batch, frames, channels, height, width), frame_mask: (batch, frames) or None."""
@@ -135,6 +178,7 @@ class SupervisedView:
             )
         _, num_frames, _, height, width = pixel_values.shape
         self._backbone.check_clip(self.config, num_frames, height, width)
+        # reading the mask's values would break a compiled graph, so there it is trusted
         if frame_mask is not None and not torch.compiler.is_compiling() and not bool(frame_mask.all()):
             shortest = int(frame_mask.sum(dim=1).min())
             raise ConfigError(
@@ -145,37 +189,46 @@ class SupervisedView:
     def _let_gradients_through_checkpoints(self) -> None:
         """Layers that are read are not checkpointed reentrantly, which would cut off what is read from its gradient.
 
-        Computing queries and keys again outside of the checkpoint is no way out: their weights would get gradients
-        twice in a backward pass, which DistributedDataParallel refuses.
+        A reentrant checkpoint runs the layer without a graph and gives one to its outputs alone; a row that a hook
+        takes inside is no output. Computing queries and keys again outside of the checkpoint is no way out: their
+        weights would get gradients twice in a backward pass, which DistributedDataParallel refuses.
         """
         for watcher in self._watchers:
             block = watcher.layer.block if isinstance(watcher, LayerProbe) else None
+            if block is None:
+                continue
+            # set by gradient_checkpointing_enable at any time, hence looked at in every pass
             function = getattr(block, "_gradient_checkpointing_func", None)
             if isinstance(function, functools.partial) and function.keywords.get("use_reentrant", True):
                 settings = {**function.keywords, "use_reentrant": False}
-                block._gradient_checkpointing_func = functools.partial(function.func, *function.args, **settings)
+                vars(block)["_gradient_checkpointing_func"] = functools.partial(
+                    function.func, *function.args, **settings
+                )
 
 
 def supervised_view(model: PreTrainedModel, supervised_layers: Layers = None) -> PreTrainedModel:
     """Make a video classifier give what reasoning supervision needs.
 
-    The model itself is changed, and given back: its class becomes a subclass of its own with another `forward`, and
-    hooks read its attention. Nothing is wrapped around it, so that names of weights, saving, loading, gradient
-    checkpointing and sharding are those of the plain model. `plain_view` undoes it.
+    TSViT does by itself, and is given back. Of any other model this gives a view: an object of a subclass of the
+    model's own class, with another `forward`, that holds the same modules, weights and configuration; hooks on them
+    read the attention. Nothing is wrapped around anything, so that names of weights, saving, loading, gradient
+    checkpointing and sharding are those of the plain model. A model has one view at a time: a later one takes the
+    hooks of an earlier one. `plain_view` gives the model without hooks.
 
     Args:
-        model: of a known family (see `register_backbone`), a supervised view, or TSViT, which is one by itself.
-        supervised_layers: "all", an index or several; negative ones count from the last. None takes the last.
+        model: A model of a known family (see `register_backbone`), or a supervised view of one.
+        supervised_layers: "all", an index or several; negative ones count from the last. None takes the last, or what
+            the configuration of a TSViT says.
 
     Raises:
-        ConfigError: the model is not known, has no attention, cannot be supervised as configured, or has no such
+        ConfigError: The model is not known, has no attention, cannot be supervised as configured, or has no such
             layer.
     """
-    if isinstance(model, TSViTPreTrainedModel):
-        return _with_tsvit_layers(model, supervised_layers)
-    if isinstance(model, SupervisedView):
-        model = plain_view(model)
+    model = plain_view(model) if isinstance(model, SupervisedView) else model
     backbone = backbone_of(model)
+    if backbone.gives_attention:
+        backbone.choose_layers(model, supervised_layers)
+        return model
     backbone.check(model.config)
     for module in backbone.unused(model):
         module.requires_grad_(False)
@@ -183,37 +236,29 @@ def supervised_view(model: PreTrainedModel, supervised_layers: Layers = None) ->
     indices = resolve_layers(supervised_layers, len(layers), backbone.model_type)
     if getattr(model.config, "num_frames", None) != backbone.num_frames(model.config):
         model.config.num_frames = backbone.num_frames(model.config)  # where the pipeline looks for it
-    cls = type(model)
-    view_class = type(
-        cls.__name__,  # what save_pretrained writes into config.json
-        (SupervisedView, cls),
-        {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__},
-    )
-    recorder = Recorder()
+    _remove_watchers(model)
+    view = _as(model, _view_class(type(model)))
+    view._backbone, view._layer_indices, view._recorder = backbone, indices, Recorder()
     extra = backbone.readers(model)
-    watchers: list[LayerProbe | Tap] = []
+    view._watchers = []
     for index in sorted({*indices, *extra}):
         readers = [extra[index]] if index in extra else []
         if index in indices:
-            readers.append(RowReader(f"attention of layer {index}", layers[index]))
-        watchers.append(LayerProbe(layers[index], readers, recorder))
-    watchers += [Tap(module, read, recorder) for module, read in backbone.taps(model)]
-    model.__class__ = view_class
-    model._backbone, model._layer_indices = backbone, indices
-    model._recorder, model._watchers = recorder, watchers
-    return model
+            readers.append(RowReader(_row_name(index), layers[index]))
+        view._watchers.append(LayerProbe(layers[index], readers, view._recorder))
+    view._watchers += [Tap(module, read, view._recorder) for module, read in backbone.taps(model)]
+    return view
 
 
 def plain_view(model: PreTrainedModel) -> PreTrainedModel:
-    """Undo `supervised_view`: the model without hooks and of its own class."""
+    """The model of a view, of its own class and without hooks. The view is of no use after that."""
     if not isinstance(model, SupervisedView):
         return model
-    for watcher in model._watchers:
-        watcher.remove()
+    _remove_watchers(model)
+    plain = _as(model, plain_class(model))
     for name in ("_backbone", "_layer_indices", "_recorder", "_watchers"):
-        delattr(model, name)
-    model.__class__ = plain_class(model)
-    return model
+        delattr(plain, name)
+    return plain
 
 
 def plain_class(model: PreTrainedModel) -> type[PreTrainedModel]:
@@ -222,37 +267,36 @@ def plain_class(model: PreTrainedModel) -> type[PreTrainedModel]:
     return order[order.index(SupervisedView) + 1] if SupervisedView in order else type(model)
 
 
-def resolve_layers(supervised_layers: Layers, num_layers: int, name: str) -> tuple[int, ...]:
-    """Layer indices, non-negative and ascending.
+def _row_name(index: int) -> str:
+    return f"attention of layer {index}"
 
-    Raises:
-        ConfigError: there is no such layer, a layer is named twice, or it is no index at all.
+
+def _view_class(cls: type[PreTrainedModel]) -> type[SupervisedView]:
+    names = {
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        "config_class": cls.config_class,  # SupervisedView, as a PreTrainedModel, would bring the general one
+    }
+    # the name of the plain class, because save_pretrained writes it into config.json
+    return type(cls.__name__, (SupervisedView, cls), names)
+
+
+def _as(model: PreTrainedModel, cls: type[Model]) -> Model:
+    """Another object with the same modules, parameters, buffers, hooks and configuration, not copies of them."""
+    other = cls.__new__(cls)  # not made by __init__, which would make new weights
+    vars(other).update(vars(model))
+    return other
+
+
+def _remove_watchers(model: PreTrainedModel) -> None:
+    """Takes the hooks of any view off the modules of a model.
+
+    Two views at once would not do: the tail of a layer is run again for the temporal views within a hook, and the
+    hook of the other view would take that for the layer's own run.
     """
-    if supervised_layers is None:
-        return (num_layers - 1,)
-    if supervised_layers == "all":
-        return tuple(range(num_layers))
-    wanted = [supervised_layers] if isinstance(supervised_layers, int) else list(supervised_layers)
-    if not wanted or not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in wanted):
-        raise ConfigError(f"supervised_layers is {supervised_layers!r}, expected 'all' or indices of layers")
-    for layer in wanted:
-        if not -num_layers <= layer < num_layers:
-            raise ConfigError(
-                f"supervised_layers names layer {layer}, but this {name} has {num_layers} attention layers (indices "
-                f"{-num_layers} to {num_layers - 1})"
-            )
-    resolved = sorted(layer % num_layers for layer in wanted)
-    if len(set(resolved)) < len(resolved):
-        raise ConfigError(f"supervised_layers names a layer twice: {wanted} is {resolved}")
-    return tuple(resolved)
-
-
-def _with_tsvit_layers(model: TSViTPreTrainedModel, layers: Layers) -> TSViTPreTrainedModel:
-    if layers is not None:
-        previous, model.config.supervised_layers = model.config.supervised_layers, layers
-        try:
-            model.config.supervised_layer_indices  # noqa: B018  checks the layers
-        except ValueError as error:
-            model.config.supervised_layers = previous
-            raise ConfigError(str(error)) from error
-    return model
+    for module in model.modules():
+        for hook in list(module._forward_hooks.values()):
+            watcher = getattr(hook, "__self__", None)
+            if isinstance(watcher, LayerProbe | Tap):
+                watcher.remove()

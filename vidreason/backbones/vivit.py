@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .description import Backbone, Reader
-from .probe import AttentionLayer, Projections, Recorder
+from .backbone import Backbone, number_of
+from .probe import AttentionLayer, ProjectionReader, Projections, Recorder, TapReader
+from .processors import byte_normalization
 from .temporal_views import TakeQueryStates, ViewTail, restricted_attention, view_key_weights
 
 
@@ -36,35 +36,43 @@ class VivitBackbone(Backbone):
 
     def layers(self, model: PreTrainedModel) -> list[AttentionLayer]:
         """Attention of every layer."""
-        return [
-            AttentionLayer(
-                attention=block.attention,
-                query=block.attention.q_proj,
-                key=block.attention.k_proj,
-                value=block.attention.v_proj,
-                num_heads=block.attention.num_attention_heads,
-                scaling=block.attention.scaling,
-                num_prefix_tokens=1,
-                block=block,
+        found = []
+        for block in _blocks(model):
+            attention = block.get_submodule("attention")
+            found.append(
+                AttentionLayer(
+                    attention=attention,
+                    query=attention.get_submodule("q_proj"),
+                    key=attention.get_submodule("k_proj"),
+                    value=attention.get_submodule("v_proj"),
+                    num_heads=int(number_of(attention, "num_attention_heads")),
+                    scaling=number_of(attention, "scaling"),
+                    num_prefix_tokens=1,  # the CLS token looks at itself as well, which is no place in the clip
+                    block=block,
+                )
             )
-            for block in model.vivit.layers
-        ]
+        return found
 
-    def readers(self, model: PreTrainedModel) -> dict[int, Reader]:
+    def readers(self, model: PreTrainedModel) -> dict[int, ProjectionReader]:
         """The last layer's CLS token with its keys restricted."""
-        return {len(model.vivit.layers) - 1: _RestrictedCLS(model)}
+        return {len(_blocks(model)) - 1: _RestrictedCLS(model)}
 
-    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, Callable[[Recorder, tuple, Any], None]]]:
+    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, TapReader]]:
         """The CLS token that enters the last layer, and the layer's end."""
-        block = model.vivit.layers[-1]
+        block = _blocks(model)[-1]
+        mlp = block.get_submodule("mlp")
         return [
-            (block.layernorm_before, TakeQueryStates()),
-            (block.mlp, ViewTail(block.layernorm_after, block.mlp, block.dropout)),
+            (block.get_submodule("layernorm_before"), TakeQueryStates()),
+            (mlp, ViewTail(block.get_submodule("layernorm_after"), mlp, block.get_submodule("dropout"))),
         ]
 
     def partial_logits(self, model: PreTrainedModel, kept: dict[str, torch.Tensor]) -> torch.Tensor:
         """(batch, 2, labels)."""
-        return model.classifier(model.vivit.layernorm(kept["view_states"]))
+        return model.get_submodule("classifier")(model.get_submodule("vivit.layernorm")(kept["view_states"]))
+
+    def processor_settings(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """The whole frame with bytes normalised to [-1, 1] without rescaling, as ViViT's own processor reads it."""
+        return super().processor_settings(config) | byte_normalization([127.5] * 3, [127.5] * 3)
 
     def describe(self, model: PreTrainedModel) -> str:
         """The model in a phrase."""
@@ -72,14 +80,20 @@ class VivitBackbone(Backbone):
         return f"ViViT (joint space-time attention), tubelets of {tubelet}, {super().describe(model)}"
 
 
+def _blocks(model: PreTrainedModel) -> list[nn.Module]:
+    return list(model.get_submodule("vivit.layers").children())
+
+
 class _RestrictedCLS:
     """What the last layer's attention adds to the CLS token in the partial views: (batch, 2, hidden)."""
 
     def __init__(self, model: PreTrainedModel):
-        self.config, self.block = model.config, model.vivit.layers[-1]
+        self.config, block = model.config, _blocks(model)[-1]
+        self.scaling = number_of(block.get_submodule("attention"), "scaling")
+        self.output, self.dropout = block.get_submodule("attention.o_proj"), block.get_submodule("dropout")
 
     def __call__(self, recorder: Recorder, projections: Projections, output: Any) -> None:
         key, config = projections.key, self.config
         weights = view_key_weights(key.shape[2], 1, config.num_frames, config.tubelet_size[0], key.device)
-        context = restricted_attention(projections, self.block.attention.scaling, weights)
-        recorder.scratch["view_updates"] = self.block.dropout(self.block.attention.o_proj(context))
+        context = restricted_attention(projections, self.scaling, weights)
+        recorder.scratch["view_updates"] = self.dropout(self.output(context))

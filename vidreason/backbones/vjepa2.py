@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..errors import ConfigError
-from .description import Backbone, Reader
-from .probe import AttentionLayer, Projections, Recorder
+from .backbone import Backbone, number_of
+from .probe import AttentionLayer, ProjectionReader, Projections, Recorder, TapReader
 from .temporal_views import TakeQueryStates, ViewTail, restricted_attention, view_key_weights
 
 
@@ -51,7 +50,7 @@ class VJEPA2Backbone(Backbone):
         return config.crop_size, config.crop_size
 
     def check(self, config: PreTrainedConfig) -> None:
-        """Raises ConfigError for what cannot be supervised."""
+        """Refuses patches that are not square."""
         if not isinstance(config.patch_size, int):
             raise ConfigError(f"patch_size of V-JEPA 2 is {config.patch_size}, expected an integer")
         super().check(config)
@@ -64,41 +63,54 @@ class VJEPA2Backbone(Backbone):
     def layers(self, model: PreTrainedModel) -> list[AttentionLayer]:
         """Attention of the encoder's layers, of the pooler's self-attention layers, and of the pooler's query."""
         found = []
-        for block in model.vjepa2.encoder.layer:
-            attention = block.attention
+        for block in model.get_submodule("vjepa2.encoder.layer").children():
+            attention = block.get_submodule("attention")
             found.append(
                 AttentionLayer(
                     attention=attention,
-                    query=attention.query,
-                    key=attention.key,
-                    num_heads=attention.num_attention_heads,
-                    scaling=attention.scaling,
+                    query=attention.get_submodule("query"),
+                    key=attention.get_submodule("key"),
+                    num_heads=int(number_of(attention, "num_attention_heads")),
+                    scaling=number_of(attention, "scaling"),
                     queries="mean",
                     rotate=_Rotation(attention),
                     block=block,
                 )
             )
-        for block in model.pooler.self_attention_layers:
-            found.append(_pooler_layer(block, block.self_attn, queries="mean"))
-        block = model.pooler.cross_attention_layer
-        return [*found, _pooler_layer(block, block.cross_attn, queries="first")]
+        for block in model.get_submodule("pooler.self_attention_layers").children():
+            found.append(_pooler_layer(block, block.get_submodule("self_attn"), queries="mean"))
+        block = model.get_submodule("pooler.cross_attention_layer")
+        return [*found, _pooler_layer(block, block.get_submodule("cross_attn"), queries="first")]
 
-    def readers(self, model: PreTrainedModel) -> dict[int, Reader]:
+    def readers(self, model: PreTrainedModel) -> dict[int, ProjectionReader]:
         """The pooler's query with its keys restricted."""
         return {len(self.layers(model)) - 1: _RestrictedQuery(model)}
 
-    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, Callable[[Recorder, tuple, Any], None]]]:
+    def taps(self, model: PreTrainedModel) -> list[tuple[nn.Module, TapReader]]:
         """The pooler's query before its attention, and the end of its layer."""
-        block = model.pooler.cross_attention_layer
-        return [(block.cross_attn, TakeQueryStates()), (block.mlp, ViewTail(block.layer_norm2, block.mlp))]
+        block = model.get_submodule("pooler.cross_attention_layer")
+        mlp = block.get_submodule("mlp")
+        return [
+            (block.get_submodule("cross_attn"), TakeQueryStates()),
+            (mlp, ViewTail(block.get_submodule("layer_norm2"), mlp)),
+        ]
 
     def partial_logits(self, model: PreTrainedModel, kept: dict[str, torch.Tensor]) -> torch.Tensor:
         """(batch, 2, labels)."""
-        return model.classifier(kept["view_states"])
+        return model.get_submodule("classifier")(kept["view_states"])
 
     def unused(self, model: PreTrainedModel) -> list[nn.Module]:
         """The predictor, which pretraining alone runs."""
-        return [model.vjepa2.predictor]
+        return [model.get_submodule("vjepa2.predictor")]
+
+    def processor_settings(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """A centre crop: V-JEPA 2's own processor cannot do without, and a new one shall agree with it."""
+        side, _ = self.image_size(config)
+        return {
+            "size": {"shortest_edge": int(side * 256 / 224)},  # as `VJEPA2VideoProcessor` has it for a crop of `side`
+            "do_center_crop": True,
+            "crop_size": {"height": side, "width": side},
+        }
 
     def describe(self, model: PreTrainedModel) -> str:
         """The model in a phrase."""
@@ -109,23 +121,33 @@ class VJEPA2Backbone(Backbone):
         )
 
 
-def _pooler_layer(block: nn.Module, attention: nn.Module, queries: str) -> AttentionLayer:
+def _pooler_layer(block: nn.Module, attention: nn.Module, queries: Literal["first", "mean"]) -> AttentionLayer:
     return AttentionLayer(
         attention=attention,
-        query=attention.q_proj,
-        key=attention.k_proj,
-        value=attention.v_proj,
-        num_heads=attention.num_heads,
-        scaling=attention.scale,
+        query=attention.get_submodule("q_proj"),
+        key=attention.get_submodule("k_proj"),
+        value=attention.get_submodule("v_proj"),
+        num_heads=int(number_of(attention, "num_heads")),
+        scaling=number_of(attention, "scale"),
         queries=queries,
         block=block,
     )
+
+
+@runtime_checkable
+class _RotaryAttention(Protocol):
+    """An encoder layer's attention, which turns queries and keys by their tokens' places."""
+
+    def get_position_ids(self, x: torch.Tensor) -> Any: ...
+    def apply_rotary_embeddings(self, qk: torch.Tensor, pos_ids: Any) -> torch.Tensor: ...
 
 
 class _Rotation:
     """Rotary positions of an encoder layer."""
 
     def __init__(self, attention: nn.Module):
+        if not isinstance(attention, _RotaryAttention):
+            raise ConfigError(f"{type(attention).__name__} has no rotary positions; V-JEPA 2's attention has")
         self.attention = attention
 
     def __call__(self, projected: torch.Tensor) -> torch.Tensor:
@@ -138,7 +160,7 @@ class _RestrictedQuery:
 
     def __init__(self, model: PreTrainedModel):
         config = model.config
-        self.scaling = model.pooler.cross_attention_layer.cross_attn.scale
+        self.scaling = number_of(model.get_submodule("pooler.cross_attention_layer.cross_attn"), "scale")
         self.tubelet_size = config.tubelet_size
         self.tokens_per_tubelet = (config.crop_size // config.patch_size) ** 2
 
