@@ -24,9 +24,9 @@ class TSViTForActionSegmentation(TSViTClassifier):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.FloatTensor,
+        pixel_values: torch.Tensor,
         frame_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         token_mask: torch.Tensor | None = None,
@@ -48,6 +48,7 @@ class TSViTForActionSegmentation(TSViTClassifier):
             pixel_values, frame_mask, output_attentions, output_hidden_states, token_mask, return_dict=True
         )
         logits = self.classifier(outputs.last_hidden_state)
+        # The views are classified by the same head as the frames: consistency is about what the frames would say.
         return self._with_loss(outputs, logits, self.classifier(outputs.segment_states), labels)
 
     def predict_logits(self, frame_states: torch.Tensor) -> torch.Tensor:
@@ -62,7 +63,8 @@ class TSViTForActionSegmentation(TSViTClassifier):
         return self.classifier(self.tsvit.encode_clips(frame_states))
 
 
-# transformers has no Auto class for it: a frame of a video is to it what a token of a text is to this one
+# transformers has no Auto class for frame labels. The closest is that for token labels: a frame is to a video what a
+# token is to a text.
 TSViTForActionSegmentation.register_for_auto_class("AutoModelForTokenClassification")
 
 __all__ = ["TSViTForActionSegmentation"]

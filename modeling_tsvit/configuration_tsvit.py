@@ -1,7 +1,7 @@
 """Configuration of TSViT, the two-stage video transformer of reasoning supervision (section 2.1 of the paper)."""
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeGuard
 
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
@@ -34,8 +34,9 @@ class TSViTConfig(PreTrainedConfig):
         initializer_range: Standard deviation of the truncated normal that weights start from. None means
             1 / sqrt(fan-in) of each layer, which suits training from scratch at any width and patch size; 0.02, made
             for wide pretrained models, leaves a narrow one on a plateau.
-        position_initializer_range: The same for both stages' positions. Tokens have about unit variance, and positions
-            must stand out beside them: much smaller ones leave the order of frames invisible for many epochs.
+        position_initializer_range: Standard deviation that the positions of both stages start from. Tokens have about
+            unit variance, and positions must stand out beside them: much smaller ones leave the order of frames
+            invisible for many epochs.
         patch_embedding: "linear" (one projection per grid cell) or "conv_stem" (stride-2 convolutions first).
         num_stem_blocks: Stride-2 convolutions of the "conv_stem"; 2**num_stem_blocks must divide the patch size.
         classifier_hidden_size: Width of the hidden layer of the classification head. None means `hidden_size`.
@@ -43,7 +44,7 @@ class TSViTConfig(PreTrainedConfig):
             of any length are sampled to `num_frames`.
         score_averaging_s: Seconds over which the scores of a frame are averaged when whole videos are labelled, the
             frame in the middle. None for its own scores alone.
-        supervised_layers: Spatial layers that hand out their CLS attention: an index, several (negative ones count
+        supervised_layers: Spatial layers that return their CLS attention: an index, several (negative ones count
             from the last), or "all".
 
     Example:
@@ -88,6 +89,7 @@ class TSViTConfig(PreTrainedConfig):
     score_averaging_s: float | int | None = None
 
     def __post_init__(self, **kwargs):
+        # Before the base class sees them: a wrong number would otherwise fail deep inside a layer's constructor.
         self._check_numbers()
         self.image_size = _side_or_pair(self.image_size, "image_size")
         self.grid_size = _side_or_pair(self.grid_size, "grid_size")
@@ -95,16 +97,16 @@ class TSViTConfig(PreTrainedConfig):
         self.supervised_layers = self._checked_supervised_layers()
         super().__post_init__(**kwargs)
 
-    def _check_numbers(self):
-        counts = ("num_frames", "num_channels", "hidden_size", "num_spatial_layers", "num_temporal_layers")
-        counts += ("num_attention_heads", "intermediate_size", "num_stem_blocks")
+    def _check_numbers(self) -> None:
+        counts = ["num_frames", "num_channels", "hidden_size", "num_spatial_layers", "num_temporal_layers"]
+        counts += ["num_attention_heads", "intermediate_size", "num_stem_blocks"]
         if self.classifier_hidden_size is not None:
-            counts += ("classifier_hidden_size",)
+            counts.append("classifier_hidden_size")
         for name in counts:
             _require_positive_integer(getattr(self, name), name)
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate"):
             value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < 1:
+            if not _is_number(value) or not 0 <= value < 1:  # not 1: what stays is scaled by 1 / (1 - p)
                 raise ValueError(f"{name} must be a probability in [0, 1), got {value!r}")
         optional = ("initializer_range", "frames_per_second", "score_averaging_s")
         for name in ("layer_norm_eps", "position_initializer_range", *optional):
@@ -116,7 +118,7 @@ class TSViTConfig(PreTrainedConfig):
         if not isinstance(self.qkv_bias, bool):
             raise ValueError(f"qkv_bias must be true or false, got {self.qkv_bias!r}")
 
-    def _check_architecture(self):
+    def _check_architecture(self) -> None:
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"hidden_act {self.hidden_act!r} is unknown; choose one of {', '.join(sorted(ACT2FN))}")
         if self.hidden_size % self.num_attention_heads:
@@ -132,23 +134,23 @@ class TSViTConfig(PreTrainedConfig):
         if self.patch_embedding == "conv_stem":
             self._check_conv_stem()
 
-    def _check_conv_stem(self):
+    def _check_conv_stem(self) -> None:
         stride = 2**self.num_stem_blocks
         if any(side % stride for side in self.patch_size):
             raise ValueError(
                 f"num_stem_blocks ({self.num_stem_blocks}) halves a patch that often, but the patch size "
                 f"{self.patch_size} (image_size / grid_size) is not a multiple of {stride}"
             )
-        if self.hidden_size % stride:
+        if self.hidden_size % stride:  # the stem halves the channels backwards from `hidden_size`
             raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of {stride} for num_stem_blocks")
 
-    def _checked_supervised_layers(self) -> str | tuple[int, ...]:
-        layers = self.supervised_layers
-        if layers == "all":
-            return layers
-        layers = (layers,) if _is_integer(layers) else layers
+    def _checked_supervised_layers(self) -> Literal["all"] | tuple[int, ...]:
+        given = self.supervised_layers
+        if given == "all":
+            return "all"
+        layers = (given,) if _is_integer(given) else given
         if not isinstance(layers, list | tuple) or not layers or not all(_is_integer(layer) for layer in layers):
-            raise ValueError(f'supervised_layers must be layer indices or "all", got {self.supervised_layers!r}')
+            raise ValueError(f'supervised_layers must be layer indices or "all", got {given!r}')
         resolved = [layer + self.num_spatial_layers if layer < 0 else layer for layer in layers]
         for layer, index in zip(layers, resolved, strict=True):
             if not 0 <= index < self.num_spatial_layers:
@@ -194,31 +196,31 @@ class TSViTConfig(PreTrainedConfig):
         return tuple(sorted(layer % self.num_spatial_layers for layer in layers))
 
 
-def _is_integer(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_integer(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)  # JSON's `true` is an int to Python
 
 
-def _is_number(value) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return _is_integer(value) or isinstance(value, float)
 
 
-def _require_positive_integer(value, name: str):
+def _require_positive_integer(value: object, name: str) -> None:
     if not _is_integer(value) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
 
 
-def _side_or_pair(value, name: str) -> int | tuple[int, int]:
+def _side_or_pair(value: object, name: str) -> int | tuple[int, int]:
     """An int where both sides are equal, else a tuple, so that a configuration reads back from JSON as it was."""
     pair = (value, value) if _is_integer(value) else value
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         raise ValueError(f"{name} must be an integer or a pair of integers, got {value!r}")
     for side in pair:
         _require_positive_integer(side, name)
-    return pair[0] if pair[0] == pair[1] else tuple(pair)
+    return pair[0] if pair[0] == pair[1] else (pair[0], pair[1])
 
 
-def _as_pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _as_pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 TSViTConfig.register_for_auto_class()

@@ -1,4 +1,4 @@
-"""Building blocks of TSViT: attention that can tell where it looks, transformer blocks, embeddings of both stages."""
+"""Building blocks of TSViT: attention that returns where it looks, transformer blocks, embeddings of both stages."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from transformers.utils.generic import maybe_autocast
 
 from .configuration_tsvit import TSViTConfig
 
-IGNORED_LABEL = -100  # of what has no part in the loss, as in `torch.nn.CrossEntropyLoss`
+IGNORED_LABEL = -100  # label of clips and frames without one: the default `ignore_index` of torch's cross-entropy
 
 
 def attention_probabilities(
@@ -20,21 +20,24 @@ def attention_probabilities(
     """softmax(Q K^T * scaling) in float32, also under autocast, and before any dropout.
 
     Args:
-        query: (batch, heads, queries, head_dim).
-        key: (batch, heads, keys, head_dim).
+        query: (batch, heads, queries, head_dim), in any floating point type.
+        key: (batch, heads, keys, head_dim), in the same type.
         scaling: Factor of the dot products.
         attention_mask: Boolean (True may be attended to) or additive, broadcastable to (batch, heads, queries, keys).
 
     Returns:
         (batch, heads, queries, keys) float32.
     """
+    # Autocast would put the product back to half precision. In bf16 a score of 10 is off by up to 0.03, and the KL
+    # divergence, which takes the logarithm of this softmax, would see all of it.
     with maybe_autocast(device_type=query.device.type, enabled=False):
         if query.shape[2] == 1:
-            # a product and a sum: `matmul` would copy the keys, which lie strided, and keep the copy for the gradient
+            # A product and a sum: `matmul` would copy the keys, which lie strided, and keep the copy for the gradient.
             scores = (key.float() * (query.float() * scaling)).sum(dim=-1).unsqueeze(2)
         else:
             scores = torch.matmul(query.float(), key.float().transpose(-1, -2)) * scaling
         if attention_mask is not None and attention_mask.dtype == torch.bool:
+            # The lowest finite number, not -inf: a row in which all is masked would become NaN, gradient included.
             scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
         elif attention_mask is not None:
             scores = scores + attention_mask.float()
@@ -51,7 +54,17 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Plain attention, of the attention interface. query, key and value: (batch, heads, tokens, head_dim).
+    """Plain attention, as the attention interface of transformers calls it.
+
+    Args:
+        module: The layer, which says whether it is training.
+        query: (batch, heads, tokens, head_dim).
+        key: (batch, heads, tokens, head_dim).
+        value: (batch, heads, tokens, head_dim).
+        attention_mask: Additive, broadcastable to (batch, heads, tokens, tokens), or None.
+        scaling: Factor of the dot products.
+        dropout: Share of the probabilities that training sets to zero.
+        **kwargs: Ignored; the interface passes what other implementations take.
 
     Returns:
         (batch, tokens, heads, head_dim) and the probabilities after dropout, (batch, heads, tokens, tokens).
@@ -65,7 +78,7 @@ def eager_attention_forward(
 
 
 class TSViTAttention(nn.Module):
-    """Multi-head self-attention that can also tell where the CLS token looks."""
+    """Multi-head self-attention that can also return where the CLS token looks."""
 
     def __init__(self, config: TSViTConfig):
         super().__init__()
@@ -73,7 +86,7 @@ class TSViTAttention(nn.Module):
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.scaling = self.head_dim**-0.5
         self.attention_dropout = config.attention_probs_dropout_prob
-        self.is_causal = False
+        self.is_causal = False  # the SDPA interface reads it; without a mask it would take the order for causal
         self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
@@ -86,10 +99,13 @@ class TSViTAttention(nn.Module):
         return_cls_row: bool = False,
         return_attentions: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """hidden_states: (batch, tokens, hidden), the CLS token first where `return_cls_row`.
+        """Attends, and returns probabilities on request, whichever kernel runs.
 
-        The main path keeps its fast kernel, which gives no probabilities. The CLS row costs one query per head more,
-        and it comes from the same query and key, so it is the row that the kernel uses.
+        Args:
+            hidden_states: (batch, tokens, hidden), the CLS token first where `return_cls_row`.
+            attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None.
+            return_cls_row: Return the attention of the CLS token.
+            return_attentions: Return all probabilities.
 
         Returns:
             (batch, tokens, hidden); the CLS row (batch, tokens - 1), mean over heads without the CLS column, or None;
@@ -105,13 +121,16 @@ class TSViTAttention(nn.Module):
             self.config._attn_implementation, eager_attention_forward
         )
         dropout = self.attention_dropout if self.training else 0.0
+        # What `attend` returns beside the context is left alone: None under SDPA and flash attention, whose kernels
+        # never hold the probabilities, and under eager attention after dropout, where a cell may be zero by chance.
         context, _ = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
         output = self.o_proj(context.reshape(batch_size, num_tokens, hidden_size))
 
         cls_row = attentions = None
         if return_cls_row:
+            # From the same query and key, so this is the row that the kernel uses; it costs one query a head.
             probabilities = attention_probabilities(query[:, :, :1], key, self.scaling, attention_mask)
-            cls_row = probabilities[:, :, 0, 1:].mean(dim=1)
+            cls_row = probabilities[:, :, 0, 1:].mean(dim=1)  # column 0 is the CLS token itself, which is no place
         if return_attentions:
             attentions = attention_probabilities(query, key, self.scaling, attention_mask)
         return output, cls_row, attentions
@@ -132,10 +151,11 @@ class TSViTDropPath(nn.Module):
         if not self.training or self.drop_probability == 0.0:
             return branch
         keep_probability = 1.0 - self.drop_probability
-        keep = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep_probability)
+        keep = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep_probability)  # one draw for a whole row
         return branch * keep / keep_probability
 
     def extra_repr(self) -> str:
+        """What `print(model)` shows of the layer."""
         return f"drop_probability={self.drop_probability:.3f}"
 
 
@@ -172,14 +192,20 @@ class TSViTLayer(GradientCheckpointingLayer):
         return_cls_row: bool = False,
         return_attentions: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """hidden_states: (batch, tokens, hidden).
+        """Runs the block.
 
-        The maps are return values, not something a hook records: reentrant gradient checkpointing runs this method
-        without a graph, and a map that left it by a side door would silently carry no gradient.
+        Args:
+            hidden_states: (batch, tokens, hidden), the CLS token first where `return_cls_row`.
+            attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None.
+            return_cls_row: Return the attention of the CLS token.
+            return_attentions: Return all probabilities.
 
         Returns:
-            As `TSViTAttention.forward`, with the block's output in the first place.
+            (batch, tokens, hidden); the CLS row (batch, tokens - 1) or None; all probabilities
+            (batch, heads, tokens, tokens) or None.
         """
+        # The maps are return values, and no hook records them: reentrant gradient checkpointing runs this method
+        # without a graph first, and a map that was recorded there would silently carry no gradient.
         attention_output, cls_row, attentions = self.attention(
             self.layernorm_before(hidden_states), attention_mask, return_cls_row, return_attentions
         )
@@ -193,8 +219,7 @@ class TSViTPatchEmbedding(nn.Module):
     """Cuts a frame into its grid cells, one token each.
 
     "linear" projects each cell on its own. "conv_stem" goes through stride-2 convolutions first, whose 3x3 windows
-    reach over the borders of a cell. They are normalised per frame, not per batch: padded frames, and a batch split up
-    by gradient accumulation, must not change the result.
+    reach over the borders of a cell.
     """
 
     def __init__(self, config: TSViTConfig):
@@ -206,10 +231,13 @@ class TSViTPatchEmbedding(nn.Module):
             for block in range(config.num_stem_blocks):
                 out_channels = config.hidden_size // 2 ** (config.num_stem_blocks - block)
                 self.stem.append(nn.Conv2d(channels, out_channels, kernel_size=3, stride=2, padding=1))
+                # Per frame, not per batch: padded frames, and a batch that gradient accumulation splits, must not
+                # change the result.
                 self.stem.append(nn.GroupNorm(1, out_channels, eps=config.layer_norm_eps))
                 self.stem.append(nn.GELU())
                 channels = out_channels
-            patch_size = tuple(side // 2**config.num_stem_blocks for side in patch_size)
+            stride = 2**config.num_stem_blocks
+            patch_size = (patch_size[0] // stride, patch_size[1] // stride)
         self.projection = nn.Conv2d(channels, config.hidden_size, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, frames: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
@@ -223,12 +251,13 @@ class TSViTPatchEmbedding(nn.Module):
         Returns:
             (frames, tokens or kept, hidden), all tokens in row-major order.
         """
-        features = frames.to(self.projection.weight.dtype)
+        features = frames.to(self.projection.weight.dtype)  # a model in bf16 takes pixels in float32 too
         if len(self.stem):
-            # convolutions are made for this order in memory: a training step on a CPU takes about 0.85 of the time
+            # Convolutions are made for this order in memory: a training step on a CPU takes about 0.85 of the time.
             features = self.stem(features.contiguous(memory_format=torch.channels_last))
         if places is None:
             return self.projection(features).flatten(2).transpose(1, 2)
+        # The projection, a convolution with equal kernel and stride, written as cut, gather and matrix product.
         height, width = self.projection.kernel_size
         patches = features.unflatten(3, (-1, width)).unflatten(2, (-1, height))
         # (frames, channels, rows, height, columns, width) -> (frames, tokens, channels, height, width)
@@ -250,17 +279,29 @@ class TSViTSpatialEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def interpolated_positions(self, grid_shape: tuple[int, int]) -> torch.Tensor:
-        """Positions of a grid of another shape, by bicubic interpolation: (1, 1 + rows * columns, hidden)."""
+        """Positions of a grid of another shape, by bicubic interpolation.
+
+        Args:
+            grid_shape: Rows and columns of the grid.
+
+        Returns:
+            (1, 1 + rows * columns, hidden), that of the CLS token first; the learned ones where the shape is theirs.
+        """
         if grid_shape == self.grid_shape:
             return self.position_embeddings
         cls_position, patch_positions = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
         patch_positions = patch_positions.transpose(1, 2).unflatten(2, self.grid_shape)
+        # in float32: not every device has bicubic interpolation in half precision
         resized = nn.functional.interpolate(patch_positions.float(), size=grid_shape, mode="bicubic")
         resized = resized.to(cls_position.dtype).flatten(2).transpose(1, 2)
         return torch.cat((cls_position, resized), dim=1)
 
     def forward(self, frames: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
-        """frames: (frames, channels, height, width), places: (frames, kept) int64, tokens to embed, or None for all.
+        """Embeds frames.
+
+        Args:
+            frames: (frames, channels, height, width).
+            places: (frames, kept) int64, the tokens of each frame to embed, counted row-major. None: all.
 
         Returns:
             (frames, 1 + tokens or 1 + kept, hidden), the CLS token first.
@@ -295,15 +336,17 @@ class TSViTTemporalEmbeddings(nn.Module):
         """
         num_positions = self.position_embeddings.shape[0]
         frames = torch.arange(num_frames, device=lengths.device, dtype=torch.float32)
-        stretch = num_positions / lengths.clamp(min=1).to(torch.float32)
+        stretch = num_positions / lengths.clamp(min=1).to(torch.float32)  # clamped: a clip may have no valid frame
         # Centres of equal segments, as in `interpolate(..., mode="linear", align_corners=False)`.
         places = ((frames + 0.5) * stretch[:, None] - 0.5).clamp(0, num_positions - 1)
         positions = torch.arange(num_positions, device=lengths.device, dtype=torch.float32)
+        # Linear interpolation as a product with hat functions: every clip has a stretch of its own, which
+        # `interpolate`, with one size for the whole batch, cannot do.
         hats = (1.0 - (places[:, :, None] - positions).abs()).clamp(min=0)  # (batch, frames, positions)
         return torch.matmul(hats.to(self.position_embeddings.dtype), self.position_embeddings)
 
     def forward(self, frame_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """frame_states: (batch, frames, hidden), lengths: (batch,) -> (batch, frames, hidden)."""
+        """frame_states: (batch, frames, hidden), lengths: (batch,) int64 -> (batch, frames, hidden)."""
         return self.dropout(frame_states + self.interpolated_positions(lengths, frame_states.shape[1]))
 
 
@@ -316,7 +359,8 @@ class TSViTClassificationHead(nn.Module):
         self.dense = nn.Linear(config.hidden_size, width)
         self.activation = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.out_proj = nn.Linear(width, config.num_labels)
+        # its type has None too, of a configuration without `id2label`; there are always labels
+        self.out_proj = nn.Linear(width, config.num_labels)  # type: ignore[arg-type]
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """features: (..., hidden) -> (..., labels)."""
@@ -342,10 +386,12 @@ def labelled_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
         raise ValueError(f"labels must have the shape {dimensions}, here {expected}, got {tuple(labels.shape)}")
     labels = labels.to(logits.device)
     labelled = labels != IGNORED_LABEL
+    # Checked here: on a GPU a wrong label is a device-side assertion that names nothing and ends the process.
     if not is_traced():
         wrong = labels[labelled & ((labels < 0) | (labels >= num_labels))]
         if wrong.numel():
             raise ValueError(f"labels holds {wrong[0].item()}, but the model has {num_labels} labels, from 0")
+    # A sum and a division of our own: the mean of torch is 0 / 0 where nothing has a label.
     total = nn.functional.cross_entropy(
         logits.float().flatten(0, -2), labels.flatten(), ignore_index=IGNORED_LABEL, reduction="sum"
     )

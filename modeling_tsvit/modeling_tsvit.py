@@ -3,7 +3,7 @@
 Stage 1 looks at every frame on its own: a grid of patch tokens and a CLS token go through a spatial transformer.
 Stage 2 takes the CLS representations of a clip's frames as its tokens. An MLP head reads the mean over the frames.
 
-Besides logits the model hands out what reasoning supervision needs: the attention of the CLS token over the grid
+Besides logits the model returns what reasoning supervision needs: the attention of the CLS token over the grid
 (`frame_attention`), and the logits of three temporal views of the clip (`segment_logits`).
 """
 
@@ -51,13 +51,13 @@ class TSViTModelOutput(ModelOutput):
             dropout, whichever attention implementation runs.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    segment_states: torch.FloatTensor | None = None
-    frame_attention: torch.FloatTensor | None = None
-    layer_attention: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    segment_states: torch.Tensor | None = None
+    frame_attention: torch.Tensor | None = None
+    layer_attention: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -69,19 +69,19 @@ class TSViTClassifierOutput(ModelOutput):
         logits: (batch, labels) scores of whole clips, the narrative view; or (batch, frames, labels) scores of every
             frame, where rows of padded frames mean nothing.
         segment_logits: (batch, 3, labels) scores of the immediate, contextual and narrative views by the same head.
-        frame_attention: (batch, frames, tokens).
-        layer_attention: (batch, layers, frames, tokens).
-        hidden_states: Of both stages, on request.
-        attentions: Of both stages, on request.
+        frame_attention: (batch, frames, tokens) float32, the attention of the CLS token in the last supervised layer.
+        layer_attention: (batch, layers, frames, tokens) float32, the same of every supervised layer.
+        hidden_states: Hidden states of both stages, on request.
+        attentions: Attention probabilities of both stages, on request.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    segment_logits: torch.FloatTensor | None = None
-    frame_attention: torch.FloatTensor | None = None
-    layer_attention: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    segment_logits: torch.Tensor | None = None
+    frame_attention: torch.Tensor | None = None
+    layer_attention: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class TSViTPreTrainedModel(PreTrainedModel):
@@ -91,15 +91,18 @@ class TSViTPreTrainedModel(PreTrainedModel):
     config_class = TSViTConfig
     base_model_prefix = "tsvit"
     main_input_name = "pixel_values"
-    input_modalities = ("video",)
+    # A tuple, as models of transformers have it, where its annotation says a string or a list.
+    input_modalities = ("video",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    _no_split_modules = ["TSViTSpatialEmbeddings", "TSViTLayer"]  # noqa: RUF012
+    # What FSDP and `device_map` keep whole: the embeddings add a CLS token and positions to what they are given.
+    _no_split_modules = ["TSViTSpatialEmbeddings", "TSViTLayer"]  # noqa: RUF012  transformers wants a plain attribute
     _supports_sdpa = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
+    def _init_weights(self, module: nn.Module) -> None:
+        # By `init`, not `nn.init`: those leave alone what `from_pretrained` has filled already.
         if isinstance(module, nn.Linear | nn.Conv2d):
             fan_in = module.weight[0].numel()
             init.trunc_normal_(module.weight, std=self.config.initializer_range or fan_in**-0.5)
@@ -132,6 +135,7 @@ class TSViTModel(TSViTPreTrainedModel):
 
     def __init__(self, config: TSViTConfig):
         super().__init__(config)
+        # Stochastic depth grows over the blocks of both stages, as in its paper: later blocks build on earlier ones.
         last_block = max(config.num_hidden_layers - 1, 1)
         rates = [config.drop_path_rate * block / last_block for block in range(config.num_hidden_layers)]
         spatial_rates, temporal_rates = rates[: config.num_spatial_layers], rates[config.num_spatial_layers :]
@@ -144,12 +148,13 @@ class TSViTModel(TSViTPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The patch embedding, whose output `enable_input_require_grads` marks where weights are frozen."""
         return self.spatial_embeddings.patch_embedding
 
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.FloatTensor,
+        pixel_values: torch.Tensor,
         frame_mask: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -183,7 +188,9 @@ class TSViTModel(TSViTPreTrainedModel):
         else:
             self._check_token_mask(pixel_values, token_mask, collect)
             frame_states, layer_attention = self._spatial_stage_in_part(pixel_values, token_mask)
+        # Stage 1 knows no padding, every frame is on its own there; only its maps have to be zero where none count.
         layer_attention = layer_attention * valid_frames[:, None, :, None]
+        # Without a mask none is made: SDPA then takes its fastest kernel.
         last_hidden_state = self._temporal_stage(
             frame_states, lengths, None if frame_mask is None else valid_frames, collect
         )
@@ -192,13 +199,13 @@ class TSViTModel(TSViTPreTrainedModel):
             last_hidden_state=last_hidden_state,
             pooler_output=segment_states[:, NARRATIVE],
             segment_states=segment_states,
-            frame_attention=layer_attention[:, -1],
+            frame_attention=layer_attention[:, -1],  # the layers are in ascending order
             layer_attention=layer_attention if layer_attention.shape[1] > 1 else None,
             hidden_states=collect.hidden_states,
             attentions=collect.attentions,
         )
 
-    def encode_frames(self, pixel_values: torch.FloatTensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_frames(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Stage 1 alone, which looks at every frame on its own. For long videos, whose frames are encoded once.
 
         Args:
@@ -214,11 +221,18 @@ class TSViTModel(TSViTPreTrainedModel):
         return self._spatial_stage(pixel_values, _Collector(False, False))
 
     def encode_clips(self, frame_states: torch.Tensor) -> torch.Tensor:
-        """Stage 2 alone: CLS representations of stage 1, all valid, (batch, frames, hidden) -> the same shape."""
+        """Stage 2 alone.
+
+        Args:
+            frame_states: (batch, frames, hidden), CLS representations of stage 1, all valid.
+
+        Returns:
+            (batch, frames, hidden), normalised.
+        """
         lengths = torch.full(frame_states.shape[:1], frame_states.shape[1], device=frame_states.device)
         return self._temporal_stage(frame_states, lengths, None, _Collector(False, False))
 
-    def _check_pixel_values(self, pixel_values: torch.Tensor):
+    def _check_pixel_values(self, pixel_values: torch.Tensor) -> None:
         """pixel_values: (batch, frames, channels, height, width); ValueError for another shape, and for bytes."""
         channels = self.config.num_channels
         if pixel_values.ndim != 5 or pixel_values.shape[2] != channels:
@@ -233,12 +247,16 @@ class TSViTModel(TSViTPreTrainedModel):
         self.token_grid(*pixel_values.shape[-2:])
 
     def _spatial_stage(self, pixel_values: torch.Tensor, collect: "_Collector") -> tuple[torch.Tensor, torch.Tensor]:
-        """pixel_values: (batch, frames, channels, height, width).
+        """Encodes every frame on its own.
+
+        Args:
+            pixel_values: (batch, frames, channels, height, width).
+            collect: Takes the hidden states and attentions that the caller asked for.
 
         Returns:
             CLS representations (batch, frames, hidden) and CLS attention (batch, supervised layers, frames, tokens).
         """
-        clip_shape = pixel_values.shape[:2]
+        clip_shape = pixel_values.shape[:2]  # frames of all clips are one batch; maps go back to clips and frames
         hidden_states = self.spatial_embeddings(pixel_values.flatten(0, 1))
         collect.add_hidden_state(hidden_states.unflatten(0, clip_shape))
         supervised = self.config.supervised_layer_indices
@@ -254,7 +272,8 @@ class TSViTModel(TSViTPreTrainedModel):
         frame_states = self.spatial_layernorm(hidden_states[:, 0]).unflatten(0, clip_shape)
         return frame_states, torch.stack(cls_rows, dim=1)
 
-    def _check_token_mask(self, pixel_values: torch.Tensor, token_mask: torch.Tensor, collect: "_Collector"):
+    def _check_token_mask(self, pixel_values: torch.Tensor, token_mask: torch.Tensor, collect: "_Collector") -> None:
+        """pixel_values: (batch, frames, channels, height, width), token_mask: (batch, frames, tokens) bool."""
         rows, columns = self.token_grid(*pixel_values.shape[-2:])
         expected = (*pixel_values.shape[:2], rows * columns)
         if token_mask.shape != expected or token_mask.dtype != torch.bool:
@@ -272,7 +291,14 @@ class TSViTModel(TSViTPreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As `_spatial_stage`, with whole frames and frames that lack tokens each in a pass of their own.
 
-        pixel_values: (batch, frames, channels, height, width), token_mask: (batch, frames, tokens) bool.
+        In one pass all frames would be as long as the longest, and dropping tokens would save nothing.
+
+        Args:
+            pixel_values: (batch, frames, channels, height, width).
+            token_mask: (batch, frames, tokens) bool, the tokens that are read.
+
+        Returns:
+            CLS representations (batch, frames, hidden) and CLS attention (batch, supervised layers, frames, tokens).
         """
         clip_shape, frames, mask = pixel_values.shape[:2], pixel_values.flatten(0, 1), token_mask.flatten(0, 1)
         lacking = ~mask.all(dim=1)
@@ -281,23 +307,29 @@ class TSViTModel(TSViTPreTrainedModel):
         states, cls_rows = self._encode_kept(frames[lacking], mask[lacking])
         if not lacking.all():
             whole_states, whole_rows = self._spatial_stage(frames[~lacking].unsqueeze(0), _Collector(False, False))
-            # back in the order of the frames: those that lack tokens come first in `order`
+            # Back in the order of the frames: those that lack tokens come first in `order`.
             order = torch.cat((lacking.nonzero(), (~lacking).nonzero())).squeeze(1).argsort()
             states = torch.cat((states, whole_states[0]))[order]
             cls_rows = torch.cat((cls_rows, whole_rows[0].transpose(0, 1)))[order]
         return states.unflatten(0, clip_shape), cls_rows.unflatten(0, clip_shape).transpose(1, 2)
 
     def _encode_kept(self, frames: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """frames: (frames, channels, height, width), mask: (frames, tokens) bool, tokens that are read.
+        """Encodes frames that lack tokens.
+
+        Args:
+            frames: (frames, channels, height, width).
+            mask: (frames, tokens) bool, the tokens that are read.
 
         Returns:
             CLS representations (frames, hidden) and CLS attention (frames, supervised layers, tokens), zero for
             dropped tokens.
         """
+        # Kept tokens first, in their order, cut to the longest row: rows that keep fewer are filled with dropped
+        # tokens, which `attention_mask` hides. At least one, or there would be nothing to attend to but CLS.
         places = mask.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(mask.sum(dim=1).max()))]
         is_kept = mask.gather(1, places)
         hidden_states = self.spatial_embeddings(frames, places)
-        keys = nn.functional.pad(is_kept, (1, 0), value=True)  # CLS
+        keys = nn.functional.pad(is_kept, (1, 0), value=True)  # the CLS token is always attended to
         attention_mask = create_bidirectional_mask(self.config, hidden_states, keys)
         supervised, cls_rows = self.config.supervised_layer_indices, []
         for index, layer in enumerate(self.spatial_layers):
@@ -313,10 +345,16 @@ class TSViTModel(TSViTPreTrainedModel):
         valid_frames: torch.Tensor | None,
         collect: "_Collector",
     ) -> torch.Tensor:
-        """frame_states: (batch, frames, hidden), lengths: (batch,), valid_frames: (batch, frames) bool or None.
+        """Lets the frames of each clip look at one another.
+
+        Args:
+            frame_states: (batch, frames, hidden), CLS representations of stage 1.
+            lengths: (batch,) int64, valid frames of each clip.
+            valid_frames: (batch, frames) bool, or None where all are valid.
+            collect: Takes the hidden states and attentions that the caller asked for.
 
         Returns:
-            (batch, frames, hidden).
+            (batch, frames, hidden), normalised.
         """
         hidden_states = self.temporal_embeddings(frame_states, lengths)
         attention_mask = None
@@ -337,17 +375,20 @@ class _Collector:
 
     def __init__(self, wants_attentions: bool | None, wants_hidden_states: bool | None):
         self.wants_attentions = bool(wants_attentions)
-        self.attentions = () if wants_attentions else None
-        self.hidden_states = () if wants_hidden_states else None
+        self.attentions: tuple[torch.Tensor, ...] | None = () if wants_attentions else None
+        self.hidden_states: tuple[torch.Tensor, ...] | None = () if wants_hidden_states else None
 
-    def add_hidden_state(self, hidden_state: torch.Tensor):
-        """hidden_state: of any shape."""
+    def add_hidden_state(self, hidden_state: torch.Tensor) -> None:
+        """hidden_state: (batch, frames, 1 + tokens, hidden) of stage 1, (batch, frames, hidden) of stage 2."""
         if self.hidden_states is not None:
             self.hidden_states += (hidden_state,)
 
-    def add_attention(self, attention: torch.Tensor | None):
-        """attention: of any shape, or None where it was not computed."""
-        if self.attentions is not None:
+    def add_attention(self, attention: torch.Tensor | None) -> None:
+        """attention: (batch, frames, heads, 1 + tokens, 1 + tokens) of stage 1, (batch, heads, frames, frames) of 2.
+
+        None where it was not asked for.
+        """
+        if self.attentions is not None and attention is not None:
             self.attentions += (attention,)
 
 
@@ -356,10 +397,10 @@ def _valid_frames(pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -
 
     Args:
         pixel_values: (batch, frames, channels, height, width).
-        frame_mask: (batch, frames) or None.
+        frame_mask: (batch, frames), nonzero for valid frames, or None where all are valid.
 
     Returns:
-        (batch, frames) bool.
+        (batch, frames) bool, True for valid frames.
 
     Raises:
         ValueError: The mask has another shape, or a valid frame follows a padded one.
@@ -372,6 +413,7 @@ def _valid_frames(pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -
             f"frame_mask must have the shape (batch, frames), here {tuple(shape)}, got {tuple(frame_mask.shape)}"
         )
     valid = frame_mask.to(device=pixel_values.device, dtype=torch.bool)
+    # A graph that is being recorded cannot branch on values, and every check waits for the GPU once.
     if not is_traced() and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
         raise ValueError("frame_mask must mark the first frames of each clip as valid and the padding after them")
     return valid
@@ -398,7 +440,7 @@ class TSViTClassifier(TSViTPreTrainedModel):
         segment_logits: torch.Tensor,
         labels: torch.Tensor | None,
     ) -> TSViTClassifierOutput:
-        """logits: (..., labels), segment_logits: (batch, 3, labels), labels: (...) of the same, or None."""
+        """logits: (batch[, frames], labels), segment_logits: (batch, 3, labels), labels: (batch[, frames]) or None."""
         return TSViTClassifierOutput(
             loss=None if labels is None else labelled_cross_entropy(logits, labels),
             logits=logits,
@@ -416,9 +458,9 @@ class TSViTForVideoClassification(TSViTClassifier):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.FloatTensor,
+        pixel_values: torch.Tensor,
         frame_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         token_mask: torch.Tensor | None = None,

@@ -6,7 +6,6 @@ import os
 import struct
 import urllib.request
 from collections.abc import Callable, Collection, Iterator
-from typing import ClassVar
 
 import torch
 from transformers import BaseVideoProcessor, BatchFeature
@@ -16,7 +15,7 @@ from transformers.video_utils import VideoInput, VideoMetadata
 
 logger = logging.get_logger(__name__)
 
-DOWNLOAD_TIMEOUT_S = 60
+DOWNLOAD_TIMEOUT_S = 60  # of silence, not of the whole download
 
 
 class TSViTVideoProcessor(BaseVideoProcessor):
@@ -37,7 +36,7 @@ class TSViTVideoProcessor(BaseVideoProcessor):
     """
 
     resample = PILImageResampling.BILINEAR
-    size: ClassVar[dict[str, int]] = {"height": 224, "width": 224}
+    size = {"height": 224, "width": 224}  # noqa: RUF012  transformers copies it; to its types it is the instance's
     default_to_square = True
     do_resize = True
     do_center_crop = False
@@ -49,8 +48,9 @@ class TSViTVideoProcessor(BaseVideoProcessor):
     do_convert_rgb = True
     do_sample_frames = True
     num_frames = 16
-    model_input_names: ClassVar[list[str]] = ["pixel_values"]
-    fallback_type: str | None = None  # a processor of transformers that does the same, for who trusts no code
+    model_input_names = ["pixel_values"]  # noqa: RUF012  likewise
+    # A processor of transformers that does the same, for loading without `trust_remote_code`.
+    fallback_type: str | None = None
 
     def preprocess(self, videos: VideoInput, **kwargs) -> BatchFeature:
         """Processes one clip or several.
@@ -58,7 +58,7 @@ class TSViTVideoProcessor(BaseVideoProcessor):
         Args:
             videos: Paths, http(s) addresses, or clips as arrays or tensors of (frames, channels, height, width) or
                 (frames, height, width, channels).
-            **kwargs: Those of `BaseVideoProcessor.preprocess`, for this call only, such as `num_frames` or `fps`.
+            **kwargs: Arguments of `BaseVideoProcessor.preprocess` for this call only, such as `num_frames` or `fps`.
 
         Returns:
             `pixel_values` (batch, frames, channels, height, width).
@@ -69,6 +69,8 @@ class TSViTVideoProcessor(BaseVideoProcessor):
         if kwargs.get("fps") is not None:
             kwargs.setdefault("num_frames", None)  # the processor's own number of frames gives way
         batch = super().preprocess(videos, **kwargs)
+        # The base class says `pixel_values_videos`, as models of text and video take it; video classifiers, TSViT and
+        # the pipeline's own among them, take `pixel_values`.
         batch[self.model_input_names[0]] = batch.pop("pixel_values_videos")
         return batch
 
@@ -77,7 +79,8 @@ class TSViTVideoProcessor(BaseVideoProcessor):
         values = super().to_dict()
         return values if self.fallback_type is None else {**values, "video_processor_type": self.fallback_type}
 
-    def sample_frames(
+    # The base class says an array of numpy, which this file does without; its callers take any sequence.
+    def sample_frames(  # type: ignore[override]
         self,
         metadata: VideoMetadata,
         num_frames: int | None = None,
@@ -89,9 +92,13 @@ class TSViTVideoProcessor(BaseVideoProcessor):
         A clip that is shorter than `num_frames` repeats frames, in order.
 
         Args:
-            metadata: Of the clip; `total_num_frames`, and `fps` where frames are asked for by rate.
+            metadata: What is known of the clip: `total_num_frames`, and `fps` where frames are asked for by rate.
             num_frames: Frames to take; the processor's own where neither this nor `fps` is given.
             fps: Frames to take per second of the clip, at least one.
+            **kwargs: Ignored; the base class passes what other processors take.
+
+        Returns:
+            Indices of the frames, ascending.
 
         Raises:
             ValueError: `num_frames` and `fps` are both given, or the clip's own rate is not known.
@@ -104,6 +111,7 @@ class TSViTVideoProcessor(BaseVideoProcessor):
                 raise ValueError(f"cannot sample {fps} frames per second of a clip whose own frame rate is not known")
             num_frames = max(1, int(total / metadata.fps * fps))
         num_frames = num_frames or self.num_frames or total
+        # floor((i + 0.5) * total / num_frames), on integers: a float product may land just below a whole number
         return [(2 * index + 1) * total // (2 * num_frames) for index in range(num_frames)]
 
     def fetch_videos(self, video_url_or_urls: str | list, sample_indices_fn: Callable | None = None):
@@ -114,7 +122,7 @@ class TSViTVideoProcessor(BaseVideoProcessor):
             sample_indices_fn: Takes `metadata`, gives the indices of the frames to keep. None keeps all.
 
         Returns:
-            Frames, uint8 (frames, 3, height, width), and `VideoMetadata`; for a list, the tuple of each.
+            Frames, uint8 (frames, 3, height, width), and `VideoMetadata`; for a list, a tuple of all of each.
 
         Raises:
             ValueError: A video cannot be read; the message names it and says why.
@@ -134,7 +142,18 @@ class TSViTVideoProcessor(BaseVideoProcessor):
 
 
 def _read_video(video: str, sample_indices_fn: Callable | None) -> tuple[torch.Tensor, VideoMetadata]:
-    """Frames of one video, uint8 RGB (frames, 3, height, width) as displayed, and its metadata."""
+    """Reads one video.
+
+    Args:
+        video: Path or http(s) address.
+        sample_indices_fn: Takes `metadata`, gives the indices of the frames to keep. None keeps all.
+
+    Returns:
+        RGB frames as displayed, uint8 (frames, 3, height, width), and the metadata.
+
+    Raises:
+        ValueError: The video cannot be read, or lacks a frame that was asked for.
+    """
     # A container's frame count is a hint: the first pass counts what it decodes, and where the hint was wrong a second
     # pass samples anew. Decoding to the end costs little more than decoding to the last sampled frame.
     metadata = VideoMetadata(total_num_frames=0, video_backend="pyav")
@@ -158,11 +177,19 @@ def _decode(
 ) -> tuple[list[int], dict[int, torch.Tensor], int]:
     """Decodes a whole video and keeps the sampled frames. Fills in what `metadata` does not know yet.
 
+    Args:
+        video: Path or http(s) address.
+        metadata: Changed in place; a frame count above 0 is taken as known.
+        sample_indices_fn: Takes `metadata`, gives the indices of the frames to keep. None keeps all.
+
     Returns:
-        Sampled indices; the frames (3, height, width) that exist among them by index; the number of decoded frames.
+        Sampled indices; the frames, uint8 (3, height, width), that exist among them, by index; how many were decoded.
     """
-    av = importlib.import_module("av")  # not at the top: whoever gives arrays needs no PyAV
-    num_decoded, frames, indices = 0, {}, []
+    # Not at the top: clips that are given as arrays need no PyAV. By name: transformers demands every package that a
+    # file of remote code imports, even inside a function, before it loads the file.
+    av = importlib.import_module("av")
+    num_decoded, indices = 0, []
+    frames: dict[int, torch.Tensor] = {}
     try:
         with av.open(_source(video), metadata_errors="ignore") as container:
             stream = _video_stream(container, video)
@@ -187,7 +214,7 @@ def _source(video: str) -> str | io.BytesIO:
             return io.BytesIO(response.read())
     if not os.path.isfile(video):
         raise ValueError(f"{video}: there is no such file")
-    if os.path.getsize(video) == 0:
+    if os.path.getsize(video) == 0:  # FFmpeg's own words for it are "Invalid data found"
         raise ValueError(f"{video}: the file is empty")
     return video
 
@@ -199,7 +226,7 @@ def _video_stream(container, video: str):
         raise ValueError(f"{video}: cannot be decoded (it is no video, but a still image or a text: {name})")
     for stream in container.streams.video:
         if not stream.disposition & type(stream.disposition).attached_pic:
-            stream.thread_type = "AUTO"
+            stream.thread_type = "AUTO"  # frames in parallel too, where FFmpeg's default is slices alone
             return stream
     raise ValueError(f"{video}: cannot be decoded (it has no video stream)")
 
@@ -207,7 +234,7 @@ def _video_stream(container, video: str):
 def _decoded_frames(container, stream, video: str, decoding_error: type[Exception]) -> Iterator:
     """Frames in order of presentation. Damaged packets are passed over, as players do, and an early end is the end."""
     num_damaged = 0
-    try:
+    try:  # an error of the container itself, not of a packet, ends the video early
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -221,7 +248,7 @@ def _decoded_frames(container, stream, video: str, decoding_error: type[Exceptio
         logger.warning_once(f"{video}: {num_damaged} damaged packets were passed over")
 
 
-def _fill_metadata(metadata: VideoMetadata, container, stream):
+def _fill_metadata(metadata: VideoMetadata, container, stream) -> None:
     """Sets what the container states and `metadata` does not hold yet."""
     metadata.total_num_frames = metadata.total_num_frames or stream.frames
     metadata.fps = float(stream.average_rate) if stream.average_rate else None
@@ -238,13 +265,19 @@ def _sampled_indices(metadata: VideoMetadata, sample_indices_fn: Callable | None
 
 
 def _upright(frame, earlier: Collection[torch.Tensor]) -> torch.Tensor:
-    """A decoded frame as RGB (3, height, width) uint8, turned and mirrored as its display matrix says.
+    """A decoded frame as it is displayed.
 
-    The matrix maps a stored point (x, y) to (a x + c y, b x + d y). An angle that is no quarter turn goes to the
-    nearest one. Where the stream changes its size half-way, frames take the size of the `earlier` ones.
+    Args:
+        frame: PyAV's frame, as stored.
+        earlier: Frames of the video so far, each (3, height, width); where the stream changes its size half-way, a
+            frame takes the size of the first.
+
+    Returns:
+        RGB uint8 (3, height, width), turned and mirrored as the frame's display matrix says.
     """
+    # The matrix maps a stored point (x, y) to (a x + c y, b x + d y); phones record lying down and say "turn" there.
     a, b, c, d = _display_matrix(frame)
-    transposed = abs(b) > abs(a)
+    transposed = abs(b) > abs(a)  # an angle that is no quarter turn goes to the nearest one
     height, width = frame.height, frame.width
     if earlier:
         height, width = next(iter(earlier)).shape[-2:]
@@ -261,7 +294,7 @@ def _display_matrix(frame) -> tuple[int, int, int, int]:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 1, 0, 0, 1
-    a, b, _, c, d = struct.unpack("=9i", bytes(matrix))[:5]
+    a, b, _, c, d = struct.unpack("=9i", bytes(matrix))[:5]  # row-major 3 x 3, the third column for perspective
     return a, b, c, d
 
 

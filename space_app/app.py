@@ -24,7 +24,7 @@ def build(settings: SpaceSettings) -> tuple[gr.Blocks, Service]:
     """The page and the service behind it; models are loaded and examples rendered here.
 
     Raises:
-        VidreasonError: a checkpoint or a table cannot be used.
+        VidreasonError: A checkpoint or a table cannot be used.
     """
     checkpoints = load_checkpoints(settings.model_ids, settings.remote_code_ids)
     segments = any(checkpoint.task == SEGMENTATION for checkpoint in checkpoints.values())

@@ -18,9 +18,9 @@ class FrameAgreement:
     """One picture. All are None where it has no guidance.
 
     Args:
-        mass: share of the attention inside the guided region.
+        mass: Share of the attention inside the guided region, 0 to 1.
         divergence: KL(guidance || attention), in nats.
-        hit: the token attended to most lies in the region.
+        hit: Whether the token attended to most lies in the region.
     """
 
     mass: float | None = None
@@ -33,9 +33,10 @@ class AgreementSummary:
     """Means over the pictures that have guidance; None where none has.
 
     Args:
-        guided: number of pictures with guidance.
-        mass, divergence: means.
-        hits: share of hits.
+        guided: Number of pictures with guidance.
+        mass: Mean share of the attention inside the guided region, 0 to 1.
+        divergence: Mean KL(guidance || attention), in nats.
+        hits: Share of pictures whose most attended token lies in the guided region, 0 to 1.
     """
 
     guided: int

@@ -34,13 +34,13 @@ class Analysis:
     """What a model makes of a clip.
 
     Args:
-        labels: names, in order.
-        shares: (labels,), summing to 1: probabilities of the whole clip; of a segmentation model the share of the
-            clip's time that has each label.
-        views: (3, labels), probabilities of `VIEWS`; of a segmentation model the means over their frames.
-        divergence: of the views, in nats: 0 where they agree, log 3 at most.
-        attention: for each picture of the drawn video, a distribution over the model's tokens.
-        segments: of a segmentation model, from the clip's beginning to its end; else None.
+        labels: Names of the labels, in the order of their ids.
+        shares: (labels,) floats that sum to 1: probabilities of the whole clip; for a segmentation model the share
+            of the clip's time that has each label.
+        views: (3, labels) probabilities of `VIEWS`; for a segmentation model the means over their frames.
+        divergence: Divergence of the views in nats: 0 where they agree, log 3 at most.
+        attention: A distribution over the model's tokens for each picture of the drawn video.
+        segments: Actions of the clip from its beginning to its end, by a segmentation model; else None.
     """
 
     labels: list[str]
@@ -64,12 +64,12 @@ def analyse(checkpoint: Checkpoint, clip: Clip, deadline: Deadline) -> Analysis:
     that is shown; otherwise pictures get the attention of the nearest sampled frame.
 
     Args:
-        checkpoint: the model.
-        clip: read with the model's number of frames, or its rate.
-        deadline: of the request.
+        checkpoint: Model that is asked.
+        clip: Clip that was read with the model's number of frames, or at its rate.
+        deadline: Time at which the request is given up.
 
     Raises:
-        Refused: the time is over.
+        Refused: The time is over.
     """
     with checkpoint.lock:
         return (_segmented if checkpoint.task == SEGMENTATION else _classified)(checkpoint, clip, deadline)
@@ -107,7 +107,7 @@ def _segmented(checkpoint: Checkpoint, clip: Clip, deadline: Deadline) -> Analys
 
 
 def _maps(checkpoint: Checkpoint, clip: Clip, weights: np.ndarray) -> list[GridMap]:
-    """weights: (pictures, tokens) -> a map of each picture."""
+    """weights: (pictures, tokens) float -> a map of each picture."""
     rectangle = seen_rectangle(checkpoint.processor, clip.facts.height, clip.facts.width)
     return [GridMap(frame, _token_grid(checkpoint), rectangle) for frame in weights]
 

@@ -15,10 +15,10 @@ class Cache(Generic[Value]):
     """Values by key; those used longest ago go first, and all after some time. For any number of threads.
 
     Args:
-        max_total: of the sizes of all values.
-        max_age_s: after the last use.
-        size_of: of a value.
-        on_removed: is given each value that goes, for instance to delete a file.
+        max_total: Largest sum of the sizes of all values, in the unit of `size_of`.
+        max_age_s: Seconds after its last use at which a value goes.
+        size_of: Gives the size of a value.
+        on_removed: Called with each value that goes, for instance to delete a file.
     """
 
     def __init__(

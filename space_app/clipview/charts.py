@@ -1,5 +1,8 @@
-"""Charts as HTML and SVG: they follow the page's colours in light and dark, grow and shrink with it, and speak to
-screen readers. Every text that comes from outside is escaped."""
+"""Charts as HTML and SVG.
+
+They follow the page's colours in light and dark, grow and shrink with it, and speak to screen readers. Every text that
+comes from outside is escaped.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def label_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
     """The likeliest labels of each checkpoint, or those that hold the most time, as bars.
 
     Args:
-        answers: (name of the checkpoint, what it makes of the clip).
+        answers: (name of the checkpoint, what it makes of the clip) of each checkpoint.
     """
     parts = []
     for name, analysis in answers:
@@ -45,7 +48,7 @@ def view_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
     Of a segmentation model it is the mean of what it says of their frames.
 
     Args:
-        answers: as of `label_bars`.
+        answers: (name of the checkpoint, what it makes of the clip) of each checkpoint.
     """
     parts = []
     for name, analysis in answers:
@@ -79,9 +82,9 @@ def agreement_chart(
     """Attention inside the guided cells, hits and misses, and KL, over time, a line for each checkpoint.
 
     Args:
-        series: (name of the checkpoint, each picture's agreement, its summary).
-        times_s: of the pictures.
-        source: of the guidance, for the visitor.
+        series: (name of the checkpoint, each picture's agreement, its summary) of each checkpoint.
+        times_s: Time of each picture in seconds.
+        source: Where the guidance comes from, in words for the visitor.
     """
     table = _summary_table(series)
     guided = max(summary.guided for _, _, summary in series)
@@ -142,11 +145,11 @@ def curve_points(
     """The points of a curve as SVG writes them; a curve has a gap where there is no value.
 
     Args:
-        values: of each picture.
-        times_s: of the pictures.
-        end_s: time at the right border.
-        top: of the panel; values are 0 at its bottom and `scale` here.
-        scale: see top.
+        values: Value of each picture, None where there is none.
+        times_s: Time of each picture in seconds.
+        end_s: Time at the right border in seconds.
+        top: Upper edge of the panel in units of the SVG, where a value is `scale`; at the lower edge it is 0.
+        scale: Value at the upper edge.
     """
     lines: list[list[str]] = [[]]
     for value, time_s in zip(values, times_s, strict=True):

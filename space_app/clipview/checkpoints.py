@@ -47,13 +47,13 @@ class Checkpoint:
     """A loaded model.
 
     Args:
-        name: for the visitor: the last part of a folder's path, or the Hub id.
+        name: Name for the visitor: the last part of a folder's path, or the Hub id.
         task: CLASSIFICATION or SEGMENTATION.
-        model: in evaluation mode; gives `frame_attention` and, of clips, `segment_logits`.
-        processor: its video processor.
-        card: Markdown of its card, without the front matter; empty where it has none.
-        per_frame: its attention in a frame depends on that frame alone, so that any frame can be asked about.
-        lock: models that are read through hooks take one clip at a time.
+        model: Model in evaluation mode, which gives `frame_attention` and, for clips, `segment_logits`.
+        processor: Video processor of the model.
+        card: Markdown of its card without the front matter, empty where it has none.
+        per_frame: Whether its attention in a frame depends on that frame alone, so that any frame can be asked about.
+        lock: Held while a clip is read by a model whose attention comes through hooks: one clip at a time.
     """
 
     name: str
@@ -84,7 +84,7 @@ def load_checkpoints(model_ids: Sequence[str], remote_code_ids: Sequence[str] = 
     """Load all checkpoints: name -> checkpoint, in the order given.
 
     Raises:
-        ConfigError: a checkpoint cannot be loaded, or two have one name.
+        ConfigError: A checkpoint cannot be loaded, or two have one name.
     """
     loaded: dict[str, Checkpoint] = {}
     for model_id in model_ids:
@@ -99,11 +99,11 @@ def load_checkpoint(model_id: str, remote_code: bool = False) -> Checkpoint:
     """Load one checkpoint.
 
     Args:
-        model_id: folder or Hub id.
-        remote_code: its own code may run.
+        model_id: Folder or Hub id.
+        remote_code: Whether code from its repository may run.
 
     Raises:
-        ConfigError: it cannot be loaded, its weights are not in safetensors, its task is not known here, it gives
+        ConfigError: It cannot be loaded, its weights are not in safetensors, its task is not known here, it gives
             no attention, or labels frames at a rate that it does not say or that is too high.
     """
     try:
@@ -135,7 +135,7 @@ def task_of(model_id: str, architectures: Sequence[str] | None) -> str:
     """What a checkpoint does, by the name of its architecture.
 
     Raises:
-        ConfigError: there is no view of such checkpoints here.
+        ConfigError: There is no view of such checkpoints here.
     """
     for ending, task in _TASKS.items():
         if any(architecture.endswith(ending) for architecture in architectures or ()):

@@ -37,9 +37,9 @@ class Examples:
     """What there is to begin with.
 
     Args:
-        clips: in the order in which they are offered.
-        tables: their guidance: name for the visitor -> split -> rows.
-        truth: the true segments of the clip of several actions.
+        clips: Paths of the clips, in the order in which they are offered.
+        tables: Guidance of the clips: name for the visitor -> split -> rows.
+        truth: File -> true segments, for the clip of several actions.
     """
 
     clips: list[Path]
@@ -51,11 +51,11 @@ def build_examples(folder: Path, assembly: bool = False) -> Examples:
     """Render the examples where they are not there yet: a clip of each action.
 
     Args:
-        folder: where to.
-        assembly: with a clip of several actions, the first one, for models that segment.
+        folder: Folder that the examples are rendered to.
+        assembly: Render a clip of several actions too, as the first one, for models that segment.
 
     Raises:
-        ConfigError: the folder holds something else.
+        ConfigError: The folder holds something else.
     """
     clips, tables, truth = [], {}, {}
     if assembly:

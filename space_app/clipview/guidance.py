@@ -31,8 +31,8 @@ class ClipGuidance:
 
     Args:
         kind: MOTION, PUBLISHED or LLM.
-        source: where it comes from, for the visitor.
-        maps: of each picture, None where there is none.
+        source: Where it comes from, in words for the visitor.
+        maps: Guidance of each picture, None where there is none.
     """
 
     kind: str
@@ -51,12 +51,12 @@ def motion_guidance(clip: Clip, guidance_fps: float, deadline: Deadline) -> Clip
     Movement is measured in some pictures a second; those between take the nearest one's.
 
     Args:
-        clip: as read.
-        guidance_fps: how many a second.
-        deadline: of the request.
+        clip: Clip as it was read.
+        guidance_fps: Pictures a second in which movement is looked for.
+        deadline: Time at which the request is given up.
 
     Raises:
-        Refused: the time is over.
+        Refused: The time is over.
     """
     annotator = MotionAnnotator(grid=GRID)
     small = _small_frames(clip, annotator.max_side_px)
@@ -101,11 +101,11 @@ class KnownClips:
     length fit. Names are what a visitor keeps of a file from a public data set; the pixels may have been encoded anew.
 
     Args:
-        tables: name for the visitor -> split -> rows of guidance.
-        tolerance_s: how far a row may lie from a picture.
+        tables: Name for the visitor -> split -> rows of guidance.
+        tolerance_s: Seconds that a row may lie from a picture.
 
     Raises:
-        GuidanceError: a table cannot be read.
+        GuidanceError: A table cannot be read.
     """
 
     def __init__(self, tables: Mapping[str, Mapping[str, Any]], tolerance_s: float = 0.25):
@@ -152,9 +152,9 @@ def rows_guidance(source: str, rows: Sequence[Mapping[str, Any]], times_s: Seque
     """Guidance from rows about some frames of a clip; every picture takes the row that is nearest in time.
 
     Args:
-        source: for the visitor.
-        rows: of the guidance table, of one video.
-        times_s: of the pictures.
+        source: Where the rows come from, in words for the visitor.
+        rows: Rows of a guidance table, all of one video.
+        times_s: Time of each picture in seconds.
     """
     row_times_s = np.asarray([row["timestamp_s"] for row in rows])
     maps = [
@@ -168,8 +168,8 @@ def load_tables(guidance_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The operator's tables by their names for the visitor.
 
     Raises:
-        ConfigError: two have one name.
-        GuidanceError: one cannot be read.
+        ConfigError: Two tables have one name.
+        GuidanceError: A table cannot be read.
     """
     tables: dict[str, Mapping[str, Any]] = {}
     for guidance_id in guidance_ids:

@@ -37,7 +37,7 @@ class Handlers:
     """The page's reactions.
 
     Args:
-        service: that carries requests out.
+        service: Service that carries requests out.
     """
 
     def __init__(self, service: Service):

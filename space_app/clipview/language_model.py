@@ -31,7 +31,7 @@ class Quote:
     plan: ClipPlan
 
     def describe(self) -> str:
-        """For the visitor."""
+        """The price in a sentence for the visitor."""
         plan = self.plan
         return (
             f"{plan.frames} pictures for {plan.model}: about ${plan.cost_usd:.4f}, never more than "
@@ -54,7 +54,7 @@ class LLMRows:
 
     @property
     def cost_usd(self) -> float:
-        """As billed."""
+        """What was billed, in US dollars."""
         return sum(row["cost_usd"] for row in self.rows)
 
 
@@ -62,7 +62,7 @@ def quote(service: Service, path: str, model: str, num_frames: int) -> Quote:
     """What asking about a clip costs. Nothing is sent.
 
     Raises:
-        Refused: the clip cannot be used, or there is no such model here.
+        Refused: The clip cannot be used, or there is no such model here.
     """
     if model not in MODELS or not 1 <= num_frames <= MAX_FRAMES:
         raise Refused("unknown_model", "Please choose one of the models and numbers of pictures that are listed.")
@@ -75,7 +75,7 @@ def ask(service: Service, path: str, quoted: Quote | None, api_key: str) -> LLMR
     """Ask about a clip for which a price was shown.
 
     Raises:
-        Refused: no price was shown for this clip, there is no key, or the server does not answer.
+        Refused: No price was shown for this clip, there is no key, or the server does not answer.
     """
     if quoted is None:
         raise Refused("no_quote", "Please look at the price first.")

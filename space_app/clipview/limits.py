@@ -41,8 +41,8 @@ class Refused(VidreasonError):
     """A request is not carried out. `str()` is for the visitor: no path, no key, no trace.
 
     Args:
-        reason: a word for programs, such as "too_long".
-        text: for people.
+        reason: Word for programs, such as "too_long".
+        text: Sentence for the visitor.
     """
 
     def __init__(self, reason: str, text: str):
@@ -61,17 +61,17 @@ def refusal_of(error: VideoError, limits: Limits) -> Refused:
 
 
 def too_large(limits: Limits) -> Refused:
-    """Of frames with too many pixels."""
+    """The refusal of frames with too many pixels."""
     return Refused("too_large", f"{_TEXTS['too_large']} At most {limits.max_side_px} pixels on the longer side.")
 
 
 def too_long(limits: Limits) -> Refused:
-    """Of a video that lasts too long, or says that it does."""
+    """The refusal of a video that lasts too long, or says that it does."""
     return Refused("too_long", f"The video is too long. At most {limits.max_duration_s:g} seconds can be shown.")
 
 
 def too_slow() -> Refused:
-    """Of a request that ran out of time."""
+    """The refusal of a request that ran out of time."""
     return Refused("timeout", "This took too long and was stopped. A shorter or smaller video will work.")
 
 
@@ -79,7 +79,7 @@ def check_file(path: str | os.PathLike, limits: Limits) -> None:
     """Look at a file's size and first bytes.
 
     Raises:
-        Refused: it is missing, empty or too large, or no container of video.
+        Refused: The file is missing, empty or too large, or no container of video.
     """
     try:
         size = os.stat(path).st_size
@@ -106,8 +106,8 @@ def check_statements(path: str | os.PathLike, limits: Limits) -> None:
     """Look at what a video says of itself, before any frame of it is decoded for us.
 
     Raises:
-        VideoError: it cannot be opened.
-        Refused: it says that it is too long or its frames too large.
+        VideoError: The video cannot be opened.
+        Refused: The video says that it is too long or its frames too large.
     """
     with open_video(path, limits.max_pixels) as video:
         context = video.stream.codec_context
@@ -122,7 +122,7 @@ class Deadline:
     """The time that a request has. Work looks at it between two steps.
 
     Args:
-        seconds: from now.
+        seconds: Seconds from now.
     """
 
     def __init__(self, seconds: float):

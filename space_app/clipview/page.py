@@ -35,8 +35,8 @@ def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
     """The page over a service.
 
     Args:
-        service: that carries requests out.
-        examples: clips to start with.
+        service: Service that carries requests out.
+        examples: Paths of clips to start with.
     """
     handlers, names = Handlers(service), list(service.checkpoints)
     settings = service.settings
@@ -70,12 +70,12 @@ def _footer(settings: SpaceSettings) -> str:
 
 
 def _private(group: str) -> dict:
-    """Of events that programs do not see."""
+    """Settings of events that programs do not see."""
     return {"api_visibility": "private", "concurrency_id": group, "show_progress": "minimal"}
 
 
 def _progress(parts: SimpleNamespace) -> dict:
-    """Of events that take seconds: the bar is where the video will be."""
+    """Settings of events that take seconds: the bar is where the video will be."""
     return {"show_progress": "full", "show_progress_on": parts.first}
 
 

@@ -32,12 +32,12 @@ def paint_attention(frame: np.ndarray, attention: GridMap, strength: float) -> n
     """Lay the heat map of a frame's attention over it.
 
     Args:
-        frame: uint8 (height, width, 3).
-        attention: over the rectangle that the model sees of the frame; the rest stays as it is.
-        strength: share of the colours, 0 to 1.
+        frame: (height, width, 3) uint8.
+        attention: Map over the rectangle that the model sees of the frame; the rest stays as it is.
+        strength: Share of the heat map's colours in the picture, 0 to 1.
 
     Returns:
-        uint8 (height, width, 3), a new array.
+        (height, width, 3) uint8, a new array.
     """
     cells = np.asarray(attention.weights, dtype=np.float32).reshape(attention.grid)
     colors = np.rint(_COLORS(np.minimum(cells / PEAK, 1.0))[..., :3] * 255)
@@ -48,11 +48,11 @@ def paint_guidance(frame: np.ndarray, guidance: GridMap | None) -> np.ndarray:
     """Tint the cells that guidance marks, in proportion to their weight, and draw the grid.
 
     Args:
-        frame: uint8 (height, width, 3).
-        guidance: None draws the frame in grey: nothing is known of it.
+        frame: (height, width, 3) uint8.
+        guidance: Map of the frame. None, where nothing is known of it, draws it in grey.
 
     Returns:
-        uint8 (height, width, 3), a new array.
+        (height, width, 3) uint8, a new array.
     """
     if guidance is None:
         grey = (frame @ np.asarray([77, 150, 29], dtype=np.uint16) >> 8).astype(np.uint8)  # ITU-R BT.601 luma
@@ -102,17 +102,17 @@ def write_attention(
     """Write the video with the heat map, or as it is where the strength is 0.
 
     Args:
-        path: of the file.
-        frames: uint8 (frames, height, width, 3), different ones.
-        shown: position in `frames` of each picture.
-        attention: of each picture.
-        fps: of the pictures.
-        strength: of the heat map, 0 to 1.
-        drawing: settings of the encoder.
-        deadline: of the request.
+        path: File to write.
+        frames: (frames, height, width, 3) uint8, each frame once.
+        shown: Position in `frames` of each picture.
+        attention: Map of each picture.
+        fps: Pictures a second.
+        strength: Share of the heat map's colours in the picture, 0 to 1.
+        drawing: Settings of the encoder.
+        deadline: Time at which the request is given up.
 
     Raises:
-        Refused: the time is over.
+        Refused: The time is over.
     """
     pictures = (
         paint_attention(frames[position], seen, strength) if strength > 0 else frames[position]

@@ -37,8 +37,8 @@ class ClipReader:
     """Reads clips in processes of their own, one for each request that is worked on at the same time.
 
     Args:
-        limits: of videos, of memory and of time.
-        drawing: size and rate of what is shown.
+        limits: Limits of videos, of memory and of time.
+        drawing: Size and rate of what is shown.
     """
 
     def __init__(self, limits: Limits, drawing: Drawing):
@@ -50,7 +50,7 @@ class ClipReader:
         """As `reading.read_clip`, within the limits of memory and time.
 
         Raises:
-            Refused: the video breaks a limit, cannot be read, or takes too long.
+            Refused: The video breaks a limit, cannot be read, or takes too long.
         """
         check_file(path, self.limits)  # here too: what is no video does not cost a process
         with self._lock:
@@ -89,8 +89,11 @@ class ClipReader:
 
 
 class _Process:
-    """One reading process, seen from outside. A program of its own, not a fork or a spawn of multiprocessing's: it
-    shares no memory with the models and does not import what its parent's main module does."""
+    """One reading process, seen from outside.
+
+    A program of its own, not a fork or a spawn of multiprocessing's: it shares no memory with the models and does not
+    import what its parent's main module does.
+    """
 
     def __init__(self, limits: Limits, drawing: Drawing):
         self._connection, theirs = Pipe()

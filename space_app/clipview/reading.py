@@ -20,11 +20,12 @@ class ClipFacts:
     """What is known of a video.
 
     Args:
-        width, height: pixels, as displayed.
-        num_frames: of the video.
-        duration_s: of the video.
-        fps: on average.
-        rotation_deg: from the stored to the displayed picture, clockwise.
+        width: Width of the picture as displayed, in pixels.
+        height: Height of the picture as displayed, in pixels.
+        num_frames: Number of frames of the video.
+        duration_s: Length of the video in seconds.
+        fps: Frames per second, on average.
+        rotation_deg: Degrees that the stored picture is turned clockwise to be displayed.
     """
 
     width: int
@@ -40,13 +41,13 @@ class Clip:
     """A video as far as it is looked at.
 
     Args:
-        facts: of the video.
-        frames: uint8 (frames, height, width, 3), different ones, as displayed, scaled down.
-        times_s: (frames,) of each.
-        shown: positions in `frames` of the pictures of the drawn video, at a constant rate.
-        shown_fps: their rate.
-        sampled: number of frames of a model -> positions in `frames` that it is given.
-        at_rate: frames per second of a model -> positions in `frames` of the times 0, 1 / rate, 2 / rate, ...
+        facts: What is known of the video.
+        frames: (frames, height, width, 3) uint8, each frame once, as displayed, scaled down.
+        times_s: (frames,) float, the time of each frame in seconds.
+        shown: Positions in `frames` of the pictures of the drawn video, at a constant rate.
+        shown_fps: Pictures a second of the drawn video.
+        sampled: Number of frames that a model takes -> positions in `frames` that it is given.
+        at_rate: Frames per second that a model takes -> positions in `frames` of the times 0, 1 / rate, 2 / rate, ...
     """
 
     facts: ClipFacts
@@ -73,15 +74,15 @@ def read_clip(
     """Check a video against the limits and decode what is shown of it and given to models.
 
     Args:
-        path: of the file.
-        frame_counts: numbers of frames that models want of the whole video.
-        limits: of the video.
-        drawing: size and rate of what is shown.
-        rates: frames per second that models want.
+        path: File to read.
+        frame_counts: Numbers of frames that models take of the whole video.
+        limits: Limits of the video.
+        drawing: Size and rate of what is shown.
+        rates: Frames per second that models take.
 
     Raises:
-        Refused: the video breaks a limit.
-        VideoError: it cannot be read.
+        Refused: The video breaks a limit.
+        VideoError: The video cannot be read.
     """
     check_file(path, limits)
     check_statements(path, limits)

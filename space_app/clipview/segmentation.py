@@ -23,15 +23,15 @@ def label_clip(checkpoint: Checkpoint, clip: Clip, deadline: Deadline) -> tuple[
     """The segments of a clip, as `vidreason.segmentation` finds them in its file, up to the scaling of the frames.
 
     Args:
-        checkpoint: of a segmentation model.
-        clip: read with the model's rate.
-        deadline: of the request.
+        checkpoint: Segmentation model that is asked.
+        clip: Clip that was read at the model's rate.
+        deadline: Time at which the request is given up.
 
     Returns:
         Segments from the beginning to the end without gaps, and probabilities (frames, labels), float32.
 
     Raises:
-        Refused: the time is over.
+        Refused: The time is over.
     """
     labeller = VideoLabeller(checkpoint.model, checkpoint.processor)
     # the frames are decoded already: there is nothing for a thread to do
@@ -50,8 +50,8 @@ def time_shares(segments: Sequence[ActionSegment], labels: Sequence[str]) -> np.
     """(labels,): the share of the time that each label has.
 
     Args:
-        segments: without gaps.
-        labels: names, in order.
+        segments: Segments without gaps.
+        labels: Names of the labels, in the order of their ids.
     """
     shares = np.zeros(len(labels))
     for segment in segments:
@@ -63,9 +63,9 @@ def mean_views(probabilities: torch.Tensor) -> torch.Tensor:
     """What is said of the first 20 % of the frames, the middle 60 % and all of them (section 2.3.2), on average.
 
     Args:
-        probabilities: (frames, labels).
+        probabilities: (frames, labels) float32.
 
     Returns:
-        (3, labels), each summing to 1.
+        (3, labels) float32, each row summing to 1.
     """
     return segment_means(probabilities.unsqueeze(0), torch.tensor([len(probabilities)]))[0]

@@ -46,12 +46,12 @@ class Ask:
     """What a visitor wants to see.
 
     Args:
-        path: of the video.
-        checkpoints: names of one or two.
+        path: File of the video.
+        checkpoints: Names of one checkpoint or two.
         guidance: AUTOMATIC (a published table where one knows the clip, else movement) or MOTION_ONLY.
-        strength: of the heat map, 0 to 1.
-        llm_rows: rows that a language model gave for this clip; they are used in place of other guidance.
-        llm_digest: of the clip that they are about.
+        strength: Share of the heat map's colours in the picture, 0 to 1.
+        llm_rows: Rows that a language model gave for this clip; they are used in place of other guidance.
+        llm_digest: SHA-256 of the clip that they are about.
     """
 
     path: str
@@ -80,12 +80,12 @@ class Shown:
 
     Args:
         digest: SHA-256 of the file.
-        clip: as read.
-        guidance: of its pictures.
-        guidance_video: drawn.
-        answers: of the checkpoints.
-        true_segments: of a clip whose truth is known; their scores say nothing.
-        seconds: by step, and `total`; steps that came from the cache take next to none.
+        clip: Clip as it was read.
+        guidance: Guidance of its pictures.
+        guidance_video: File of the video with guidance drawn over it.
+        answers: What each checkpoint makes of the clip.
+        true_segments: Segments of a clip whose truth is known; their scores say nothing.
+        seconds: Seconds by step, and `total`; steps that came from the cache take next to none.
     """
 
     digest: str
@@ -153,10 +153,10 @@ class Service:
     """Answers requests.
 
     Args:
-        settings: of the operator.
-        checkpoints: name -> checkpoint.
-        known: guidance tables for clips that they know.
-        truth: the true segments of clips that have them, by file. A visitor's clip is one of these if it has the same
+        settings: Settings of the operator.
+        checkpoints: Name -> checkpoint.
+        known: Guidance tables for clips that they know.
+        truth: File -> true segments of clips that have them. A visitor's clip is one of these if it has the same
             bytes.
     """
 
@@ -187,11 +187,11 @@ class Service:
         """Carry a request out.
 
         Args:
-            ask: what is wanted.
-            progress: told how far it is.
+            ask: Request.
+            progress: Called with the share that is done, 0 to 1, and a word for the visitor.
 
         Raises:
-            Refused: it cannot be carried out; the text is for the visitor.
+            Refused: The request cannot be carried out; the text is for the visitor.
         """
         started = time.perf_counter()
         deadline = Deadline(self.settings.limits.request_timeout_s)
@@ -223,7 +223,7 @@ class Service:
         """Frames of a clip at equal distances, for a language model: the clip's digest, pictures and frame keys.
 
         Raises:
-            Refused: as `read`.
+            Refused: The clip breaks a limit or cannot be read.
         """
         digest, clip = self.read(path)
         chosen = [clip.shown[place] for place in uniform_indices(len(clip.shown), min(count, len(clip.shown)))]
@@ -239,7 +239,7 @@ class Service:
         """The digest of a file and what is in it.
 
         Raises:
-            Refused: it breaks a limit or cannot be read.
+            Refused: The clip breaks a limit or cannot be read.
         """
         check_file(path, self.settings.limits)
         digest = _digest_of(Path(path))  # of a size that was looked at

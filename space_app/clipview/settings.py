@@ -21,16 +21,16 @@ class Limits:
     """What a visitor may ask for. Sizes of files and pictures are looked at before anything is decoded.
 
     Args:
-        max_bytes: of a file.
-        max_duration_s: of a video.
-        max_side_px: longer side of its frames, as stored.
-        max_pixels: width x height of its frames, as stored.
-        max_frames: of a video.
-        read_timeout_s: in which a video must be read; the process that reads it is ended then.
-        request_timeout_s: for everything else of a request.
-        read_memory_bytes: address space of the process that reads videos.
-        max_queue: requests that wait; more are turned away.
-        max_at_once: requests that are worked on together.
+        max_bytes: Largest size of a file in bytes.
+        max_duration_s: Longest video in seconds.
+        max_side_px: Largest longer side of its frames as stored, in pixels.
+        max_pixels: Largest width x height of its frames, as stored.
+        max_frames: Largest number of frames of a video.
+        read_timeout_s: Seconds in which a video must be read; the process that reads it is ended then.
+        request_timeout_s: Seconds for everything else of a request.
+        read_memory_bytes: Address space of the process that reads videos, in bytes.
+        max_queue: Requests that wait; more are turned away.
+        max_at_once: Requests that are worked on together.
     """
 
     max_bytes: int = 50 * MIB
@@ -57,11 +57,11 @@ class Drawing:
     """How videos are drawn.
 
     Args:
-        max_side_px: longer side of what is shown; larger videos are scaled down.
-        max_fps: frames per second of what is shown.
-        guidance_fps: rate at which movement is measured.
-        crf: x264's constant rate factor.
-        preset: of x264. The fastest: writing is most of a request's time.
+        max_side_px: Longer side of what is shown, in pixels; larger videos are scaled down.
+        max_fps: Largest number of pictures a second in what is shown.
+        guidance_fps: Pictures a second in which movement is measured.
+        crf: Constant rate factor of x264, 0 (lossless) to 51.
+        preset: Preset of x264. The fastest: writing is most of a request's time.
     """
 
     max_side_px: int = 448
@@ -76,16 +76,16 @@ class SpaceSettings:
     """What an operator sets.
 
     Args:
-        model_ids: local folders or Hub ids of the checkpoints.
-        remote_code_ids: those of them whose own code may run. No other checkpoint's code ever does.
-        guidance_ids: folders or Hub ids of guidance tables, for clips that they know.
-        examples_folder: for the examples, which are rendered once.
-        llm_base_url: server for guidance from a language model; None is OpenAI's. Visitors cannot name one.
-        offer_llm: whether visitors may ask a language model with their own key.
-        clips_kept_s: after which uploads, and what was made of them, are deleted.
-        project_url: what the page links to, or None.
-        limits: of a request.
-        drawing: of videos.
+        model_ids: Local folders or Hub ids of the checkpoints.
+        remote_code_ids: Those of `model_ids` whose own code may run. No other checkpoint's code ever does.
+        guidance_ids: Folders or Hub ids of guidance tables, for clips that they know.
+        examples_folder: Folder of the examples, which are rendered once.
+        llm_base_url: Server for guidance from a language model; None is OpenAI's. Visitors cannot name one.
+        offer_llm: Whether visitors may ask a language model with their own key.
+        clips_kept_s: Seconds after which uploads, and what was made of them, are deleted.
+        project_url: Address that the page links to, or None.
+        limits: Limits of a request.
+        drawing: How videos are drawn.
     """
 
     model_ids: tuple[str, ...]
@@ -112,7 +112,7 @@ class SpaceSettings:
 
     @property
     def sweep_every_s(self) -> int:
-        """How often is looked for what is to be deleted."""
+        """Seconds between two looks for what is to be deleted."""
         return min(60, self.clips_kept_s)
 
     @classmethod
@@ -120,7 +120,7 @@ class SpaceSettings:
         """Settings from the variables that `docs/space.md` lists.
 
         Raises:
-            ConfigError: no checkpoint is named, code of one that is not, or a value cannot be used.
+            ConfigError: No checkpoint is named, code of one that is not named is allowed, or a value cannot be used.
         """
         names = {name: _split(environment.get(name, "")) for name in ("MODEL_IDS", "REMOTE_CODE_IDS", "GUIDANCE_IDS")}
         optional = {}

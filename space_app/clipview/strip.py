@@ -32,13 +32,13 @@ def make_strip(
     """Pictures at equal distances in time with a line about each.
 
     Args:
-        clip: as read.
-        answers: (name of the checkpoint, what it makes of the clip, each picture's agreement).
-        guidance: of each picture.
-        count: pictures at most.
+        clip: Clip as it was read.
+        answers: (name of the checkpoint, what it makes of the clip, each picture's agreement) of each checkpoint.
+        guidance: Guidance of each picture.
+        count: Largest number of pictures.
 
     Returns:
-        (uint8 (height, width, 3), caption) of each.
+        (picture, caption) of each, a picture being (height, width, 3) uint8.
     """
     strip = []
     for position in uniform_indices(len(clip.shown), min(count, len(clip.shown))):
@@ -57,7 +57,7 @@ def strip_html(strip: Sequence[tuple[np.ndarray, str]]) -> str:
     """A strip with its pictures in it, which needs no files, and says to screen readers what it shows.
 
     Args:
-        strip: as from `make_strip`.
+        strip: (picture, caption) of each, as `make_strip` gives them.
     """
     figures = []
     for picture, caption in strip:

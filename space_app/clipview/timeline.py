@@ -31,9 +31,9 @@ def timeline_html(answers: Sequence[tuple[str, Analysis]], end_s: float, truth: 
     """The timelines of those checkpoints that segment, one under the other; empty where none does.
 
     Args:
-        answers: (name of the checkpoint, what it makes of the clip).
-        end_s: time at the right border, the clip's end.
-        truth: the true segments, where they are known; they have no score.
+        answers: (name of the checkpoint, what it makes of the clip) of each checkpoint.
+        end_s: Time at the right border in seconds, the clip's end.
+        truth: True segments, where they are known; they have no score.
     """
     rows = [(name, analysis) for name, analysis in answers if analysis.segments is not None]
     if not rows:

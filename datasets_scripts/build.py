@@ -1,0 +1,42 @@
+"""Build a data set: `vidreason-build DATA_SET --help` says what each builder wants.
+
+    vidreason-build synthetic-actions --out data/world
+    vidreason-build video-folder --root my_videos --out data/manifest --fractions train=0.8 test=0.2
+
+Each builder is a script of its own too, such as `datasets_scripts/build_ucf101.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+BUILDERS = {
+    "video-folder": "any tree of <class>/<video>",
+    "ucf101": "UCF101",
+    "ucf50": "UCF50",
+    "something-something-v2": "Something-Something v2",
+    "desktop-assembly": "Desktop Assembly, with its action segments",
+    "gmdcsa24": "GMDCSA24, with its action segments",
+    "synthetic-actions": "rendered clips of twelve actions, with full ground truth",
+    "synthetic-assembly": "rendered long videos of many actions, with full ground truth",
+}
+
+
+def main() -> int:
+    """Run the builder that the first word names, with the flags after it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="data sets:\n" + "\n".join(f"  {name:<24}{text}" for name, text in BUILDERS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data_set", choices=BUILDERS, metavar="DATA_SET", help="one of those below")
+    name = parser.parse_args(sys.argv[1:2]).data_set
+    # a builder reads sys.argv, as the script that it also is; its usage line then shows both words
+    sys.argv = [f"{parser.prog} {name}", *sys.argv[2:]]
+    return import_module(f"datasets_scripts.build_{name.replace('-', '_')}").main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
