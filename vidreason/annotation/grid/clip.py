@@ -16,13 +16,20 @@ import numpy as np
 
 from ...errors import BudgetExceeded, InvalidAnswer
 from ...guidance import guidance_row
-from ...llm.budget import Budget, CostCeiling
 from ...llm.chat import FAILED, OK, ChatAnswer, ChatRequest, Question, Usage
 from ...llm.client import OpenAIChatClient
-from ...llm.online import OnlineAnswerer
-from ...llm.pricing import ModelPrice, cost_usd, price_of, prices_copied_on
+from ...llm.cost import (
+    Budget,
+    CostCeiling,
+    ModelPrice,
+    cost_usd,
+    estimate_tokens,
+    price_of,
+    prices_copied_on,
+    text_tokens,
+)
+from ...llm.online import OnlineAnswerer, RetryLimits
 from ...llm.store import RequestStore
-from ...llm.tokens import estimate_tokens, text_tokens
 from .answers import read_answer
 from .plan import TYPICAL_CELLS
 from .prompts import Prompt, load_prompt
@@ -136,9 +143,7 @@ async def _ask(
         answerer = OnlineAnswerer(
             *(client, store, price, Budget(max_cost_usd)),
             max_in_flight=_MAX_IN_FLIGHT,
-            max_attempts=_MAX_ATTEMPTS,
-            max_invalid_attempts=1,
-            max_silences=2,
+            limits=RetryLimits(max_attempts=_MAX_ATTEMPTS, max_invalid_attempts=1, max_silences=2),
         )
         async with client, contextlib.aclosing(answerer.answer_all(questions)) as pairs:
             with contextlib.suppress(BudgetExceeded):  # what was answered until then was paid for

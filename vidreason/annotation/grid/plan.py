@@ -7,8 +7,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from ...llm.chat import ChatRequest, Usage
-from ...llm.pricing import ModelPrice, cost_usd
-from ...llm.tokens import estimate_tokens, text_tokens
+from ...llm.cost import ModelPrice, cost_usd, estimate_tokens, text_tokens
 from .annotator import LLMAnnotator
 from .requests import make_requests
 

@@ -17,11 +17,10 @@ from tqdm.auto import tqdm
 
 from ...errors import ConfigError, LLMError
 from ...llm.batch import BatchAnswerer
-from ...llm.budget import Budget
 from ...llm.chat import ANSWER_STATUSES, DEFAULT_MODEL, OK, Answerer, ChatAnswer
 from ...llm.client import OpenAIChatClient
-from ...llm.online import OnlineAnswerer
-from ...llm.pricing import ModelPrice, price_of
+from ...llm.cost import Budget, ModelPrice, price_of
+from ...llm.online import OnlineAnswerer, RetryLimits
 from ...llm.store import RequestStore
 from ...manifests.manifest import Manifest
 from ..frame_journal import FrameJournal
@@ -176,7 +175,7 @@ class LLMRun:
             self.price,
             budget,
             max_in_flight=self.args.max_in_flight,
-            max_attempts=self.args.max_attempts,
+            limits=RetryLimits(max_attempts=self.args.max_attempts),
         )
 
 
