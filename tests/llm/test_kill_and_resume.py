@@ -30,9 +30,9 @@ from vidreason.llm.cost import price_of
 from vidreason.llm.store import RequestStore
 
 store = RequestStore(sys.argv[1])
-answerer = OnlineAnswerer(
-    OpenAIChatClient(sys.argv[2]), store, price_of("gpt-4.1-mini"), max_in_flight={MAX_IN_FLIGHT}, limits=RetryLimits(backoff_base_s=0.001)
-)
+limits = RetryLimits(backoff_base_s=0.001)
+client, price = OpenAIChatClient(sys.argv[2]), price_of("gpt-4.1-mini")
+answerer = OnlineAnswerer(client, store, price, max_in_flight={MAX_IN_FLIGHT}, limits=limits)
 answer_all(answerer, map(make_question, range({NUM_QUESTIONS})))
 print("finished")
 """

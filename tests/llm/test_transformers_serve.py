@@ -17,8 +17,7 @@ import pytest
 from llm_doubles import answer_all
 from PIL import Image
 
-from vidreason.annotation.grid.answers import read_answer
-from vidreason.annotation.grid.prompts import load_prompt
+from vidreason.annotation.grid.prompts import load_prompt, read_answer
 from vidreason.llm.chat import FAILED, INVALID, TRUNCATED, ChatRequest, Question, image_part
 from vidreason.llm.client import OpenAIChatClient
 from vidreason.llm.cost import FREE

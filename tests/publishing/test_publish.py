@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import HfApi
 from PIL import Image
 
-from vidreason.annotation.annotation_run import AnnotationRun, write_run
+from vidreason.annotation.job import AnnotationRun, write_run
 from vidreason.errors import GuidanceError, VidreasonError
 from vidreason.files import FileLimits
 from vidreason.guidance import FEATURES, guidance_row, load_guidance, write_guidance

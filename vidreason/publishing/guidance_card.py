@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCard
 
-from ..annotation.annotation_run import AnnotationRun
+from ..annotation.job import AnnotationRun
 from ..errors import GuidanceError
 from ..files import folder_card_data
 from ..guidance.schema import SCHEMA_VERSION

@@ -1,66 +1,243 @@
 """Guidance from a vision-language model: which frames it is shown, what it is asked, and what its answers become.
 
 The paper shows GPT-4.1-mini one frame at a time with the action's name and asks for the grid cells that matter
-(section 2.2, appendix B). Here the model is any that speaks chat completions. The annotator makes questions and, when
-they are answered, rows; the way in between is an `Answerer`'s (`vidreason.llm`).
+(section 2.2, appendix B). Here the model is any that speaks chat completions. From the inside out: `make_requests`
+asks about one picture and `answer_row` makes a row of its answer; an `LLMAnnotator` makes questions and, when they are
+answered, rows of all videos; the way in between is an `Answerer`'s (`vidreason.llm`); `LLMArguments` are the settings
+of a run, and an `LLMRun` is one that is open, with what an earlier one left of it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import io
 import json
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
 
-from ...errors import ConfigError, InvalidAnswer, VideoError
+from ...errors import BudgetExceeded, ConfigError, InvalidAnswer, LLMError, VideoError
 from ...guidance import guidance_row
 from ...guidance.merge import merge_rows
-from ...llm.chat import FAILED, OK, ChatAnswer, ChatRequest, Question, Usage
+from ...llm.batch import BatchAnswerer
+from ...llm.chat import (
+    ANSWER_STATUSES,
+    DEFAULT_MODEL,
+    FAILED,
+    INVALID,
+    OK,
+    Answerer,
+    ChatAnswer,
+    ChatRequest,
+    Question,
+    Usage,
+    image_part,
+)
+from ...llm.client import OpenAIChatClient
+from ...llm.cost import Budget, ModelPrice, price_of
+from ...llm.online import OnlineAnswerer, RetryLimits
 from ...llm.store import RequestStore
 from ...manifests.manifest import Manifest
 from ...video import decode_readable_frames
 from ...video.frame_table import read_frame_table
-from ..frame_journal import FirstUses, FrameJournal, JournalFrame
-from ..frame_selection import FramePolicy
-from ..labels import ClassLabels, LabelSource
-from ..shard import Shard
-from .answers import read_answer
-from .prompts import Prompt
-from .requests import LLMSettings, encode_jpeg, make_requests
+from ..frames import (
+    ClassLabels,
+    FirstUses,
+    FrameJournal,
+    FramePolicy,
+    JournalFrame,
+    LabelSource,
+    find_labels,
+    find_policy,
+)
+from ..job import Annotation, AnnotationRun, AnnotationTask, Producer, Shard
+from .prompts import FrameAnswer, Prompt, load_prompt, read_answer
 
 logger = logging.getLogger(__name__)
+
+NOT_ASKED = "not asked"
+"""What stands in place of an answer where the money ended before a frame was asked about."""
 
 _FRAMES_AT_ONCE = 16
 """Frames of a video that are decoded together; more would only cost memory."""
 
-NOT_ASKED = "not asked"
+_MAX_READINGS = 50_000
+"""Answers of this run whose readings are kept in memory until the table is written, about 0.4 kB each and a few with
+many objects. The answers beyond that are read again from the store, since a run over millions of frames must not fill
+the memory."""
+
+OnAnswered = Callable[[int], None]
+
+
+# One frame
+
+
+@dataclass(frozen=True)
+class LLMSettings:
+    """What is asked of a model about each frame. A change of any of it makes other requests.
+
+    Each field is a flag of `--annotator llm`, where its help says what it does.
+    """
+
+    model: str = field(default=DEFAULT_MODEL, metadata={"help": "Name of the model at the server."})
+    dataset_name: str = field(default="", metadata={"help": "Name of the data set in the prompt."})
+    label_in_prompt: bool = field(
+        default=True, metadata={"help": "Tell the model the action; such guidance is for training only."}
+    )
+    max_side_px: int | None = field(default=None, metadata={"help": "Scale pictures down to this longer side."})
+    jpeg_quality: int = field(default=90, metadata={"help": "Quality of the pictures that are sent, 1 to 95."})
+    image_detail: str = field(default="auto", metadata={"help": "Detail of the OpenAI API: auto, low or high."})
+    max_completion_tokens: int = field(
+        default=300, metadata={"help": "Tokens at which an answer is cut, and counts as truncated."}
+    )
+    temperature: float | None = field(default=0.0, metadata={"help": "Temperature of the model's sampling."})
+    samples_per_frame: int = field(default=1, metadata={"help": "Answers that are merged into one map."})
+    structured: bool = field(default=True, metadata={"help": "Ask for answers by JSON schema where the server can."})
+
+    def __post_init__(self) -> None:
+        if self.image_detail not in ("auto", "low", "high"):
+            raise ConfigError(f"image_detail is {self.image_detail!r}, expected auto, low or high")
+        if not 1 <= self.jpeg_quality <= 95:  # above 95 Pillow's files grow and the picture does not get better
+            raise ConfigError(f"jpeg_quality is {self.jpeg_quality}, expected 1 to 95")
+        if self.max_side_px is not None and self.max_side_px < 16:
+            raise ConfigError(f"max_side_px is {self.max_side_px}, expected at least 16")
+        if self.samples_per_frame < 1 or self.max_completion_tokens < 1:
+            raise ConfigError("samples_per_frame and max_completion_tokens must be at least 1")
+        if self.samples_per_frame > 1 and self.temperature == 0:
+            raise ConfigError("samples_per_frame > 1 wants a temperature above 0: else all samples are the same")
+
+
+def make_requests(
+    prompt: Prompt,
+    settings: LLMSettings,
+    grid: tuple[int, int],
+    label: str | None,
+    jpeg: bytes,
+    size: tuple[int, int],
+) -> list[ChatRequest]:
+    """The requests about one picture, one for each sample.
+
+    Args:
+        prompt: What the model is told.
+        settings: What is asked.
+        grid: (rows, columns) of the guidance.
+        label: Name of the action, or None to leave it out.
+        jpeg: The picture's file.
+        size: (height, width) of the picture in pixels.
+    """
+    system, user = prompt.render(
+        grid=grid,
+        label=label,
+        frame_height=size[0],
+        frame_width=size[1],
+        dataset_name=settings.dataset_name,
+    )
+    content = [{"type": "text", "text": user}, image_part(jpeg, settings.image_detail)]
+    first = ChatRequest(
+        model=settings.model,
+        messages=[{"role": "system", "content": system}, {"role": "user", "content": content}],
+        max_completion_tokens=settings.max_completion_tokens,
+        temperature=settings.temperature,
+        schema=prompt.schema(grid) if settings.structured else None,
+        image_sizes=(size,),
+    )
+    if settings.samples_per_frame == 1:
+        return [first]  # without a seed, so that one sample is the same request whether or not samples are in use
+    return [replace(first, seed=sample) for sample in range(settings.samples_per_frame)]
+
+
+def encode_jpeg(picture: np.ndarray, max_side_px: int | None, quality: int) -> tuple[bytes, tuple[int, int]]:
+    """A JPEG of a frame, scaled down where it is larger.
+
+    Args:
+        picture: Frame of shape (height, width, 3), uint8, RGB.
+        max_side_px: Longer side in pixels, at most; None leaves the size.
+        quality: Quality of the JPEG, 1 to 95.
+
+    Returns:
+        The file's bytes, and the (height, width) of the picture in it.
+    """
+    image = Image.fromarray(picture)
+    if max_side_px is not None:
+        image.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue(), (image.height, image.width)
+
+
+def answer_row(
+    frame_key: Mapping[str, Any],
+    answer: ChatAnswer,
+    reading: FrameAnswer | None,
+    grid: tuple[int, int],
+    prompt: Prompt,
+    model: str,
+) -> dict[str, Any]:
+    """A row of the guidance table from an answer about a frame.
+
+    Args:
+        frame_key: Fields of `guidance.FRAME_KEY`.
+        answer: What came of the request, whatever its status.
+        reading: What the answer says; None where it says nothing that can be used.
+        grid: (rows, columns) that the model was told.
+        prompt: What the model was told.
+        model: Name of the model as it was asked for.
+    """
+    status = None if reading else INVALID if answer.status == OK else answer.status
+    return guidance_row(
+        frame_key,
+        reading.weights if reading else [0.0] * (grid[0] * grid[1]),
+        grid,
+        producer=LLMArguments.name,
+        status=status,
+        objects=reading.objects if reading else [],
+        model=answer.model or model,
+        prompt_id=prompt.prompt_id,
+        prompt_sha256=prompt.sha256,
+        request_hash=answer.request_hash,
+        raw_response=answer.text,
+        prompt_tokens=answer.usage.prompt_tokens,
+        completion_tokens=answer.usage.completion_tokens,
+        cost_usd=answer.cost_usd,
+    )
+
+
+# All frames of a run
 
 
 class LLMAnnotator:
     """Asks a vision-language model about the frames of videos.
 
     Args:
-        manifest: of the videos.
-        splits: to annotate.
-        prompt: what the model is told.
-        policy: which videos, and which of their frames.
-        settings: what is asked about each frame.
-        store: of the answers.
-        journal: of the frames; it may know them from an earlier run.
-        seed: of the choice of videos.
-        labels: where the action's name in the prompt comes from; by default the video's class.
-        shard: the part of the chosen videos that is this annotator's.
+        manifest: Manifest of the videos.
+        splits: Splits to annotate.
+        grid: (rows, columns) of the guidance.
+        prompt: What the model is told.
+        policy: Which videos, and which of their frames.
+        settings: What is asked about each frame.
+        store: Store of the answers.
+        journal: Journal of the frames; it may know them from an earlier run.
+        seed: Seed of the choice of videos.
+        labels: Where the action's name in the prompt comes from; by default the video's class.
+        shard: Part of the chosen videos that is this annotator's.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         splits: Sequence[str],
+        grid: tuple[int, int],
         prompt: Prompt,
         policy: FramePolicy,
         settings: LLMSettings,
@@ -70,16 +247,19 @@ class LLMAnnotator:
         labels: LabelSource | None = None,
         shard: Shard | None = None,
     ):
-        self.manifest, self.prompt, self.policy, self.settings = manifest, prompt, policy, settings
+        self.manifest, self.grid, self.prompt, self.policy, self.settings = manifest, grid, prompt, policy, settings
         self.store, self.journal = store, journal
         self.labels = labels or ClassLabels(manifest.class_names)
         shard = shard or Shard()
         self.videos = {
             split: policy.choose_videos(manifest.split(split), seed)[shard.index :: shard.count] for split in splits
         }
-        self.notes: Counter = Counter()  # what the answers' reader had to overlook, by kind
+        self.notes: Counter[str] = Counter()  # what the answers' reader had to overlook, by kind
+        self._readings: dict[str, FrameAnswer] = {}
+        asked = {entry.name: getattr(settings, entry.name) for entry in fields(LLMSettings)}
+        # this text goes into the journal's fingerprints: another spelling of it would decode every video again
         self._settings_text = json.dumps(
-            [asdict(settings), prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False
+            [{**asked, "grid": grid}, prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False
         )
 
     @property
@@ -92,17 +272,24 @@ class LLMAnnotator:
         """Requests that the manifest lets expect, with those that are answered already."""
         return self.num_frames * self.settings.samples_per_frame
 
-    def questions(self, on_answered: Callable[[int], None] = lambda count: None) -> Iterator[Question]:
+    # Questions
+
+    def questions(self, on_answered: OnAnswered = lambda count: None) -> Iterator[Question]:
         """The questions that have no answer yet, in the order of the table. Videos are decoded as they are drawn.
 
         Args:
-            on_answered: told the number of requests that were found answered, as they are found.
+            on_answered: Function that is told the number of requests that were found answered, as they are found.
         """
         for split, rows in self.videos.items():
             for row in rows:
                 yield from self._video_questions(split, row, on_answered)
 
-    def _video_questions(self, split: str, row: Mapping[str, Any], on_answered) -> Iterator[Question]:
+    def keep(self, answer: ChatAnswer) -> None:
+        """Keep what an answer's check read in it until its row is made, so that it need not be parsed again."""
+        if isinstance(answer.reading, FrameAnswer) and len(self._readings) < _MAX_READINGS:
+            self._readings[answer.request_hash] = answer.reading
+
+    def _video_questions(self, split: str, row: Mapping[str, Any], on_answered: OnAnswered) -> Iterator[Question]:
         fingerprint = self._fingerprint(row)
         frames = self.journal.frames(split, row["video_id"], fingerprint)
         if frames is None:
@@ -110,6 +297,7 @@ class LLMAnnotator:
             for frame, requests in self._read_frames(row, None):
                 frames.append(frame)
                 yield from self._open_questions(frame, requests, on_answered)
+            # only now: a journal with part of a video's frames would be taken for the whole of them
             self.journal.put(split, row["video_id"], fingerprint, frames)
             return
         answered = [all(map(self._is_answered, frame.request_hashes)) for frame in frames]
@@ -119,7 +307,9 @@ class LLMAnnotator:
             for frame, requests in self._read_frames(row, wanted):
                 yield from self._open_questions(frame, requests, on_answered)
 
-    def _open_questions(self, frame: JournalFrame, requests: list[ChatRequest], on_answered) -> Iterator[Question]:
+    def _open_questions(
+        self, frame: JournalFrame, requests: list[ChatRequest], on_answered: OnAnswered
+    ) -> Iterator[Question]:
         for request in requests:
             if self._is_answered(request.request_hash):
                 on_answered(1)
@@ -129,9 +319,8 @@ class LLMAnnotator:
     def _is_answered(self, request_hash: str) -> bool:
         return self.store.answer(request_hash) is not None
 
-    def _check(self, frame: JournalFrame) -> Callable[[str], object]:
-        grid, height, width = self.settings.grid, frame.sent_height, frame.sent_width
-        return lambda text: read_answer(text, grid, height, width)
+    def _check(self, frame: JournalFrame) -> Callable[[str], FrameAnswer]:
+        return lambda text: read_answer(text, self.grid, frame.sent_height, frame.sent_width)
 
     def _read_frames(
         self, row: Mapping[str, Any], indices: list[int] | None
@@ -139,8 +328,8 @@ class LLMAnnotator:
         """The frames of a video with their requests; frames that cannot be read come without.
 
         Args:
-            row: of the manifest.
-            indices: of the frames; None leaves the choice to the policy.
+            row: Row of the manifest.
+            indices: Native indices of the frames; None leaves the choice to the policy.
         """
         path = self.manifest.video_path(row)
         try:
@@ -154,7 +343,9 @@ class LLMAnnotator:
         for start in range(0, len(indices), _FRAMES_AT_ONCE):
             yield from self._read_piece(row, path, times_s, indices[start : start + _FRAMES_AT_ONCE])
 
-    def _read_piece(self, row, path, times_s: np.ndarray, indices: list[int]):
+    def _read_piece(
+        self, row: Mapping[str, Any], path: Path, times_s: np.ndarray, indices: list[int]
+    ) -> Iterator[tuple[JournalFrame, list[ChatRequest]]]:
         decoded, errors = decode_readable_frames(path, indices)
         pictures = dict(zip(decoded.frame_indices, decoded.frames, strict=True)) if decoded else {}
         for index in indices:
@@ -171,14 +362,15 @@ class LLMAnnotator:
         """A frame with its requests, one for each sample.
 
         Args:
-            row: of the manifest.
-            frame_index: native index.
-            timestamp_s: presentation time.
-            picture: uint8 (height, width, 3), RGB.
+            row: Row of the manifest.
+            frame_index: Native index.
+            timestamp_s: Presentation time in seconds.
+            picture: Frame of shape (height, width, 3), uint8, RGB.
         """
-        label = self.labels.label_at(row, timestamp_s) if self.settings.label_in_prompt else None
-        jpeg, (sent_height, sent_width) = encode_jpeg(picture, self.settings.max_side_px, self.settings.jpeg_quality)
-        requests = make_requests(self.prompt, self.settings, label, jpeg, (sent_height, sent_width))
+        settings = self.settings
+        label = self.labels.label_at(row, timestamp_s) if settings.label_in_prompt else None
+        jpeg, (sent_height, sent_width) = encode_jpeg(picture, settings.max_side_px, settings.jpeg_quality)
+        requests = make_requests(self.prompt, settings, self.grid, label, jpeg, (sent_height, sent_width))
         frame = JournalFrame(
             frame_index=frame_index,
             timestamp_s=timestamp_s,
@@ -195,7 +387,7 @@ class LLMAnnotator:
         return JournalFrame(index, timestamp_s, row["height"], row["width"], error=text)
 
     def _fingerprint(self, row: Mapping[str, Any]) -> str:
-        """Of everything that the requests of a video depend on, without reading the video."""
+        """Hash of everything that the requests of a video depend on, without reading the video."""
         try:
             stat = self.manifest.video_path(row).stat()
             file = [stat.st_size, stat.st_mtime_ns]
@@ -204,14 +396,16 @@ class LLMAnnotator:
         text = json.dumps([self._settings_text, file, self.labels.describe(row)], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    # Rows
+
     def rows(self, split: str, partial: bool = False) -> Iterator[dict[str, Any]]:
         """Rows of the guidance table from the answers in the store, in the order of the manifest.
 
         A request that several frames share was paid for once: the first of them states its tokens and its cost.
 
         Args:
-            split: which split.
-            partial: take frames whose answers are not there as `failed` rows that say so.
+            split: Split of the videos.
+            partial: Whether frames whose answers are not there become `failed` rows that say so.
 
         Raises:
             ConfigError: a frame has no answer yet, unless partial.
@@ -241,7 +435,10 @@ class LLMAnnotator:
             for index in self.policy.frame_indices(times_s)
         ]
 
-    def _row(self, split: str, video: Mapping[str, Any], frame: JournalFrame, partial: bool, uses: FirstUses):
+    def _row(
+        self, split: str, video: Mapping[str, Any], frame: JournalFrame, partial: bool, uses: FirstUses
+    ) -> dict[str, Any]:
+        """The row of a frame, merged from those of its samples where there are several."""
         key = {
             "video_id": video["video_id"],
             "source": self.manifest.source,
@@ -251,48 +448,280 @@ class LLMAnnotator:
             "frame_height": frame.frame_height,
             "frame_width": frame.frame_width,
         }
-        if frame.error:
-            lost = ChatAnswer("", FAILED, frame.error, model=self.settings.model)
-            return self._answer_row(key, frame, lost)
-        answers = [self.store.answer(request_hash) for request_hash in frame.request_hashes]
+        answers = [self._answer(request_hash, uses) for request_hash in frame.request_hashes]
         if None in answers and not partial:
             raise ConfigError(f"{video['video_id']} frame {frame.frame_index} has no answer yet; run again to go on")
-        rows = [
-            self._answer_row(key, frame, self._paid_once(answer, request_hash, uses))
-            for answer, request_hash in zip(answers, frame.request_hashes, strict=True)
-        ]
-        return rows[0] if len(rows) == 1 else merge_rows(rows, producer="llm")
+        if frame.error:
+            answers = [ChatAnswer("", FAILED, frame.error)]
+        rows = []
+        for answer, request_hash in zip(answers, frame.request_hashes or ("",), strict=True):
+            answer = answer or ChatAnswer(request_hash, FAILED, NOT_ASKED)
+            reading = self._reading(key, frame, answer)
+            rows.append(answer_row(key, answer, reading, self.grid, self.prompt, self.settings.model))
+        return rows[0] if len(rows) == 1 else merge_rows(rows, producer=LLMArguments.name)
 
-    def _paid_once(self, answer: ChatAnswer | None, request_hash: str, uses: FirstUses) -> ChatAnswer:
-        if answer is None:
-            return ChatAnswer(request_hash, FAILED, NOT_ASKED, model=self.settings.model)
-        return answer if uses.first(request_hash) else replace(answer, usage=Usage(), cost_usd=0.0)
+    def _answer(self, request_hash: str, uses: FirstUses) -> ChatAnswer | None:
+        """The answer that the store has, with tokens and cost for the first frame that shares it alone."""
+        answer = self.store.answer(request_hash)
+        if answer is None or uses.first(request_hash):
+            return answer
+        return replace(answer, usage=Usage(), cost_usd=0.0)
 
-    def _answer_row(self, key: Mapping[str, Any], frame: JournalFrame, answer: ChatAnswer) -> dict[str, Any]:
-        """A row from one answer."""
-        weights, objects, status = [0.0] * (self.settings.grid[0] * self.settings.grid[1]), [], answer.status
-        if answer.status == OK:
+    def _reading(self, key: Mapping[str, Any], frame: JournalFrame, answer: ChatAnswer) -> FrameAnswer | None:
+        """What an answer says: as its check read it in this run, else read now. None where it cannot be used."""
+        if answer.status != OK:
+            return None
+        reading = self._readings.get(answer.request_hash)
+        if reading is None:
             try:
-                read = read_answer(answer.text, self.settings.grid, frame.sent_height, frame.sent_width)
+                reading = self._check(frame)(answer.text)
             except InvalidAnswer as error:  # the store's answers were checked by the reader of the day they came
                 logger.warning("%s frame %d: %s", key["video_id"], key["frame_index"], error)
-                status = "invalid"
-            else:
-                weights, objects, status = read.weights, read.objects, None
-                self.notes.update(read.notes)
-        return guidance_row(
-            key,
-            weights,
-            self.settings.grid,
-            producer="llm",
-            status=status,
-            objects=objects,
-            model=answer.model or self.settings.model,
-            prompt_id=self.prompt.prompt_id,
-            prompt_sha256=self.prompt.sha256,
-            request_hash=answer.request_hash,
-            raw_response=answer.text,
-            prompt_tokens=answer.usage.prompt_tokens,
-            completion_tokens=answer.usage.completion_tokens,
-            cost_usd=answer.cost_usd,
+                return None
+        self.notes.update(reading.notes)
+        return reading
+
+
+# A run
+
+
+@dataclass(frozen=True)
+class LLMArguments(LLMSettings, Producer):
+    """--annotator llm: which model is asked about which frames, how, and for how much money."""
+
+    name: ClassVar[str] = "llm"
+    operation: ClassVar[tuple[str, ...]] = (
+        *("max_in_flight", "timeout_s", "max_attempts", "max_cost_usd", "max_useless"),
+        *("batch", "batch_poll_s", "dry_run"),
+    )
+
+    base_url: str | None = field(
+        default=None, metadata={"help": "Server, such as http://localhost:8000/v1; OPENAI_BASE_URL or OpenAI's else."}
+    )
+    prompt: str = field(
+        default="general", metadata={"help": "ucf, ssv2, desktop_assembly, general, or a file of your own."}
+    )
+    policy: str = field(
+        default="ucf",
+        metadata={"help": "Frames, as the paper chose them: ucf, ssv2, desktop_assembly; or all_frames."},
+    )
+    video_share: float | None = field(default=None, metadata={"help": "Share of the videos, if not the policy's."})
+    frames_per_video: int | None = field(default=None, metadata={"help": "Uniform frames, if not the policy's."})
+    max_in_flight: int = field(default=32, metadata={"help": "Requests at the same time."})
+    timeout_s: float = field(default=120.0, metadata={"help": "Seconds after which a request counts as lost."})
+    max_attempts: int = field(default=4, metadata={"help": "Attempts at a request that does not get through."})
+    max_cost_usd: float | None = field(
+        default=None, metadata={"help": "Hard stop for all runs into --out together, counting what is in flight."}
+    )
+    price_usd: list[float] = field(
+        default_factory=list, metadata={"help": "Dollars per million prompt and completion tokens, if not the list's."}
+    )
+    max_useless: int = field(
+        default=50, metadata={"help": "Stop when so many answers came and none could be used; 0 never stops for that."}
+    )
+    batch: bool = field(default=False, metadata={"help": "Ask by batch jobs: half the price, within a day."})
+    batch_poll_s: float = field(default=60.0, metadata={"help": "Seconds between two looks at batch jobs."})
+    retry: list[str] = field(
+        default_factory=list, metadata={"help": "Ask again where an earlier run ended so, such as failed invalid."}
+    )
+    write_partial: bool = field(
+        default=False, metadata={"help": "Write the table also when the money ends; frames not asked are failed rows."}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "Print videos, frames, tokens and dollars; send nothing."})
+
+    def frame_policy(self, frames_per_second: float | None) -> FramePolicy:
+        """Which frames: the named policy with what was set otherwise."""
+        return find_policy(self.policy).changed(self.video_share, self.frames_per_video, frames_per_second)
+
+    def price(self) -> ModelPrice:
+        """The price of the model's tokens: as it was given, else as the list has it."""
+        if not self.price_usd:
+            return price_of(self.model, self.base_url or os.environ.get("OPENAI_BASE_URL"))
+        if len(self.price_usd) != 2 or min(self.price_usd) < 0:
+            raise ConfigError(
+                f"--price_usd takes dollars per million prompt and completion tokens, got {self.price_usd}"
+            )
+        prompt_usd, completion_usd = self.price_usd
+        return ModelPrice(prompt_usd, prompt_usd, completion_usd)
+
+    @contextlib.contextmanager
+    def open(self, task: AnnotationTask) -> Iterator[LLMRun]:
+        """Open a run and what an earlier one left of it, for a plan or for asking.
+
+        Args:
+            task: What to annotate. Answers, ledger, journal and batch files are in its folder; no key ever is.
+
+        Raises:
+            ConfigError: a setting cannot be used.
+            LLMError: the model's price is not known, or the state is not readable.
+        """
+        unknown = set(self.retry) - set(ANSWER_STATUSES)
+        if unknown:
+            raise ConfigError(f"--retry takes any of {ANSWER_STATUSES}, got {sorted(unknown)}")
+        args, folder, manifest = task.args, task.folder, task.load_manifest()
+        grid, labels = args.grid_size, find_labels(manifest, args.manifest, args.splits, args.labels)
+        prompt, price, policy = load_prompt(self.prompt), self.price(), self.frame_policy(args.frames_per_second)
+        with RequestStore(folder / "requests.sqlite") as store, FrameJournal(folder / "frames.sqlite") as journal:
+            annotator = LLMAnnotator(
+                *(manifest, args.splits, grid, prompt, policy, self, store, journal),
+                *(args.seed, labels, task.shard),
+            )
+            yield LLMRun(annotator, store, price, self, folder)
+
+    @contextlib.contextmanager
+    def annotate(self, task: AnnotationTask) -> Iterator[Annotation]:
+        """Ask about all frames that have no answer yet, and give the rows of all."""
+        with self.open(task) as run:
+            task.announce(run)
+            stopped = None
+            # parts share no ledger, so each may spend its share of the cap alone
+            cap_usd = None if self.max_cost_usd is None else self.max_cost_usd / task.shard.count
+            try:
+                run.ask(task.progress, cap_usd)
+            except BudgetExceeded as error:
+                if not self.write_partial:
+                    raise
+                stopped = str(error)
+                logger.warning("%s; the table is written without the frames that were not asked about", error)
+            rows = {split: run.annotator.rows(split, partial=stopped is not None) for split in task.args.splits}
+            yield Annotation(rows, run.facts(stopped), run.annotator.notes)
+
+
+@dataclass(frozen=True)
+class LLMRun:
+    """An open run.
+
+    Args:
+        annotator: Makes questions and rows.
+        store: Store of answers and money.
+        price: Price of the model.
+        args: Settings as given.
+        folder: Folder of the run's state.
+    """
+
+    annotator: LLMAnnotator
+    store: RequestStore
+    price: ModelPrice
+    args: LLMArguments
+    folder: Path
+
+    def ask(self, show_progress: bool = True, max_cost_usd: float | None = None) -> Counter[str]:
+        """Ask all that has no answer yet, and return how many requests ended with which status.
+
+        Args:
+            show_progress: Whether to show a bar with rate, money and time left.
+            max_cost_usd: Another hard stop in USD than the arguments', such as a shard's part of it.
+
+        Raises:
+            LLMError: the run cannot go on.
+            BudgetExceeded: the money does not suffice. What was answered is kept in both cases.
+        """
+        if self.args.retry:
+            logger.info("%d answers are asked for again", self.store.forget(self.args.retry))
+        cap = self.args.max_cost_usd if max_cost_usd is None else max_cost_usd
+        budget = Budget(cap, self.store.totals().spent_usd)
+        return _run_to_end(self._ask(budget, show_progress))
+
+    async def _ask(self, budget: Budget, show_progress: bool) -> Counter[str]:
+        statuses: Counter[str] = Counter()
+        bar = _Bar(self.annotator.num_requests, budget, show_progress)
+        with contextlib.closing(bar):
+            client = OpenAIChatClient(self.args.base_url, timeout_s=self.args.timeout_s)
+            questions = self.annotator.questions(bar.found_answered)
+            async with client, contextlib.aclosing(self._answerer(client, budget).answer_all(questions)) as answers:
+                async for _, answer in answers:
+                    self.annotator.keep(answer)
+                    statuses[answer.status] += 1
+                    bar.answered(answer.cost_usd)
+                    self._check_use(statuses, answer)
+        return statuses
+
+    def _check_use(self, statuses: Counter[str], answer: ChatAnswer) -> None:
+        """A model that cannot do the task should be found out before it was paid for thousands of frames."""
+        if statuses[OK] or not self.args.max_useless or statuses.total() < self.args.max_useless:
+            return
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+        raise LLMError(
+            f"none of the first {statuses.total()} answers can be used ({counts}); of the last one: "
+            f"{(answer.detail or answer.text)[:200]!r}; --retry asks these again, --max_useless 0 goes on regardless"
         )
+
+    def _answerer(self, client: OpenAIChatClient, budget: Budget) -> Answerer:
+        if self.args.batch:
+            return BatchAnswerer(
+                client, self.store, self.price, budget, self.folder / "batches", poll_s=self.args.batch_poll_s
+            )
+        return OnlineAnswerer(
+            client,
+            self.store,
+            self.price,
+            budget,
+            max_in_flight=self.args.max_in_flight,
+            limits=RetryLimits(max_attempts=self.args.max_attempts),
+        )
+
+    def facts(self, stopped: str | None = None) -> AnnotationRun:
+        """What this producer alone knows of a run.
+
+        Args:
+            stopped: Why the run was stopped before its end, or None.
+        """
+        args, totals = self.args, asdict(self.store.totals())
+        outcomes = totals.pop("outcomes")
+        return AnnotationRun(
+            model=args.model,
+            prompt_id=self.annotator.prompt.prompt_id,
+            prompt_sha256=self.annotator.prompt.sha256,
+            policy=self.annotator.policy.description,
+            label_in_prompt=args.label_in_prompt,
+            image_settings={name: getattr(args, name) for name in ("max_side_px", "jpeg_quality", "image_detail")},
+            settings={
+                **{name: getattr(args, name) for name in ("dataset_name", "temperature", "max_completion_tokens")},
+                **{name: getattr(args, name) for name in ("samples_per_frame", "structured", "batch")},
+                **({"stopped": stopped} if stopped else {}),
+            },
+            totals={
+                "videos": sum(len(rows) for rows in self.annotator.videos.values()),
+                **totals,
+                **{f"attempts: {outcome or 'open'}": count for outcome, count in outcomes.items()},
+            },
+        )
+
+
+def _run_to_end(coroutine: Coroutine[Any, Any, Counter[str]]) -> Counter[str]:
+    """What a coroutine returns, also in a notebook, whose own event loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:  # a loop cannot be run within another, but in another thread it can
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+class _Bar:
+    """Requests done of all, with the rate, the time left, and the money spent and still to be spent."""
+
+    def __init__(self, total: int, budget: Budget, shown: bool):
+        self.budget, self.total, self.done, self.spent_usd, self.known = budget, total, 0, 0.0, 0
+        self.bar = tqdm(total=total, unit=" answers", disable=not shown, smoothing=0.1)
+
+    def found_answered(self, count: int) -> None:
+        """Requests that an earlier run had answered take no time: they leave the total instead."""
+        self.known += count
+        self.total = max(self.done, self.total - count)
+        self.bar.total = self.total
+        self.bar.update(0)  # shown at most ten times a second
+
+    def answered(self, cost_usd: float) -> None:
+        """Count an answer that came in, with its cost in USD."""
+        self.done += 1
+        self.spent_usd += cost_usd
+        left_usd = self.spent_usd / self.done * max(0, self.total - self.done)
+        cap = "" if self.budget.max_cost_usd is None else f" of {self.budget.max_cost_usd:g}"
+        known = f", {self.known} known" if self.known else ""
+        self.bar.set_postfix_str(f"${self.budget.spent_usd:.4f}{cap}, ${left_usd:.4f} to go{known}", refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...annotation.grid.run import LLMArguments
+from ...annotation.grid.annotator import LLMArguments
 from ...annotation.job import AnnotationArguments, AnnotationJob
 from ...llm.testing.chat_server import ChatServer
 from ...study.design import GuidanceSource
@@ -32,7 +32,6 @@ def write_object_guidance(folder: Path, manifest: Path, split: str, source: Guid
     arguments = AnnotationArguments(
         manifest=str(manifest),
         out=str(folder),
-        annotator="llm",
         splits=[split],
         grid=list(source.grid),
         frames_per_second=source.frames_per_second,
