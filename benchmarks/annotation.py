@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from transformers import HfArgumentParser
 
-from vidreason.annotation.grid.annotator import LLMArguments
+from vidreason.annotation.grid.run import LLMArguments
 from vidreason.annotation.job import AnnotationArguments, AnnotationJob
 from vidreason.manifests.manifest import manifest_row, write_manifest
 from vidreason.video import probe_video, write_video

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidreason.annotation.grid.annotator import LLMArguments
+from vidreason.annotation.grid.run import LLMArguments
 from vidreason.annotation.job import AnnotationArguments, AnnotationJob, Producer
 from vidreason.guidance import load_guidance
 from vidreason.llm.testing.chat_server import ChatServer

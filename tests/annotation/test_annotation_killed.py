@@ -22,7 +22,7 @@ PROGRAM = textwrap.dedent(
     """
     import json, sys
     from vidreason.annotation.job import AnnotationArguments, AnnotationJob
-    from vidreason.annotation.grid.annotator import LLMArguments
+    from vidreason.annotation.grid.run import LLMArguments
     settings = json.loads(sys.argv[1])
     job = AnnotationJob(AnnotationArguments(**settings["args"]), LLMArguments(**settings["llm"]))
     print("ready", flush=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ..errors import ConfigError
-from .grid.annotator import LLMArguments
+from .grid.run import LLMArguments
 from .job import Producer
 from .motion import MotionArguments
 from .truth import TruthArguments

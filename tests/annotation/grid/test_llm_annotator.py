@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from vidreason.annotation import truth_guidance
-from vidreason.annotation.grid.annotator import LLMArguments, encode_jpeg
+from vidreason.annotation.grid.annotator import encode_jpeg
 from vidreason.annotation.grid.plan import Plan, make_plan, plan_table
+from vidreason.annotation.grid.run import LLMArguments
 from vidreason.errors import BudgetExceeded, ConfigError, LLMError
 from vidreason.files import read_folder
 from vidreason.guidance import points_to_cells

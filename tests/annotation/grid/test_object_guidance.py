@@ -45,7 +45,7 @@ def long_world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def long_guidance(long_world, tmp_path_factory):
     """(frames of the table, texts that the server was told): one run over the long world at 10 frames a second."""
-    from vidreason.annotation.grid.annotator import LLMArguments
+    from vidreason.annotation.grid.run import LLMArguments
     from vidreason.annotation.job import AnnotationArguments, AnnotationJob
     from vidreason.llm.testing.chat_server import ChatServer
 

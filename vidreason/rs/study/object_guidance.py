@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...annotation.grid.annotator import LLMArguments
+from ...annotation.grid.run import LLMArguments
 from ...annotation.job import AnnotationArguments, AnnotationJob
 from ...llm.testing.chat_server import ChatServer
 from ...study.design import GuidanceSource
