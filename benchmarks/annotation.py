@@ -5,7 +5,7 @@
 A local server stands in for the model: it answers each request after 200 ms with one constant text, from a process of
 its own. What is measured is therefore this side alone: videos are decoded, frames encoded as JPEG, requests sent and
 answers stored, all on the cores that the machine has, the server's included. With 32 requests in flight, 160 answers a
-second is what nobody can exceed. Every figure is a ratio to that or to another run of the same call.
+second is the most that is possible. Every figure is a ratio to that or to another run of the same call.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ class AnnotationBenchmarkArguments:
     num_frames: list[int] = field(
         default_factory=lambda: [1000, 5000, 10000], metadata={"help": "Frames of the runs, the smallest first."}
     )
-    frames_per_video: int = field(default=100, metadata={"help": "Of the videos that are made."})
-    height: int = field(default=240, metadata={"help": "Pixels."})
-    width: int = field(default=320, metadata={"help": "Pixels."})
-    latency_s: float = field(default=0.2, metadata={"help": "Of the server."})
+    frames_per_video: int = field(default=100, metadata={"help": "Frames of the videos that are made."})
+    height: int = field(default=240, metadata={"help": "Height of the frames in pixels."})
+    width: int = field(default=320, metadata={"help": "Width of the frames in pixels."})
+    latency_s: float = field(default=0.2, metadata={"help": "Seconds until the server answers."})
     max_in_flight: int = field(default=32, metadata={"help": "Requests at the same time."})
 
 
 def main() -> None:
+    """Make the videos, time the runs and write the report."""
     (args,) = HfArgumentParser(AnnotationBenchmarkArguments).parse_args_into_dataclasses()
     folder = Path(args.output_dir)
     shutil.rmtree(folder, ignore_errors=True)
@@ -96,7 +97,16 @@ def make_videos(folder: Path, num_frames: int, args: AnnotationBenchmarkArgument
 
 
 def moving_squares(background: np.ndarray, num_frames: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Frames of (height, width, 3), uint8."""
+    """Frames of a square that moves over a background that moves as well.
+
+    Args:
+        background: Picture of shape (height, width, 3), uint8.
+        num_frames: Number of frames.
+        rng: Random numbers that place and colour the square.
+
+    Yields:
+        Frames of shape (height, width, 3), uint8.
+    """
     height, width = background.shape[:2]
     top, left = rng.integers(0, height - 60), rng.integers(0, width - 60)
     colour = rng.integers(0, 255, 3)
@@ -111,7 +121,7 @@ def annotate(manifest: str, out: str, url: str, max_in_flight: int) -> dict[str,
     """One run, timed from the first look at the manifest to the written table."""
     os.environ["OPENAI_API_KEY"] = "local"
     job = AnnotationJob(
-        AnnotationArguments(manifest=manifest, out=out, annotator="llm"),
+        AnnotationArguments(manifest=manifest, out=out),
         LLMArguments(base_url=url, prompt="ucf", policy="all_frames", max_in_flight=max_in_flight),
     )
     with PeakMemory() as memory:

@@ -13,40 +13,49 @@ command goes on with it. With `--tasks` it runs in parts, on this machine, Slurm
 import sys
 from collections.abc import Mapping
 
-from vidreason.annotation.annotation_run import read_run
-from vidreason.annotation.grid.plan import make_plan, plan_table
 from vidreason.annotation.grid.run import LLMArguments, LLMRun
-from vidreason.annotation.job import AnnotationArguments, AnnotationJob, TruthArguments
-from vidreason.annotation.scale_arguments import ScaleArguments
+from vidreason.annotation.grid.plan import make_plan, plan_table
+from vidreason.annotation.job import AnnotationArguments, AnnotationJob, Producer, read_run
+from vidreason.annotation.producers import PRODUCERS, ProducerChoice, find_producer
+from vidreason.annotation.scale import ScaleArguments, annotate_in_parts
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
 
 
-def annotate(args: AnnotationArguments, llm: LLMArguments, truth: TruthArguments, scale: ScaleArguments) -> None:
+def annotate(choice: ProducerChoice, args: AnnotationArguments, scale: ScaleArguments, *settings: Producer) -> None:
     """Annotate, or only say what it would cost.
+
+    Args:
+        choice: Which producer annotates.
+        args: What to annotate, and where to.
+        scale: In how many parts.
+        settings: Settings of every producer, those of the chosen one among them.
 
     Raises:
         VidreasonError: the manifest, the truth or a setting is not usable, or the run cannot go on.
     """
-    job = AnnotationJob(args, llm, truth)
-    if llm.dry_run and args.annotator != "llm":
+    chosen = find_producer(choice.annotator)
+    (producer,) = (one for one in settings if type(one) is chosen)
+    dry_run = any(one.dry_run for one in settings if isinstance(one, LLMArguments))
+    job = AnnotationJob(args, producer)
+    if dry_run and not isinstance(producer, LLMArguments):
         raise ConfigError("--dry_run is for --annotator llm; the others cost nothing")
-    if args.annotator == "llm" and (llm.dry_run or scale.tasks > 1):
-        with job.open_llm(args.out) as run:
+    if isinstance(producer, LLMArguments) and (dry_run or scale.tasks > 1):
+        with producer.open(job.task()) as run:
             print_plan(run)
-    if llm.dry_run:
+    if dry_run:
         print("dry run: nothing was sent")
         return
     if scale.tasks == 1:
         job.run(announce=print_plan)
     else:
-        run_in_parts(job, scale)
+        annotate_in_parts(job, scale)
         if scale.executor == "slurm":
             print(f"submitted; the last job of it writes the guidance to {args.out}")
             return
-    run = read_run(args.out)
-    if args.annotator == "llm" and run is not None:
-        print_totals(run.totals)
+    facts = read_run(args.out)
+    if isinstance(producer, LLMArguments) and facts is not None:
+        print_totals(facts.totals)
     print(f"guidance for {', '.join(args.splits)} is in {args.out}")
 
 
@@ -56,15 +65,6 @@ def print_plan(run: LLMRun) -> None:
     earlier = run.store.totals()
     if earlier.attempts:
         print(f"earlier runs into this folder: {earlier.requests:,} requests, {earlier.spent_usd:.4f} USD")
-
-
-def run_in_parts(job: AnnotationJob, scale: ScaleArguments) -> None:
-    """Run on datatrove's executors."""
-    try:
-        from vidreason.annotation.scale import annotate_in_parts
-    except ImportError as error:
-        raise ConfigError(f'--tasks wants datatrove: pip install "vidreason[scale]" ({error})') from error
-    annotate_in_parts(job, scale)
 
 
 def print_totals(totals: Mapping[str, float]) -> None:
@@ -83,7 +83,8 @@ def print_totals(totals: Mapping[str, float]) -> None:
 
 def main() -> int:
     """Run the command line; a mistake ends with one line that names it."""
-    return run_command(annotate, AnnotationArguments, LLMArguments, TruthArguments, ScaleArguments, resumable=True)
+    flags = (ProducerChoice, AnnotationArguments, ScaleArguments, *PRODUCERS.values())
+    return run_command(annotate, *flags, resumable=True)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from vidreason.annotation.annotation_run import read_run, write_run
-from vidreason.annotation.frame_selection import FramePolicy, frame_keys
+from vidreason.annotation.frames import FramePolicy, frame_keys
+from vidreason.annotation.job import merge_runs, read_run, write_run
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError, VideoError
 from vidreason.guidance import load_guidance, write_guidance
 from vidreason.guidance.interpolate import interpolate_rows
-from vidreason.guidance.merge import MERGE_TOLERANCE_S, merge_runs, merge_tables, rows_by_video
+from vidreason.guidance.merge import MERGE_TOLERANCE_S, merge_tables, rows_by_video
 from vidreason.manifests.manifest import Manifest, load_manifest
 
 logger = logging.getLogger("merge_guidance")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vidreason.annotation.grid.run import LLMArguments
-from vidreason.annotation.job import AnnotationArguments, AnnotationJob
+from vidreason.annotation.job import AnnotationArguments, AnnotationJob, Producer
 from vidreason.guidance import load_guidance
 from vidreason.llm.testing.chat_server import ChatServer
 from vidreason.synthetic import WorldConfig, build_synthetic_actions
@@ -52,8 +52,14 @@ def serve(world_answers):
 def make_job(small_world, tmp_path):
     """Builds annotation jobs over the small world: 4 frames of each training video, unless told otherwise."""
 
-    def make(server: ChatServer | None, out: str = "guidance", llm: dict | None = None, **changes) -> AnnotationJob:
-        args = {"manifest": str(small_world), "out": str(tmp_path / out), "annotator": "llm", **changes}
+    def make(
+        server: ChatServer | None,
+        out: str = "guidance",
+        llm: dict | None = None,
+        producer: Producer | None = None,
+        **changes,
+    ) -> AnnotationJob:
+        args = {"manifest": str(small_world), "out": str(tmp_path / out), **changes}
         settings = LLMArguments(
             base_url=server.url if server else "http://127.0.0.1:9/v1",
             prompt="ucf",
@@ -62,7 +68,7 @@ def make_job(small_world, tmp_path):
             frames_per_video=4,
             max_in_flight=8,
         )
-        return AnnotationJob(AnnotationArguments(**args), replace(settings, **(llm or {})))
+        return AnnotationJob(AnnotationArguments(**args), producer or replace(settings, **(llm or {})))
 
     return make
 

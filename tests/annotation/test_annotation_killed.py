@@ -30,7 +30,7 @@ PROGRAM = textwrap.dedent(
     """
 )
 
-# what befalls a request hangs on the request alone, so that all runs meet the same fate
+# faults depend on the request alone, so that all runs meet the same ones
 FAULTS = {"malformed": 0.1, "truncated": 0.1, "refused": 0.05, "by_attempt": False}
 
 
@@ -40,7 +40,7 @@ def heed_interrupts() -> None:
 
 
 def start(job) -> subprocess.Popen:
-    settings = json.dumps({"args": asdict(job.args), "llm": asdict(job.llm)})
+    settings = json.dumps({"args": asdict(job.args), "llm": asdict(job.producer)})
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, settings], stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
     )
@@ -77,7 +77,7 @@ def test_killed_runs_end_with_the_table_of_one_that_was_left_alone(serve, make_j
     fate = {row["request_hash"]: 2 if row["status"] == "invalid" else 1 for row in rows}
     assert sum(asked.values()) - sum(fate.values()) <= kills * IN_FLIGHT
     # and the ledger has every attempt: what the server was asked, no less, and what may have been billed
-    with job.open_llm(job.args.out) as run:
+    with job.producer.open(job.task()) as run:
         totals = run.store.totals()
     assert totals.attempts >= len(server.log)
     assert 0 < totals.outcomes.get("", 0) <= kills * IN_FLIGHT

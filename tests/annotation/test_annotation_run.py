@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vidreason.annotation.annotation_run import AnnotationRun, read_run, run_path, write_run
+from vidreason.annotation.job import AnnotationRun, read_run, run_path, write_run
 from vidreason.errors import GuidanceError
 
 RUN = AnnotationRun(

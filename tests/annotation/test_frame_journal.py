@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 
-from vidreason.annotation.frame_journal import FirstUses, FrameJournal, JournalFrame
+from vidreason.annotation.frames import FirstUses, FrameJournal, JournalFrame
 
 FRAMES = [
     JournalFrame(3, 0.25, 240, 320, 120, 160, ("a" * 64, "b" * 64)),
@@ -38,7 +38,7 @@ def test_a_kill_leaves_whole_videos_only(tmp_path):
     program = textwrap.dedent(
         """
         import itertools, sys
-        from vidreason.annotation.frame_journal import FrameJournal, JournalFrame
+        from vidreason.annotation.frames import FrameJournal, JournalFrame
         journal = FrameJournal(sys.argv[1])
         for number in itertools.count():
             journal.put("train", str(number), "print", [JournalFrame(i, i / 10, 4, 4) for i in range(50)])

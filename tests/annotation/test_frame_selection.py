@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vidreason.annotation.frame_selection import POLICIES, FramePolicy, find_policy, frame_keys
+from vidreason.annotation.frames import POLICIES, FramePolicy, find_policy, frame_keys
 from vidreason.errors import ConfigError
 from vidreason.manifests.manifest import Manifest
 from vidreason.video import decode_frames, write_video

@@ -4,12 +4,13 @@ import inspect
 import json
 
 import pytest
+from datatrove import executor
 
-from vidreason.annotation import scale
-from vidreason.annotation.annotation_run import read_run
-from vidreason.annotation.scale import annotate_in_parts, interleave, merge_ranks, rank_folder
-from vidreason.annotation.scale_arguments import ScaleArguments
-from vidreason.annotation.shard import Shard
+from vidreason.annotation.job import Shard, read_run
+from vidreason.annotation.motion import MotionArguments
+from vidreason.annotation.producers import find_producer
+from vidreason.annotation.scale import ScaleArguments, annotate_in_parts, interleave, merge_ranks, rank_folder
+from vidreason.annotation.truth import TruthArguments
 from vidreason.errors import ConfigError, GuidanceError
 from vidreason.guidance import load_guidance
 
@@ -40,8 +41,8 @@ def test_parts_give_the_table_of_one_machine(serve, make_job, run_job, tasks):
 
 
 def test_motion_in_parts_gives_the_table_of_one_machine(make_job, run_job):
-    expected = run_job(make_job(None, out="one", annotator="motion"))
-    job = make_job(None, out="parts", annotator="motion")
+    expected = run_job(make_job(None, out="one", producer=MotionArguments()))
+    job = make_job(None, out="parts", producer=MotionArguments())
     for rank in range(5):
         job.run(rank_folder(job, rank, 5), Shard(rank, 5), progress=False)
     merge_ranks(job, 5)
@@ -113,9 +114,9 @@ def executors(monkeypatch):
 
         return Executor
 
-    real = {name: getattr(scale, name) for name in ("SlurmPipelineExecutor", "RayPipelineExecutor")}
+    real = {name: getattr(executor, name) for name in ("SlurmPipelineExecutor", "RayPipelineExecutor")}
     for name in real:
-        monkeypatch.setattr(scale, name, stand_in(name))
+        monkeypatch.setattr(executor, name, stand_in(name))
     return made
 
 
@@ -145,12 +146,12 @@ def test_settings_that_do_not_go_together(make_job, settings, message):
         annotate_in_parts(make_job(None), ScaleArguments(**settings))
 
 
-def test_an_annotator_that_there_is_not_is_named(make_job):
+def test_an_annotator_that_there_is_not_is_named():
     with pytest.raises(ConfigError, match="annotator is 'oracle', expected one of"):
-        make_job(None, annotator="oracle").run()
+        find_producer("oracle")
 
 
 def test_ground_truth_is_not_made_in_parts(make_job):
-    job = make_job(None, annotator="truth")
+    job = make_job(None, producer=TruthArguments())
     with pytest.raises(ConfigError, match="--truth is not set"):
         job.run(shard=Shard(0, 2))

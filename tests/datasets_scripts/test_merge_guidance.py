@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vidreason.annotation.annotation_run import AnnotationRun, read_run, write_run
+from vidreason.annotation.job import AnnotationRun, read_run, write_run
 from vidreason.guidance import guidance_row, load_guidance, write_guidance
 from vidreason.manifests.manifest import load_manifest, manifest_row, write_manifest
 from vidreason.video import probe_video, write_video

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from vidreason.annotation.annotation_run import AnnotationRun
+from vidreason.annotation.job import AnnotationRun, merge_runs
 from vidreason.errors import GuidanceError
 from vidreason.guidance import FEATURES, GridMap, guidance_row
-from vidreason.guidance.merge import merge_rows, merge_runs, merge_tables
+from vidreason.guidance.merge import merge_rows, merge_tables
 
 
 def row(

@@ -17,10 +17,9 @@ from vidreason.llm import batch_jobs
 from vidreason.llm.batch import BatchAnswerer
 from vidreason.llm.batch_files import RequestFile
 from vidreason.llm.batch_service import BatchService
-from vidreason.llm.budget import Budget
 from vidreason.llm.chat import ChatAnswer, Question
 from vidreason.llm.client import OpenAIChatClient
-from vidreason.llm.pricing import price_of
+from vidreason.llm.cost import Budget, price_of
 from vidreason.llm.store import RequestStore
 
 PRICE = price_of("gpt-4.1-mini")

@@ -6,7 +6,7 @@ import asyncio
 import collections
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from aiohttp import web
@@ -14,8 +14,8 @@ from aiohttp import web
 from vidreason.errors import InvalidAnswer
 from vidreason.llm.chat import ChatAnswer, ChatRequest, Question, Usage
 from vidreason.llm.client import RawCompletion
-from vidreason.llm.online import OnlineAnswerer
-from vidreason.llm.pricing import price_of
+from vidreason.llm.cost import price_of
+from vidreason.llm.online import OnlineAnswerer, RetryLimits
 from vidreason.llm.retry import FAIL, AttemptFailed
 from vidreason.llm.store import RequestStore
 
@@ -85,8 +85,15 @@ class FakeClient:
 
 def make_answerer(reply: Callable, store: RequestStore, latency_s: float = 0.0, price=PRICE, **settings: Any):
     """An answerer over a `FakeClient`, in a hurry."""
-    settings = {"backoff_base_s": 0.001, **settings}
-    return OnlineAnswerer(FakeClient(reply, latency_s), store, price, **settings)
+    return OnlineAnswerer(FakeClient(reply, latency_s), store, price, **in_a_hurry(settings))
+
+
+def in_a_hurry(settings: dict[str, Any], backoff_base_s: float = 0.001) -> dict[str, Any]:
+    """Settings of an answerer from those of its own and of its limits, with short waits."""
+    names = {entry.name for entry in fields(RetryLimits)}
+    limits = {name: value for name, value in settings.items() if name in names}
+    others = {name: value for name, value in settings.items() if name not in names}
+    return {"limits": RetryLimits(**{"backoff_base_s": backoff_base_s, **limits}), **others}
 
 
 def answer_all(answerer: OnlineAnswerer, questions: Iterable[Question]) -> dict[Any, ChatAnswer]:

@@ -10,10 +10,9 @@ from llm_doubles import RawServer, Reply, make_question
 from vidreason.errors import BudgetExceeded, LLMError
 from vidreason.llm.batch import BatchAnswerer
 from vidreason.llm.batch_files import line_of
-from vidreason.llm.budget import Budget
 from vidreason.llm.chat import FAILED, INVALID, OK, REFUSED, TRUNCATED, Question
 from vidreason.llm.client import OpenAIChatClient
-from vidreason.llm.pricing import cost_usd
+from vidreason.llm.cost import Budget, cost_usd
 from vidreason.llm.store import RequestStore
 from vidreason.llm.testing.chat_batches import BatchLimits
 from vidreason.llm.testing.chat_faults import BatchFaults, Faults

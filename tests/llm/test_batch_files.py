@@ -15,7 +15,7 @@ from vidreason.llm.batch_files import (
     remove_files,
     remove_strays,
 )
-from vidreason.llm.client import RawCompletion
+from vidreason.llm.client import RawCompletion, Redactor
 from vidreason.llm.retry import FAIL, RETRY, STOP
 
 
@@ -47,7 +47,7 @@ def test_lines_are_read_whatever_they_are(tmp_path, caplog):
     ]
     output_path(path).write_text("\n".join(output))
     errors_path(path).write_text("\n".join(errors))
-    outcomes = read_outcomes(path)
+    outcomes = read_outcomes(path, Redactor())
     answered = {name for name, outcome in outcomes.items() if isinstance(outcome, RawCompletion)}
     assert answered == {"answered", "first failed, then answered"} and outcomes["answered"].text == "good"
     verdicts = {name: outcome.verdict for name, outcome in outcomes.items() if name not in answered}

@@ -6,10 +6,8 @@ import threading
 import pytest
 
 from vidreason.errors import BudgetExceeded, LLMError
-from vidreason.llm.budget import Budget, CostCeiling
 from vidreason.llm.chat import Usage
-from vidreason.llm.pricing import FREE, ModelPrice
-from vidreason.llm.tokens import TokenEstimate
+from vidreason.llm.cost import FREE, Budget, CostCeiling, ModelPrice, TokenEstimate
 
 
 def test_what_is_in_flight_counts():

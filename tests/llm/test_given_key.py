@@ -6,8 +6,7 @@ import pytest
 from llm_doubles import RawServer, Reply, completion_body, make_request
 
 from vidreason.errors import LLMError
-from vidreason.llm.client import OpenAIChatClient
-from vidreason.llm.redact import REDACTED
+from vidreason.llm.client import REDACTED, OpenAIChatClient
 from vidreason.llm.retry import AttemptFailed
 
 GIVEN, OWN = "visitor-ThisKeyIsGiven-42", "operator-ThisKeyIsInTheEnvironment-1"

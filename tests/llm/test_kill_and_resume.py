@@ -12,8 +12,8 @@ import pytest
 from llm_doubles import RawServer, Reply, answer_all, completion_body, make_question
 
 from vidreason.llm.client import OpenAIChatClient
-from vidreason.llm.online import OnlineAnswerer
-from vidreason.llm.pricing import price_of
+from vidreason.llm.cost import price_of
+from vidreason.llm.online import OnlineAnswerer, RetryLimits
 from vidreason.llm.store import RequestStore
 
 NUM_QUESTIONS = 60
@@ -25,14 +25,14 @@ import sys
 sys.path.insert(0, sys.argv[3])
 from llm_doubles import answer_all, make_question
 from vidreason.llm.client import OpenAIChatClient
-from vidreason.llm.online import OnlineAnswerer
-from vidreason.llm.pricing import price_of
+from vidreason.llm.online import OnlineAnswerer, RetryLimits
+from vidreason.llm.cost import price_of
 from vidreason.llm.store import RequestStore
 
 store = RequestStore(sys.argv[1])
-answerer = OnlineAnswerer(
-    OpenAIChatClient(sys.argv[2]), store, price_of("gpt-4.1-mini"), max_in_flight={MAX_IN_FLIGHT}, backoff_base_s=0.001
-)
+limits = RetryLimits(backoff_base_s=0.001)
+client, price = OpenAIChatClient(sys.argv[2]), price_of("gpt-4.1-mini")
+answerer = OnlineAnswerer(client, store, price, max_in_flight={MAX_IN_FLIGHT}, limits=limits)
 answer_all(answerer, map(make_question, range({NUM_QUESTIONS})))
 print("finished")
 """
@@ -71,7 +71,9 @@ def finish(path, server: FaultyServer) -> dict:
     with RequestStore(path) as store:
         server.store = store
         client = OpenAIChatClient(server.url)
-        answerer = OnlineAnswerer(client, store, price_of("gpt-4.1-mini"), max_in_flight=6, backoff_base_s=0.001)
+        answerer = OnlineAnswerer(
+            client, store, price_of("gpt-4.1-mini"), max_in_flight=6, limits=RetryLimits(backoff_base_s=0.001)
+        )
         return answer_all(answerer, map(make_question, range(NUM_QUESTIONS)))
 
 

@@ -5,14 +5,13 @@ import logging
 import time
 
 import pytest
-from llm_doubles import answer_all, check_good
+from llm_doubles import answer_all, check_good, in_a_hurry
 
 from vidreason.errors import BudgetExceeded, InvalidAnswer, LLMError
-from vidreason.llm.budget import Budget
 from vidreason.llm.chat import FAILED, INVALID, OK, REFUSED, TRUNCATED, ChatRequest, Question, Usage
 from vidreason.llm.client import OpenAIChatClient
+from vidreason.llm.cost import Budget, ModelPrice, cost_usd, price_of
 from vidreason.llm.online import OnlineAnswerer
-from vidreason.llm.pricing import ModelPrice, cost_usd, price_of
 from vidreason.llm.store import TRANSPORT, RequestStore
 from vidreason.llm.testing.chat_faults import REQUEST_FAULTS, Faults
 from vidreason.llm.testing.chat_server import ChatServer
@@ -53,7 +52,7 @@ def make_questions(count: int, **changes) -> list[Question]:
 
 def make_answerer(server: ChatServer, store: RequestStore, **settings) -> OnlineAnswerer:
     timeout_s = settings.pop("timeout_s", 10.0)
-    settings = {"backoff_base_s": 0.005, "price": PRICE, **settings}
+    settings = {"price": PRICE, **in_a_hurry(settings, backoff_base_s=0.005)}
     return OnlineAnswerer(OpenAIChatClient(server.url, timeout_s=timeout_s), store, **settings)
 
 

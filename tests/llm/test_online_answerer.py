@@ -17,7 +17,7 @@ from llm_doubles import (
 
 from vidreason.llm.chat import FAILED, INVALID, OK, REFUSED, TRUNCATED, Usage
 from vidreason.llm.client import RawCompletion
-from vidreason.llm.pricing import FREE, cost_usd
+from vidreason.llm.cost import FREE, cost_usd
 from vidreason.llm.store import ABORTED, ONLINE, TRANSPORT
 
 COST = cost_usd(PRICE, USAGE)

@@ -9,7 +9,7 @@ from llm_doubles import PRICE, USAGE, answer_all, make_answerer, make_question, 
 
 from vidreason.errors import BudgetExceeded, LLMError, VideoError
 from vidreason.llm.chat import OK
-from vidreason.llm.pricing import cost_usd
+from vidreason.llm.cost import cost_usd
 from vidreason.llm.retry import STOP, failure_of_status
 from vidreason.llm.store import ABORTED
 
@@ -19,7 +19,7 @@ COST = cost_usd(PRICE, USAGE)
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_errors_that_end_the_run(store, status):
     def reply(number, attempt):
-        return failure_of_status(status, "words") if number == 20 else "good"
+        return failure_of_status(status, "words", redact=str) if number == 20 else "good"
 
     answerer = make_answerer(reply, store, latency_s=0.002, max_in_flight=4)
     with pytest.raises(LLMError, match=f"the run cannot go on: HTTP {status}: words") as caught:
@@ -34,7 +34,7 @@ def test_errors_that_end_the_run(store, status):
 
 
 def test_an_empty_account_ends_the_run(store):
-    empty = failure_of_status(429, "You exceeded your current quota", "insufficient_quota")
+    empty = failure_of_status(429, "You exceeded your current quota", "insufficient_quota", redact=str)
     with pytest.raises(LLMError, match="exceeded your current quota"):
         answer_all(make_answerer(lambda *_: empty, store), [make_question(0)])
     assert empty.verdict == STOP

@@ -11,14 +11,12 @@ import pytest
 from llm_doubles import LOST, PRICE, SERVER_ERROR, FakeClient, answer_all, make_answerer, make_question, make_request
 
 from vidreason.errors import BudgetExceeded, LLMError
-from vidreason.llm.budget import Budget
 from vidreason.llm.chat import OK, Usage
 from vidreason.llm.client import RawCompletion
-from vidreason.llm.online import OnlineAnswerer
-from vidreason.llm.pricing import ModelPrice, cost_usd
+from vidreason.llm.cost import Budget, ModelPrice, cost_usd, estimate_tokens
+from vidreason.llm.online import OnlineAnswerer, RetryLimits
 from vidreason.llm.retry import AttemptFailed, failure_of_status
 from vidreason.llm.store import ABORTED, TRANSPORT
-from vidreason.llm.tokens import estimate_tokens
 
 DEAR = ModelPrice(input_usd=1000.0, cached_input_usd=1000.0, output_usd=10_000.0)
 
@@ -104,7 +102,7 @@ def test_all_hold_back_when_one_is_told_to(store, retry_after_s):
         if number == 10 and attempt == 0:
             told = time.monotonic()
             headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
-            return failure_of_status(429, "slow down", headers=headers)
+            return failure_of_status(429, "slow down", headers=headers, redact=str)
         return "good"
 
     class Client(FakeClient):
@@ -114,7 +112,9 @@ def test_all_hold_back_when_one_is_told_to(store, retry_after_s):
             return await super().complete_once(request)
 
     # without Retry-After the wait is the jittered backoff: at least the number in flight is halved
-    answerer = OnlineAnswerer(Client(reply, 0.002), store, PRICE, max_in_flight=4, backoff_base_s=0.001)
+    answerer = OnlineAnswerer(
+        Client(reply, 0.002), store, PRICE, max_in_flight=4, limits=RetryLimits(backoff_base_s=0.001)
+    )
     answers = answer_all(answerer, map(make_question, range(60)))
     assert all(answer.status == OK for answer in answers.values()) and told is not None
     assert bool(early) == (retry_after_s is None)
@@ -126,7 +126,7 @@ def test_fewer_at_a_time_after_a_rate_limit(store):
 
     def reply(number, attempt):
         if client.in_flight > 4:
-            return failure_of_status(429, "too many", headers={"retry-after-ms": "20"})
+            return failure_of_status(429, "too many", headers={"retry-after-ms": "20"}, redact=str)
         return "good"
 
     answerer = make_answerer(reply, store, latency_s=0.004, max_in_flight=16, max_attempts=8)
@@ -141,7 +141,7 @@ def unreachable() -> AttemptFailed:
 
 
 def test_a_server_that_is_gone_ends_the_run(store, monkeypatch):
-    monkeypatch.setattr("vidreason.llm.pace._FIRST_SILENCE_S", 0.01)
+    monkeypatch.setattr("vidreason.llm.online._FIRST_SILENCE_S", 0.01)
     answerer = make_answerer(lambda *_: unreachable(), store, max_in_flight=8, max_silences=3)
     with pytest.raises(LLMError, match="cannot be reached, 3 times in a row"):
         answer_all(answerer, map(make_question, range(50)))
@@ -154,7 +154,7 @@ def test_a_server_that_is_gone_ends_the_run(store, monkeypatch):
 
 
 def test_a_server_that_comes_back_in_time(store, monkeypatch):
-    monkeypatch.setattr("vidreason.llm.pace._FIRST_SILENCE_S", 0.01)
+    monkeypatch.setattr("vidreason.llm.online._FIRST_SILENCE_S", 0.01)
     calls = []
 
     def reply(number, attempt):
@@ -192,7 +192,7 @@ class BillingClient(FakeClient):
 @pytest.mark.parametrize("max_cost_usd", [0.05, 0.5, 3.0])
 def test_never_more_is_spent_than_the_cap(store, max_cost_usd):
     client, budget = BillingClient(None), Budget(max_cost_usd)
-    answerer = OnlineAnswerer(client, store, DEAR, budget, max_in_flight=16, backoff_base_s=0.001)
+    answerer = OnlineAnswerer(client, store, DEAR, budget, max_in_flight=16, limits=RetryLimits(backoff_base_s=0.001))
     with pytest.raises(BudgetExceeded, match=re.escape(f"of ${max_cost_usd:.6f}")):
         answer_all(answerer, map(make_question, range(1000)))
     worst = answerer.ceiling.cost_usd(estimate_tokens(make_request(999)))

@@ -13,8 +13,15 @@ from llm_doubles import RawServer, Reply, completion_body, make_request
 
 from vidreason.errors import InvalidAnswer, LLMError
 from vidreason.llm.chat import INVALID, OK, REFUSED, TRUNCATED, Usage
-from vidreason.llm.client import NO_KEY, OpenAIChatClient, RawCompletion, is_openai, judge, read_completion
-from vidreason.llm.redact import REDACTED
+from vidreason.llm.client import (
+    NO_KEY,
+    REDACTED,
+    OpenAIChatClient,
+    RawCompletion,
+    is_openai,
+    judge,
+    read_completion,
+)
 from vidreason.llm.retry import FAIL, RETRY, STOP, AttemptFailed
 
 KEY = "zx81-ThisIsTheKeyOfTheTest-42"
@@ -85,13 +92,13 @@ def test_the_length_of_answers_is_limited_under_the_name_that_a_server_heeds():
     ],
 )
 def test_forms_of_answers(body, expected):
-    completion = read_completion(body)
+    completion = read_completion(body, redact=str)
     assert (completion.text, completion.finish_reason, completion.refusal) == expected
 
 
 @pytest.mark.parametrize("usage", [None, {}])
 def test_servers_that_bill_nothing(usage):
-    assert read_completion({**completion_body(), "usage": usage}).usage is None
+    assert read_completion({**completion_body(), "usage": usage}, redact=str).usage is None
 
 
 @pytest.mark.parametrize(
@@ -99,21 +106,22 @@ def test_servers_that_bill_nothing(usage):
 )
 def test_bodies_that_are_no_completion(body):
     with pytest.raises(AttemptFailed, match="no chat completion") as caught:
-        read_completion(body)
+        read_completion(body, redact=str)
     assert caught.value.verdict == RETRY and caught.value.maybe_billed
 
 
 def test_errors_that_come_as_successes():
     with pytest.raises(AttemptFailed, match="HTTP 402: no credit") as caught:
-        read_completion({"error": {"message": "no credit", "code": 402}})
+        read_completion({"error": {"message": "no credit", "code": 402}}, redact=str)
     assert caught.value.verdict == STOP
     with pytest.raises(AttemptFailed, match="HTTP 500: overloaded"):
-        read_completion({"error": {"message": "overloaded", "code": "busy"}})
+        read_completion({"error": {"message": "overloaded", "code": "busy"}}, redact=str)
 
 
-def check_json(text: str) -> None:
+def check_json(text: str) -> str:
     if text != "{}":
         raise InvalidAnswer("no JSON")
+    return "read"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +136,9 @@ def check_json(text: str) -> None:
     ],
 )
 def test_judging(completion, expected):
-    assert judge(completion, check_json) == expected
+    status, text, detail, reading = judge(completion, check_json)
+    assert (status, text, detail) == expected
+    assert reading == ("read" if status == OK else None)
 
 
 def test_bugs_of_a_check_are_not_judged():

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vidreason.llm.pace import Pace
+from vidreason.llm.online import Pace
 
 
 async def take(pace: Pace, log: list, name: int, hold_s: float = 0.0) -> None:
@@ -100,7 +100,7 @@ def test_nobody_goes_before_the_wait_is_over():
 
 
 def test_silence_is_counted_by_crowds(monkeypatch):
-    monkeypatch.setattr("vidreason.llm.pace._FIRST_SILENCE_S", 0.0)
+    monkeypatch.setattr("vidreason.llm.online._FIRST_SILENCE_S", 0.0)
     pace = Pace(8)
     began = time.monotonic()
     assert [pace.found_nobody(began) for _ in range(5)] == [1] * 5 and pace.limit == 1

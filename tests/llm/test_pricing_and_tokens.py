@@ -13,10 +13,20 @@ from PIL import Image
 
 from vidreason.annotation.grid.prompts import load_prompt
 from vidreason.errors import LLMError
-from vidreason.llm import tokens
+from vidreason.llm import cost
 from vidreason.llm.chat import ChatRequest, Usage, image_part
-from vidreason.llm.pricing import FREE, ModelPrice, cost_usd, price_of, prices_copied_on
-from vidreason.llm.tokens import estimate_tokens, image_patches, image_tiles, image_tokens, text_tokens
+from vidreason.llm.cost import (
+    FREE,
+    ModelPrice,
+    cost_usd,
+    estimate_tokens,
+    image_patches,
+    image_tiles,
+    image_tokens,
+    price_of,
+    prices_copied_on,
+    text_tokens,
+)
 
 LOCAL = "http://localhost:8000/v1"
 
@@ -24,7 +34,7 @@ LOCAL = "http://localhost:8000/v1"
 @pytest.fixture
 def rules_of_thumb(monkeypatch):
     """As on a machine without tiktoken's file."""
-    monkeypatch.setattr(tokens, "_tiktoken", lambda: None)
+    monkeypatch.setattr(cost, "_tiktoken", lambda: None)
     text_tokens.cache_clear()
     yield
     text_tokens.cache_clear()
@@ -186,15 +196,15 @@ def test_tiktoken_is_used_where_it_needs_no_network(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "tiktoken", types.SimpleNamespace(get_encoding=get_encoding))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    tokens._tiktoken.cache_clear()
-    assert tokens._tiktoken() is None and not asked
+    cost._tiktoken.cache_clear()
+    assert cost._tiktoken() is None and not asked
     (tmp_path / "fb374d419588a4632f3f557e76b4b70aebbca790").write_text("")  # the name tiktoken gives that file
-    tokens._tiktoken.cache_clear()
+    cost._tiktoken.cache_clear()
     text_tokens.cache_clear()
     try:
         assert text_tokens("a-b-c-d") == 4 and asked == ["o200k_base"]
     finally:
-        tokens._tiktoken.cache_clear()
+        cost._tiktoken.cache_clear()
         text_tokens.cache_clear()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import email.utils
+import functools
 import itertools
 import json
 import random
@@ -11,18 +12,21 @@ import time
 
 import pytest
 
-from vidreason.llm.redact import REDACTED, hide, redact, register_key_variable, secret_values
+from vidreason.llm import retry
+from vidreason.llm.client import REDACTED, Redactor, hide
 from vidreason.llm.retry import (
     FAIL,
     MAX_RETRY_AFTER_S,
     RETRY,
     STOP,
     backoff_s,
-    failure_of,
-    failure_of_status,
     retry_after_s,
     shorten,
 )
+
+redact = Redactor().redact
+failure_of = functools.partial(retry.failure_of, redact=redact)
+failure_of_status = functools.partial(retry.failure_of_status, redact=redact)
 
 
 @pytest.mark.parametrize(
@@ -195,17 +199,27 @@ def test_innocent_words_stay(text):
     assert redact(text) == text
 
 
-def test_variables_with_other_names_are_registered(monkeypatch):
+def test_variables_with_other_names_are_named(monkeypatch):
     monkeypatch.setenv("VIDREASON_TEST_ENTRANCE", KEY)
     assert KEY in redact(f"<{KEY}>")
-    register_key_variable("VIDREASON_TEST_ENTRANCE")
-    assert redact(f"<{KEY}>") == f"<{REDACTED}>"
+    assert Redactor(("VIDREASON_TEST_ENTRANCE",)).redact(f"<{KEY}>") == f"<{REDACTED}>"
+
+
+def test_a_given_key_is_taken_out_and_shown_nowhere():
+    redactor = Redactor(given_key=KEY)
+    assert redactor.redact(f"<{KEY}>") == f"<{REDACTED}>"
+    assert KEY not in repr(redactor)
+
+
+def test_of_two_keys_the_longer_goes_first(monkeypatch):
+    monkeypatch.setenv("VIDREASON_TEST_KEY", f"{KEY}-and-more")
+    assert Redactor(given_key=KEY).redact(f"<{KEY}-and-more>") == f"<{REDACTED}>"
 
 
 def test_placeholders_are_no_secrets(monkeypatch):
     monkeypatch.setenv("VIDREASON_TEST_KEY", "EMPTY")
     assert redact("EMPTY answer") == "EMPTY answer"
-    assert secret_values(["VIDREASON_TEST_KEY", "VIDREASON_NOT_SET"]) == []
+    assert Redactor(("VIDREASON_TEST_KEY", "VIDREASON_NOT_SET")).own_secrets() == []
 
 
 def test_hiding_leaves_the_rest_alone():

@@ -17,12 +17,11 @@ import pytest
 from llm_doubles import answer_all
 from PIL import Image
 
-from vidreason.annotation.grid.answers import read_answer
-from vidreason.annotation.grid.prompts import load_prompt
+from vidreason.annotation.grid.prompts import load_prompt, read_answer
 from vidreason.llm.chat import FAILED, INVALID, TRUNCATED, ChatRequest, Question, image_part
 from vidreason.llm.client import OpenAIChatClient
-from vidreason.llm.online import OnlineAnswerer
-from vidreason.llm.pricing import FREE
+from vidreason.llm.cost import FREE
+from vidreason.llm.online import OnlineAnswerer, RetryLimits
 from vidreason.llm.store import RequestStore
 from vidreason.synthetic import WorldConfig, render_clip
 
@@ -194,7 +193,9 @@ def test_the_picture_reaches_the_model(url, model_folder, tmp_path):
     system, user = question.request.messages
     text_only = [system, {"role": "user", "content": [part for part in user["content"] if part["type"] == "text"]}]
     with RequestStore(tmp_path / "s.sqlite") as store:
-        answerer = OnlineAnswerer(OpenAIChatClient(url, timeout_s=60), store, FREE, max_invalid_attempts=1)
+        answerer = OnlineAnswerer(
+            OpenAIChatClient(url, timeout_s=60), store, FREE, limits=RetryLimits(max_invalid_attempts=1)
+        )
         without = ChatRequest(question.request.model, text_only, 12, 0.0, question.request.seed)
         answers = answer_all(answerer, [question, Question("without", without, question.check)])
     longer = answers[question.key].usage.prompt_tokens - answers["without"].usage.prompt_tokens

@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import HfApi
 from PIL import Image
 
-from vidreason.annotation.annotation_run import AnnotationRun, write_run
+from vidreason.annotation.job import AnnotationRun, write_run
 from vidreason.audit.drawing import GUIDANCE_COLOR
 from vidreason.errors import GuidanceError, VidreasonError
 from vidreason.files import content_hash, split_files

@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import subprocess
+import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -174,3 +177,21 @@ def test_what_cannot_be_answered_says_why(world, answers):
     assert json.loads(WorldAnswers(world, (2, 2), ["train"])(payload_of(jpeg, KEY_R)))["key_r"]
     with pytest.raises(ManifestError, match="no split 'dev'"):
         FrameFinder(world, ["dev"])
+
+
+def test_the_server_as_a_process(world):
+    command = [sys.executable, "-m", "vidreason.synthetic.chat_server", "--port", "0", "--world"]
+    nowhere = subprocess.run([*command, "nowhere"], capture_output=True, text=True, timeout=60)
+    assert nowhere.returncode == 1 and nowhere.stderr.startswith("error: ") and "nowhere" in nowhere.stderr
+    assert len(nowhere.stderr.splitlines()) == 1
+    manifest = load_manifest(world)
+    jpeg = jpeg_of(decode_frames(manifest.video_path(manifest.split("test")[0]), indices=[0]).frames[0])
+    with subprocess.Popen([*command, str(world), "--splits", "test"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().removeprefix("serving ").strip()
+            body = json.dumps(payload_of(jpeg, "4 rows and 4 columns", KEY_R)).encode()
+            with urllib.request.urlopen(f"{url}/chat/completions", body, timeout=30) as response:
+                answer = json.load(response)["choices"][0]["message"]["content"]
+        finally:
+            process.terminate()
+    assert "key_r" in json.loads(answer)

@@ -1,4 +1,8 @@
-"""Producers of grid guidance. Each turns videos, or what is known of them, into rows of the one guidance table."""
+"""Producers of grid guidance: each turns videos, or what is known of them, into rows of the one guidance table.
+
+`job` runs any of them, whole or (`scale`) in parts; `producers` lists them; `grid` asks a vision-language model,
+`motion` compares frames, and `truth` takes ground truth.
+"""
 
 from .motion import MotionAnnotator
 from .truth import NoiseModel, truth_guidance

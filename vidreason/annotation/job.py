@@ -1,44 +1,53 @@
-"""One annotation from its settings to its table, whichever annotator makes it, whole or as a part among several."""
+"""One annotation from its settings to its table, of whichever producer, whole or as a part among several.
+
+A `Producer` turns videos, or what is known of them, into rows of the guidance table. A job knows none of them by name:
+it gives one an `AnnotationTask`, gets an `Annotation` back, writes its rows and, beside them, an `AnnotationRun`:
+facts of the run that no row can carry and that a card should tell. They lie in the guidance folder under `work/`, with
+what else the producer keeps there. Nothing of `work/` is published; the card states these facts instead.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from datasets import DatasetDict
-from tqdm.auto import tqdm
-
-from ..errors import BudgetExceeded, ConfigError, ManifestError
-from ..files import read_folder
+from ..errors import ConfigError, GuidanceError
+from ..files import write_whole
 from ..guidance import write_guidance
-from ..manifests.captions import CAPTIONS_FILE, read_captions
+from ..guidance.merge import join_names
 from ..manifests.manifest import Manifest, load_manifest
-from ..manifests.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
-from .annotation_run import WORK_FOLDER, AnnotationRun, write_run
-from .grid.run import LLMArguments, LLMRun, open_llm_run
-from .labels import CaptionLabels, ClassLabels, LabelSource, SegmentLabels
-from .motion import MotionAnnotator
-from .shard import Shard
-from .truth import NoiseModel, truth_guidance
 
 logger = logging.getLogger(__name__)
 
-ANNOTATORS = ("llm", "motion", "truth")
-Rows = dict[str, Iterator[dict[str, Any]]]
+WORK_FOLDER, RUN_FILE = "work", "run.json"
+
+_TEXTS = ("annotator", "model", "prompt_id", "prompt_sha256", "policy", "started_at", "finished_at")
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(("image_settings", "settings", "totals"), dict),
+    **dict.fromkeys(("splits", "grid"), list),
+    "label_in_prompt": bool,
+    "seed": int,
+}
+
+
+# What a producer is given and gives
 
 
 @dataclass
 class AnnotationArguments:
-    """What to annotate, by whom, and where to."""
+    """What to annotate, and where to."""
 
     manifest: str = field(metadata={"help": "Folder of the manifest of videos."})
     out: str = field(metadata={"help": "Folder of the guidance table."})
-    annotator: str = field(default="motion", metadata={"help": "Who annotates.", "choices": list(ANNOTATORS)})
     splits: list[str] = field(
         default_factory=lambda: ["train"], metadata={"help": "Splits to annotate; only training videos by default."}
     )
@@ -60,20 +69,135 @@ class AnnotationArguments:
 
     @property
     def grid_size(self) -> tuple[int, int]:
+        """(rows, columns).
+
+        Raises:
+            ConfigError: `grid` is not two numbers from 1.
+        """
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ConfigError(f"grid is {self.grid}, expected rows and columns, both at least 1")
         return self.grid[0], self.grid[1]
 
 
-@dataclass
-class TruthArguments:
-    """--annotator truth: ground truth with the mistakes of an annotator."""
+@dataclass(frozen=True)
+class Shard:
+    """Every `count`-th of the chosen videos, from the `index`-th on: the part of one of several machines."""
 
-    truth: str | None = field(default=None, metadata={"help": "Folder of the ground truth."})
-    missed_frames: float = field(default=0.0, metadata={"help": "Probability that a frame gets no answer."})
-    misplaced_cells: float = field(default=0.0, metadata={"help": "That a marked cell moves to a neighbour."})
-    extra_cells: float = field(default=0.0, metadata={"help": "That another cell is marked as well."})
-    wrong_cells: float = field(default=0.0, metadata={"help": "That a marked cell gives way to one without evidence."})
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ConfigError(f"shard {self.index} of {self.count}: the index must be from 0 to {self.count - 1}")
+
+
+@dataclass(frozen=True)
+class AnnotationTask:
+    """What a producer is given.
+
+    Args:
+        args: What to annotate.
+        folder: Folder for the producer's own state, from which an unfinished run is taken up.
+        shard: Part of the videos that is annotated.
+        progress: Whether to show a bar.
+        announce: Function that is given the producer's open run before anything is sent, where it has one.
+    """
+
+    args: AnnotationArguments
+    folder: Path
+    shard: Shard = Shard()
+    progress: bool = True
+    announce: Callable[[Any], None] = lambda run: None
+
+    def load_manifest(self) -> Manifest:
+        """The manifest of the videos.
+
+        Raises:
+            ManifestError: it is not there or cannot be read.
+        """
+        return load_manifest(self.args.manifest, self.args.video_root)
+
+
+@dataclass(frozen=True)
+class AnnotationRun:
+    """Facts of one run of a producer. What is None or empty is not known, and a card says so.
+
+    Keep out of it what must not be published: paths of this machine, addresses of servers, keys.
+
+    Args:
+        annotator: Name of the producer, such as "llm", "motion" or "truth".
+        model: Name of the model as it was asked for, or the settings of an algorithm in words.
+        prompt_id: Id of the prompt.
+        prompt_sha256: SHA-256 of the prompt's file, in hexadecimal digits.
+        policy: Which frames of which videos were annotated, in words or by the policy's name and settings.
+        splits: Splits that were annotated.
+        label_in_prompt: Whether the annotator was told the action. Such guidance exists in training only.
+        grid: (rows, columns).
+        image_settings: How pictures were sent, such as {"max_side_px": 320, "jpeg_quality": 90, "detail": "auto"}.
+        settings: Further settings, such as {"temperature": 0.0, "samples_per_frame": 1}.
+        seed: Seed of every random choice.
+        started_at: Time of the start in ISO 8601, with the time zone.
+        finished_at: Time of the end in ISO 8601, with the time zone.
+        totals: Sums over the run, all attempts included, such as {"videos": 10, "requests": 100, "cost_usd": 0.05}.
+    """
+
+    annotator: str | None = None
+    model: str | None = None
+    prompt_id: str | None = None
+    prompt_sha256: str | None = None
+    policy: str | None = None
+    splits: tuple[str, ...] = ()
+    label_in_prompt: bool | None = None
+    grid: tuple[int, int] | None = None
+    image_settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    totals: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a producer gives.
+
+    Args:
+        rows: Rows of the guidance table by split. They are drawn once, in order.
+        facts: Facts of the run that the producer alone knows; the job adds its own.
+        notes: Counts by name that are complete when the rows have been drawn; they join the totals.
+    """
+
+    rows: Mapping[str, Iterable[Mapping[str, Any]]]
+    facts: AnnotationRun
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Producer(ABC):
+    """An annotator as a job sees it: its settings, which are its flags on the command line, and what it does.
+
+    A producer is plain data, so that a job can be sent to another process or machine.
+    """
+
+    name: ClassVar[str]
+    """Value of `--annotator`, and of `annotator` among the facts of a run."""
+
+    operation: ClassVar[tuple[str, ...]] = ()
+    """Settings that change how a run goes and not what its table says."""
+
+    @abstractmethod
+    def annotate(self, task: AnnotationTask) -> AbstractContextManager[Annotation]:
+        """Annotate. The rows are drawn within the context, while files and stores are open.
+
+        Args:
+            task: What to annotate.
+
+        Raises:
+            VidreasonError: a setting or the videos cannot be used, or the run cannot go on.
+        """
+
+
+# The job
 
 
 @dataclass(frozen=True)
@@ -81,146 +205,59 @@ class AnnotationJob:
     """All settings of an annotation, as plain data, so that it can be sent to another process or machine.
 
     Args:
-        args: what to annotate and where to.
-        llm: of the annotator `llm`.
-        truth: of the annotator `truth`.
+        args: What to annotate, and where to.
+        producer: Annotator with its settings, such as `vidreason.annotation.motion.MotionArguments()`.
     """
 
     args: AnnotationArguments
-    llm: LLMArguments = field(default_factory=LLMArguments)
-    truth: TruthArguments = field(default_factory=TruthArguments)
+    producer: Producer
+
+    def task(self, out: str | os.PathLike | None = None, shard: Shard | None = None, **options: Any) -> AnnotationTask:
+        """What the producer is given.
+
+        Args:
+            out: Folder of the table, if not the arguments'.
+            shard: Part of the videos that is annotated; all of them by default.
+            options: Any of `progress` and `announce` of `AnnotationTask`.
+        """
+        return AnnotationTask(self.args, Path(out or self.args.out) / WORK_FOLDER, shard or Shard(), **options)
 
     def run(
         self,
         out: str | os.PathLike | None = None,
         shard: Shard | None = None,
         progress: bool = True,
-        announce: Callable[[LLMRun], None] = lambda run: None,
+        announce: Callable[[Any], None] = lambda run: None,
     ) -> Path:
         """Annotate and write the table. What an earlier run left unfinished is taken up.
 
         Args:
-            out: folder of the table, if not the arguments'.
-            shard: the part of the videos that is annotated.
-            progress: show a bar.
-            announce: is given the run of the annotator `llm` before anything is sent.
+            out: Folder of the table, if not the arguments'.
+            shard: Part of the videos that is annotated; all of them by default.
+            progress: Whether to show a bar.
+            announce: Function that is given the producer's open run before anything is sent, where it has one.
 
         Raises:
             VidreasonError: the manifest, the truth or a setting is not usable, or the run cannot go on.
         """
-        out, shard = Path(out or self.args.out), shard or Shard()
-        if self.args.annotator not in ANNOTATORS:
-            raise ConfigError(f"annotator is {self.args.annotator!r}, expected one of {ANNOTATORS}")
-        if self.args.annotator == "llm":
-            return self._run_llm(out, shard, progress, announce)
-        annotate = {"motion": self._run_motion, "truth": self._run_truth}[self.args.annotator]
-        return annotate(out, shard, progress)
-
-    def open_llm(self, out: str | os.PathLike, shard: Shard | None = None):
-        """The run of the annotator `llm`, for a plan or for asking: a context manager of an `LLMRun`."""
-        manifest = load_manifest(self.args.manifest, self.args.video_root)
-        return open_llm_run(
-            manifest,
-            self.args.splits,
-            self.args.grid_size,
-            Path(out) / WORK_FOLDER,
-            self.llm,
-            self.args.seed,
-            self.args.frames_per_second,
-            self._labels(manifest),
-            shard,
-        )
-
-    def _run_llm(self, out: Path, shard: Shard, progress: bool, announce: Callable[[LLMRun], None]) -> Path:
-        started_at = _now()
-        with self.open_llm(out, shard) as run:
-            announce(run)
-            stopped = None
-            cap_usd = None if self.llm.max_cost_usd is None else self.llm.max_cost_usd / shard.count
-            try:
-                run.ask(progress, cap_usd)
-            except BudgetExceeded as error:
-                if not self.llm.write_partial:
-                    raise
-                stopped = str(error)
-                logger.warning("%s; the table is written without the frames that were not asked about", error)
-            rows = {split: run.annotator.rows(split, partial=stopped is not None) for split in self.args.splits}
-            facts = self._facts(started_at=started_at, **_llm_facts(run, stopped))
-            return write_table(out, rows, facts, self.args.title, shard.count > 1, run.annotator.notes)
-
-    def _run_motion(self, out: Path, shard: Shard, progress: bool) -> Path:
-        started_at = _now()
-        manifest = take_shard(load_manifest(self.args.manifest, self.args.video_root), self.args.splits, shard)
-        annotator = MotionAnnotator(grid=self.args.grid_size)
-        rows = {
-            split: tqdm(
-                annotator.annotate(manifest, split, self.args.frames_per_second),
-                desc=split,
-                unit=" frames",
-                disable=not progress,
+        out, started_at = Path(out or self.args.out), _now()
+        task = self.task(out, shard, progress=progress, announce=announce)
+        with self.producer.annotate(task) as made:
+            facts = replace(
+                made.facts,
+                annotator=self.producer.name,
+                splits=tuple(self.args.splits),
+                grid=self.args.grid_size,
+                seed=self.args.seed,
+                started_at=started_at,
             )
-            for split in self.args.splits
-        }
-        settings = {"frames_per_second": self.args.frames_per_second}
-        facts = self._facts(started_at=started_at, model=annotator.description, settings=settings)
-        return write_table(out, rows, facts, self.args.title, shard.count > 1)
-
-    def _run_truth(self, out: Path, shard: Shard, progress: bool) -> Path:
-        started_at = _now()
-        if self.truth.truth is None:
-            raise ConfigError("--truth is not set: name the folder of the ground truth")
-        if shard.count > 1:
-            raise ConfigError("ground truth is at hand in a moment; it is not made in parts")
-        truth = read_folder(self.truth.truth)
-        missing = [split for split in self.args.splits if split not in truth]
-        if missing:
-            raise ConfigError(f"{self.truth.truth} has no splits {missing}; it has {sorted(truth)}")
-        mistakes = (self.truth.missed_frames, self.truth.misplaced_cells, self.truth.extra_cells)
-        noise = NoiseModel(*mistakes, self.args.seed, self.truth.wrong_cells)
-        rows = {
-            split: tqdm(
-                truth_guidance(truth[split], self.args.grid_size, noise), split, unit=" frames", disable=not progress
-            )
-            for split in self.args.splits
-        }
-        return write_table(out, rows, self._facts(started_at=started_at, model=noise.description), self.args.title)
-
-    def _labels(self, manifest: Manifest) -> LabelSource:
-        """Where the action's name in a prompt comes from."""
-        folder, kind = Path(self.args.manifest), self.args.labels
-        if kind in ("auto", "segments") and (folder / SEGMENTS_FOLDER).is_dir():
-            segments = SegmentIndex(load_segments(folder))
-            if self._covers(manifest, segments.video_ids, SEGMENTS_FOLDER):
-                return SegmentLabels(segments)
-        if kind in ("auto", "captions") and (folder / CAPTIONS_FILE).is_file():
-            captions = read_captions(folder)
-            if self._covers(manifest, captions, CAPTIONS_FILE):
-                return CaptionLabels(manifest.class_names, captions)
-        if kind in ("segments", "captions"):
-            raise ManifestError(f"{folder}: there are no {kind} of its videos beside the manifest")
-        return ClassLabels(manifest.class_names)
-
-    def _covers(self, manifest: Manifest, video_ids: Collection[str], name: str) -> bool:
-        """Whether labels are of this manifest's videos at all, and not left behind by another one."""
-        if any(video_id in video_ids for split in self.args.splits for video_id in manifest.split(split)["video_id"]):
-            return True
-        logger.warning("%s: %s is about none of the videos; it is not used", self.args.manifest, name)
-        return False
-
-    def _facts(self, **facts: Any) -> AnnotationRun:
-        """What `run.json` says of any annotator."""
-        return AnnotationRun(
-            annotator=self.args.annotator,
-            splits=tuple(self.args.splits),
-            grid=self.args.grid_size,
-            seed=self.args.seed,
-            **{"label_in_prompt": False, **facts},
-        )
+            # a part of a run may have no videos: there can be more parts than videos
+            return write_table(out, made.rows, facts, self.args.title, task.shard.count > 1, made.notes)
 
 
 def write_table(
     out: Path,
-    rows: Rows,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]],
     facts: AnnotationRun,
     title: str = "",
     allow_empty: bool = False,
@@ -229,12 +266,12 @@ def write_table(
     """Write a guidance table and, beside it, how it came to be.
 
     Args:
-        out: folder of the table.
-        rows: split -> rows.
-        facts: of the run; the time of its end is added.
-        title: heading of the card.
-        allow_empty: a part of a run may have no videos.
-        notes: counts that are complete when the rows have been drawn; they join the totals.
+        out: Folder of the table.
+        rows: Rows by split.
+        facts: Facts of the run; the time of its end is added.
+        title: Heading of the card.
+        allow_empty: Whether a table without rows may be written.
+        notes: Counts that are complete when the rows have been drawn; they join the totals.
     """
     title = title or f"Grid guidance ({facts.annotator})"
     write_guidance(out, rows, title=title, description=_describe(facts), allow_empty=allow_empty)
@@ -243,39 +280,9 @@ def write_table(
     return out
 
 
-def take_shard(manifest: Manifest, splits: list[str], shard: Shard) -> Manifest:
-    """The manifest with a part of the videos of each split."""
-    parts = {split: manifest.split(split) for split in splits}
-    parts = {split: rows.select(range(shard.index, len(rows), shard.count)) for split, rows in parts.items()}
-    return Manifest(manifest.class_names, DatasetDict(parts), manifest.video_root, manifest.source)
-
-
-def _llm_facts(run: LLMRun, stopped: str | None) -> dict[str, Any]:
-    annotator, args, totals = run.annotator, run.args, asdict(run.store.totals())
-    outcomes = totals.pop("outcomes")
-    return {
-        "model": args.model,
-        "prompt_id": annotator.prompt.prompt_id,
-        "prompt_sha256": annotator.prompt.sha256,
-        "policy": annotator.policy.description,
-        "label_in_prompt": args.label_in_prompt,
-        "image_settings": {name: getattr(args, name) for name in ("max_side_px", "jpeg_quality", "image_detail")},
-        "settings": {
-            **{name: getattr(args, name) for name in ("dataset_name", "temperature", "max_completion_tokens")},
-            **{name: getattr(args, name) for name in ("samples_per_frame", "structured", "batch")},
-            **({"stopped": stopped} if stopped else {}),
-        },
-        "totals": {
-            "videos": sum(len(rows) for rows in annotator.videos.values()),
-            **totals,
-            **{f"attempts: {outcome or 'open'}": count for outcome, count in outcomes.items()},
-        },
-    }
-
-
 def _describe(facts: AnnotationRun) -> str:
     """A sentence or two for the card."""
-    if facts.annotator != "llm":
+    if facts.prompt_id is None:
         return f"Annotator: {facts.annotator} ({facts.model})."
     told = "was told the action, so this guidance is training-time information and no prediction"
     label = told if facts.label_in_prompt else "was not told the action"
@@ -286,3 +293,83 @@ def _describe(facts: AnnotationRun) -> str:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+# The facts on disk
+
+
+def run_path(guidance_folder: str | os.PathLike) -> Path:
+    """Where the facts of a table's run are."""
+    return Path(guidance_folder) / WORK_FOLDER / RUN_FILE
+
+
+def write_run(guidance_folder: str | os.PathLike, run: AnnotationRun) -> Path:
+    """Write the facts of a run as JSON beside its table, and return the file."""
+    path = run_path(guidance_folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_run(guidance_folder: str | os.PathLike) -> AnnotationRun | None:
+    """The facts of a table's run, or None where none were written down.
+
+    Raises:
+        GuidanceError: the file is there but does not hold such facts. A field of a later version is left out, and the
+            log says so.
+    """
+    path = run_path(guidance_folder)
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise GuidanceError(f"{path}: not JSON ({error})") from error
+    if not isinstance(facts, dict):
+        raise GuidanceError(f"{path}: expected an object of facts, got {type(facts).__name__}")
+    unknown = sorted(set(facts) - set(_KINDS))
+    if unknown:
+        logger.warning("%s: unknown facts %s are left out", path, unknown)
+    known = {name: value for name, value in facts.items() if name not in unknown and value is not None}
+    for name, value in known.items():
+        if type(value) is not _KINDS[name]:  # not isinstance, for which True is a number
+            raise GuidanceError(f"{path}: {name} is {value!r}")
+    known |= {name: tuple(known[name]) for name in ("splits", "grid") if name in known}
+    return AnnotationRun(**known)
+
+
+def merge_runs(runs: Sequence[AnnotationRun | None], policy: str | None = None) -> AnnotationRun:
+    """The facts of the runs behind a merged table.
+
+    Texts are joined, totals summed. Whether annotators were told the action is the thing not to lose: it is so where
+    it is of any run, and unknown where it is unknown of one and the others were not told.
+
+    Args:
+        runs: Facts of each table's run; None where nothing is known of one.
+        policy: Frames of the merged table, in words; by default those of the runs, joined.
+    """
+    known = [run for run in runs if run is not None]
+    told = {None if run is None else run.label_in_prompt for run in runs}
+    return AnnotationRun(
+        annotator=_joined(run.annotator for run in known),
+        model=_joined(run.model for run in known),
+        prompt_id=_joined(run.prompt_id for run in known),
+        prompt_sha256=_joined(run.prompt_sha256 for run in known),
+        policy=policy or _joined(run.policy for run in known),
+        splits=tuple(dict.fromkeys(split for run in known for split in run.splits)),
+        label_in_prompt=True if True in told else None if None in told else False,
+        totals=sum_totals(known),
+    )
+
+
+def sum_totals(runs: Iterable[AnnotationRun]) -> dict[str, float]:
+    """The totals of several runs together."""
+    totals: dict[str, float] = {}
+    for run in runs:
+        for name, value in run.totals.items():
+            totals[name] = totals.get(name, 0) + value
+    return totals
+
+
+def _joined(names: Iterable[str | None]) -> str | None:
+    return join_names(name or "" for name in names) or None

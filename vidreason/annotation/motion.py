@@ -6,20 +6,25 @@ change of light), and gives each cell of the grid a weight in proportion to the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from datasets import DatasetDict
 from scipy import ndimage
+from tqdm.auto import tqdm
 
 from ..errors import ConfigError, VideoError
 from ..guidance import guidance_row
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_readable_frames, probe_video
 from ..video.frame_table import read_frame_table
+from .job import Annotation, AnnotationRun, AnnotationTask, Producer, Shard
 
-_FRAMES_AT_ONCE = 128
+_FRAMES_AT_ONCE = 128  # of 96 pixels a side or less: about 4 MB
 
 _MAX_CAMERA_SHIFT = 0.06
 """The farthest that a camera is taken to move between compared frames, as a share of the longer side."""
@@ -36,13 +41,14 @@ class MotionAnnotator:
 
     Args:
         grid: (rows, columns) of the guidance.
-        lag_s: seconds between the frames that are compared.
-        max_side_px: longer side of the small frames.
-        slack_px: error of the camera's shift that is forgiven, in small pixels. Without it, every sharp edge of a
+        lag_s: Seconds between the frames that are compared.
+        max_side_px: Longer side of the small frames in pixels.
+        slack_px: Error of the camera's shift that is forgiven, in small pixels. Without it, every sharp edge of a
             background that moves with the camera looks like movement.
-        min_share: cells under this share of the strongest cell's movement are dropped.
-        min_level: a frame whose strongest cell moves less than this (mean absolute difference of grey values of 0 to
-            255) is `empty`.
+        min_share: Share of the strongest cell's movement under which cells are dropped, in [0, 1].
+        min_level: Movement of the strongest cell (mean absolute difference of grey values of 0 to 255) under which a
+            frame is `empty`.
+        failures: Why no frame of a video has guidance, by video id; filled while rows are made.
     """
 
     grid: tuple[int, int] = (4, 4)
@@ -51,9 +57,9 @@ class MotionAnnotator:
     slack_px: float = 0.5
     min_share: float = 0.35
     min_level: float = 0.5
-    failures: dict[str, str] = field(default_factory=dict)  # video_id -> why no frame of it has guidance
+    failures: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if min(self.grid) < 1:
             raise ConfigError(f"grid is {self.grid}, expected rows and columns >= 1")
         if self.lag_s <= 0 or self.max_side_px < 8 or self.slack_px < 0:
@@ -72,20 +78,22 @@ class MotionAnnotator:
             f"min_level={self.min_level:g}"
         )
 
-    def annotate(self, manifest: Manifest, split: str, frames_per_second: float | None = None) -> Iterator[dict]:
+    def annotate(
+        self, manifest: Manifest, split: str, frames_per_second: float | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Rows for the frames of all videos of a split.
 
         Args:
-            manifest: of the videos.
-            split: which split.
-            frames_per_second: of the frames that get a row; every frame by default.
+            manifest: Manifest of the videos.
+            split: Split of the videos.
+            frames_per_second: Rate in hertz of the frames that get a row; every frame by default.
 
         Yields:
             Rows of the guidance table with the producer `motion`; a video that cannot be read gives one row with the
             status `failed` for its first frame, and is named in `failures`; so does each frame that does not decode.
         """
         for row in manifest.splits[split]:
-            key = {"video_id": row["video_id"], "source": manifest.source, "split": split}
+            key: dict[str, Any] = {"video_id": row["video_id"], "source": manifest.source, "split": split}
             try:
                 yield from self.annotate_video(manifest.video_path(row), key, frames_per_second)
             except VideoError as error:
@@ -94,13 +102,15 @@ class MotionAnnotator:
                 key |= {"frame_height": row["height"], "frame_width": row["width"]}
                 yield self._row(key, np.zeros(self.grid), status="failed", raw_response=error.reason)
 
-    def annotate_video(self, path, key: dict[str, Any], frames_per_second: float | None = None) -> Iterator[dict]:
+    def annotate_video(
+        self, path: str | os.PathLike, key: dict[str, Any], frames_per_second: float | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Rows for the frames of one video.
 
         Args:
-            path: of the video.
-            key: video_id, source and split.
-            frames_per_second: of the frames that get a row; every frame by default.
+            path: Path of the video.
+            key: Fields `video_id`, `source` and `split` of its rows.
+            frames_per_second: Rate in hertz of the frames that get a row; every frame by default.
 
         Raises:
             VideoError: the video cannot be read.
@@ -120,7 +130,7 @@ class MotionAnnotator:
                     "frame_height": info.height,
                     "frame_width": info.width,
                 }
-                if index in position_of:
+                if decoded and index in position_of:
                     yield self._row(frame_key, self.cell_movement(decoded, position_of[index]))
                 else:
                     yield self._row(frame_key, np.zeros(self.grid), status="failed", raw_response="decode_failed")
@@ -129,8 +139,8 @@ class MotionAnnotator:
         """Movement in each cell around one frame, before normalisation.
 
         Args:
-            decoded: frames of (frames, height, width, 3), uint8, in order of time.
-            position: index into them.
+            decoded: Frames of shape (frames, height, width, 3), uint8, in order of time.
+            position: Index of the frame among them.
 
         Returns:
             Shape (rows, columns), non-negative; all zero where nothing moves.
@@ -143,12 +153,21 @@ class MotionAnnotator:
         return np.where(cells >= self.min_share * cells.max(), cells, 0.0)
 
     def movement(self, decoded: DecodedFrames, position: int) -> np.ndarray:
-        """Difference to the neighbours in time that the camera does not explain: (height, width), in grey values."""
+        """Difference to the neighbours in time that the camera does not explain.
+
+        Args:
+            decoded: Frames of shape (frames, height, width, 3), uint8, in order of time.
+            position: Index of the frame among them.
+
+        Returns:
+            Shape (height, width), in grey values of 0 to 255.
+        """
         here = _grey(decoded.frames[position])
         neighbours = self._neighbours(decoded.timestamps_s, position)
         if not neighbours:
             return np.zeros_like(here)
         differences = [np.abs(here - _follow_camera(_grey(decoded.frames[i]), here)) for i in neighbours]
+        # a shift that is wrong by slack_px changes a pixel by about that many times the slope of the picture there
         explained = self.slack_px * np.hypot(*np.gradient(here))
         return np.mean([np.clip(difference - explained, 0.0, None) for difference in differences], axis=0)
 
@@ -164,6 +183,39 @@ class MotionAnnotator:
         return guidance_row(
             key, cells.reshape(-1).tolist(), self.grid, producer="motion", model=self.description, **provenance
         )
+
+
+@dataclass(frozen=True)
+class MotionArguments(Producer):
+    """--annotator motion: movement against the rest of the frame; it has no settings of its own."""
+
+    name: ClassVar[str] = "motion"
+
+    @contextmanager
+    def annotate(self, task: AnnotationTask) -> Iterator[Annotation]:
+        """Compare the frames of all videos."""
+        args = task.args
+        manifest = _take_shard(task.load_manifest(), args.splits, task.shard)
+        annotator = MotionAnnotator(grid=args.grid_size)
+        rows = {
+            split: tqdm(
+                annotator.annotate(manifest, split, args.frames_per_second),
+                desc=split,
+                unit=" frames",
+                disable=not task.progress,
+            )
+            for split in args.splits
+        }
+        settings = {"frames_per_second": args.frames_per_second}
+        facts = AnnotationRun(model=annotator.description, label_in_prompt=False, settings=settings)
+        yield Annotation(rows, facts)
+
+
+def _take_shard(manifest: Manifest, splits: list[str], shard: Shard) -> Manifest:
+    """The manifest with a part of the videos of each split."""
+    parts = {split: manifest.split(split) for split in splits}
+    parts = {split: rows.select(range(shard.index, len(rows), shard.count)) for split, rows in parts.items()}
+    return Manifest(manifest.class_names, DatasetDict(parts), manifest.video_root, manifest.source)
 
 
 def _every(timestamps_s: Sequence[float] | np.ndarray, frames_per_second: float | None) -> list[int]:
@@ -187,11 +239,11 @@ def _follow_camera(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     by a person who moves otherwise or by borders that do not move. It is refined to a part of a pixel.
 
     Args:
-        image: (height, width).
-        reference: (height, width).
+        image: Grey values of shape (height, width).
+        reference: Grey values of shape (height, width).
 
     Returns:
-        Shape (height, width).
+        The shifted image, (height, width).
     """
     reach = max(1, round(_MAX_CAMERA_SHIFT * max(image.shape)))
     if min(image.shape) <= 2 * reach + 2:

@@ -3,7 +3,7 @@
 datatrove starts the ranks, keeps their logs and remembers which of them are done. A rank is the annotator of a single
 machine, for every n-th video, with its answers, ledger and journal in a folder of its own; so a rank that died is
 started again alone and goes on where it was. When all are done, their tables become the one that a single machine
-writes.
+writes. datatrove is imported where an executor is made, so that the settings can be read where it is not installed.
 """
 
 from __future__ import annotations
@@ -12,29 +12,31 @@ import hashlib
 import itertools
 import json
 import os
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
-from datatrove.pipeline.base import PipelineStep
 
 from ..errors import ConfigError, GuidanceError
 from ..files import split_path
-from .annotation_run import WORK_FOLDER, AnnotationRun, read_run
-from .job import AnnotationJob, write_table
-from .scale_arguments import ScaleArguments
-from .shard import Shard
+from .job import WORK_FOLDER, AnnotationJob, AnnotationRun, Shard, read_run, sum_totals, write_table
 
-_OPERATION = (
-    *("max_in_flight", "timeout_s", "max_attempts", "max_cost_usd", "max_useless"),
-    *("batch", "batch_poll_s", "dry_run"),
-)
-"""Settings that change how a run goes and not what its table says."""
+EXECUTORS = ("local", "slurm", "ray")
+
+
+@dataclass
+class ScaleArguments:
+    """Annotation in parts (wants `pip install "vidreason[scale]"`)."""
+
+    tasks: int = field(default=1, metadata={"help": "Parts; keep the number when you go on with a run."})
+    workers: int = field(default=-1, metadata={"help": "Parts at the same time; all by default."})
+    executor: str = field(default="local", metadata={"help": "Who starts them.", "choices": list(EXECUTORS)})
+    slurm_partition: str = field(default="", metadata={"help": "Slurm's partition."})
+    slurm_time: str = field(default="24:00:00", metadata={"help": "Slurm's limit for each part."})
+    cpus_per_task: int = field(default=1, metadata={"help": "Slurm and Ray: cores of a part."})
 
 
 def annotate_in_parts(job: AnnotationJob, scale: ScaleArguments) -> None:
@@ -43,33 +45,47 @@ def annotate_in_parts(job: AnnotationJob, scale: ScaleArguments) -> None:
     With Slurm this returns when all is submitted; with the others when the table is written.
 
     Args:
-        job: what to annotate; a cap on the cost is shared out evenly among the parts.
-        scale: how many parts, and who starts them.
+        job: What to annotate; a cap on the cost is shared out evenly among the parts.
+        scale: How many parts there are, and what starts them.
 
     Raises:
-        ConfigError: the settings do not go together.
+        ConfigError: the settings do not go together, or datatrove is not installed.
     """
     if scale.tasks < 1:
         raise ConfigError(f"--tasks is {scale.tasks}, expected at least 1")
     if scale.executor == "slurm" and not scale.slurm_partition:
         raise ConfigError("--executor slurm wants --slurm_partition")
     folder = ranks_folder(job)
+    # logs by fingerprint: datatrove skips ranks that its logs say are done, which with other settings they are not
     logs = folder / "logs" / _fingerprint(job, scale.tasks)
-    ranks = make_executor(scale, [AnnotateRank(job)], scale.tasks, logs / "ranks")
-    merge = make_executor(
-        scale, [MergeRanks(job, scale.tasks)], 1, logs / "merge", depends=ranks, skip_completed=False
-    )
+    ranks = make_executor(scale, AnnotateRank(job), scale.tasks, logs / "ranks")
+    merge = make_executor(scale, MergeRanks(job, scale.tasks), 1, logs / "merge", depends=ranks, skip_completed=False)
     merge.run()
 
 
-def make_executor(scale: ScaleArguments, pipeline: list[PipelineStep], tasks: int, logs: Path, **options: Any):
-    """One of datatrove's executors. Options that only some of them know are left out for the others."""
-    common = {"pipeline": pipeline, "tasks": tasks, "workers": min(scale.workers, tasks), "logging_dir": str(logs)}
+def make_executor(scale: ScaleArguments, step: Callable[..., None], tasks: int, logs: Path, **options: Any) -> Any:
+    """One of datatrove's executors. Options that only some of them know are left out for the others.
+
+    Args:
+        scale: What starts the tasks.
+        step: Function of (data, rank, world size) that does the work of a task.
+        tasks: Number of tasks.
+        logs: Folder of the logs.
+        options: Further options that all executors know.
+
+    Raises:
+        ConfigError: datatrove is not installed.
+    """
+    try:
+        import datatrove.executor as executors
+    except ImportError as error:
+        raise ConfigError(f'--tasks wants datatrove: pip install "vidreason[scale]" ({error})') from error
+    common = {"pipeline": [step], "tasks": tasks, "workers": min(scale.workers, tasks), "logging_dir": str(logs)}
     if scale.executor == "local":
-        return LocalPipelineExecutor(**common, **options)
+        return executors.LocalPipelineExecutor(**common, **options)
     if scale.executor == "ray":
-        return RayPipelineExecutor(**common, cpus_per_task=scale.cpus_per_task, **options)
-    return SlurmPipelineExecutor(
+        return executors.RayPipelineExecutor(**common, cpus_per_task=scale.cpus_per_task, **options)
+    return executors.SlurmPipelineExecutor(
         **common,
         **options,
         cpus_per_task=scale.cpus_per_task,
@@ -79,41 +95,34 @@ def make_executor(scale: ScaleArguments, pipeline: list[PipelineStep], tasks: in
     )
 
 
-class AnnotateRank(PipelineStep):
-    """Annotates a rank's share of the videos.
+@dataclass(frozen=True)
+class AnnotateRank:
+    """Annotates a rank's share of the videos, as a step of a datatrove pipeline.
 
     Args:
-        job: of the whole.
+        job: Job of the whole.
     """
 
-    name = "Annotate"
-    type = "Annotator"
+    job: AnnotationJob
 
-    def __init__(self, job: AnnotationJob):
-        super().__init__()
-        self.job = job
-
-    def run(self, data=None, rank: int = 0, world_size: int = 1) -> None:
+    def __call__(self, data: object = None, rank: int = 0, world_size: int = 1) -> None:
         """Annotate every `world_size`-th video from `rank` on."""
         self.job.run(rank_folder(self.job, rank, world_size), Shard(rank, world_size), progress=False)
 
 
-class MergeRanks(PipelineStep):
-    """Merges the ranks' tables.
+@dataclass(frozen=True)
+class MergeRanks:
+    """Merges the ranks' tables, as a step of a datatrove pipeline.
 
     Args:
-        job: of the whole.
-        tasks: number of ranks.
+        job: Job of the whole.
+        tasks: Number of ranks.
     """
 
-    name = "Merge"
-    type = "Writer"
+    job: AnnotationJob
+    tasks: int
 
-    def __init__(self, job: AnnotationJob, tasks: int):
-        super().__init__()
-        self.job, self.tasks = job, tasks
-
-    def run(self, data=None, rank: int = 0, world_size: int = 1) -> None:
+    def __call__(self, data: object = None, rank: int = 0, world_size: int = 1) -> None:
         """Merge all."""
         merge_ranks(self.job, self.tasks)
 
@@ -124,7 +133,7 @@ def ranks_folder(job: AnnotationJob) -> Path:
 
 
 def rank_folder(job: AnnotationJob, rank: int, tasks: int) -> Path:
-    """Of one rank."""
+    """Where one rank keeps its table and its state."""
     return ranks_folder(job) / f"{rank:05d}-of-{tasks:05d}"
 
 
@@ -133,12 +142,17 @@ def merge_ranks(job: AnnotationJob, tasks: int) -> Path:
 
     A frame that looks like one of another rank was asked about and paid for by both, as ranks share no answers.
 
+    Args:
+        job: Job of the whole.
+        tasks: Number of ranks.
+
     Raises:
         GuidanceError: a rank has not written its table.
     """
     folders = [rank_folder(job, rank, tasks) for rank in range(tasks)]
-    runs = [read_run(folder) for folder in folders]
-    missing = [folder.name for folder, run in zip(folders, runs, strict=True) if run is None]
+    found = {folder: read_run(folder) for folder in folders}
+    runs = [run for run in found.values() if run is not None]
+    missing = [folder.name for folder, run in found.items() if run is None]
     if missing:
         raise GuidanceError(f"{ranks_folder(job)}: ranks {', '.join(missing)} have not finished")
     rows = {split: interleave([read_rows(folder, split) for folder in folders]) for split in job.args.splits}
@@ -155,7 +169,7 @@ def interleave(ranks: list[Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]
     """Rows of all ranks, a video of each in turn: the order of the videos before they were dealt out.
 
     Args:
-        ranks: the rows of each rank, those of a video beside one another.
+        ranks: Rows of each rank, those of a video beside one another.
     """
     videos = [itertools.groupby(rows, itemgetter("video_id")) for rows in ranks]
     while True:
@@ -171,19 +185,16 @@ def interleave(ranks: list[Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]
 
 def _merged_facts(runs: list[AnnotationRun]) -> AnnotationRun:
     """The facts of all ranks as of one run."""
-    totals: Counter = Counter()
-    for run in runs:
-        totals.update(run.totals)
     settings = {**runs[0].settings, "tasks": len(runs)}
     stops = [run.settings["stopped"] for run in runs if "stopped" in run.settings]
     if stops:
         settings["stopped"] = stops[0]
-    return replace(runs[0], totals=totals, settings=settings, started_at=min(run.started_at for run in runs))
+    started_at = min((run.started_at for run in runs if run.started_at), default=None)
+    return replace(runs[0], totals=sum_totals(runs), settings=settings, started_at=started_at)
 
 
 def _fingerprint(job: AnnotationJob, tasks: int) -> str:
-    """Of the settings that the table hangs on: with others, ranks that are done are not done."""
-    settings = asdict(job)
-    for name in _OPERATION:
-        del settings["llm"][name]
-    return hashlib.sha256(json.dumps([settings, tasks], sort_keys=True).encode()).hexdigest()[:16]
+    """Hash of the settings that the table depends on: with others, ranks that are done are not done."""
+    producer = {name: value for name, value in asdict(job.producer).items() if name not in job.producer.operation}
+    settings = [job.producer.name, asdict(job.args), producer, tasks]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,7 +14,6 @@ from typing import Any
 import datasets
 import numpy as np
 
-from ..annotation.annotation_run import AnnotationRun
 from ..errors import GuidanceError
 from ..provenance import FRAME_KEY, STATUSES
 from .geometry import GridMap, Rectangle
@@ -151,33 +150,6 @@ def rows_by_video(tables: Sequence[datasets.Dataset]) -> Iterator[tuple[str, lis
     # a dict and not a set, which would give the videos in another order each time
     for video_id in dict.fromkeys(video_id for found in positions for video_id in found):
         yield video_id, [_take(table, found.get(video_id, [])) for table, found in zip(tables, positions, strict=True)]
-
-
-def merge_runs(runs: Sequence[AnnotationRun | None], policy: str | None = None) -> AnnotationRun:
-    """The facts of the runs behind a merged table.
-
-    Texts are joined, totals summed. Whether annotators were told the action is the thing not to lose: it is so where
-    it is of any run, and unknown where it is unknown of one and the others were not told.
-
-    Args:
-        runs: Facts of the run behind each table; None where nothing is known of one.
-        policy: Frame policy of the merged table, in words; by default those of the runs, joined.
-    """
-    known = [run for run in runs if run is not None]
-    told = {None if run is None else run.label_in_prompt for run in runs}
-    totals: Counter = Counter()
-    for run in known:
-        totals.update(run.totals)
-    joined = {
-        name: join_names(getattr(run, name) or "" for run in known) or None
-        for name in ("annotator", "model", "prompt_id", "prompt_sha256", "policy")
-    }
-    return AnnotationRun(
-        **{**joined, "policy": policy or joined["policy"]},
-        splits=tuple(dict.fromkeys(split for run in known for split in run.splits)),
-        label_in_prompt=True if True in told else None if None in told else False,
-        totals=dict(totals),
-    )
 
 
 def join_names(names: Iterable[str]) -> str:

@@ -1,17 +1,15 @@
 """Asking language models. This room knows nothing of videos, guidance or systems.
 
 `chat` says what a request, an answer and an answerer are. `online` answers one request at a time and `batch` by batch
-jobs, both over `client` (any OpenAI-compatible server), `store` (cache, ledger and jobs in one file), `pricing`,
-`tokens` and `budget`. `json_text` reads the JSON in what a model says.
+jobs, both over `client` (any OpenAI-compatible server), `store` (cache, ledger and jobs in one file) and `cost`
+(tokens, prices, budget). `retry` says what failures mean, and `json_text` reads the JSON in what a model says.
 """
 
-from .budget import Budget
 from .chat import DEFAULT_MODEL, Answerer, ChatAnswer, ChatRequest, Question, Usage, image_part
 from .client import ChatClient, OpenAIChatClient
+from .cost import FREE, Budget, ModelPrice, cost_usd, estimate_tokens, price_of
 from .online import OnlineAnswerer
-from .pricing import FREE, ModelPrice, cost_usd, price_of
 from .store import RequestStore
-from .tokens import estimate_tokens
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -1,5 +1,4 @@
-"""Answers questions by batch jobs: at a part of the price and within a day, through the cache, the ledger and the
-budget.
+"""Answers questions by batch jobs, for part of the price and within a day, through cache, ledger and budget.
 
 Every step of a job is written down before the next one is taken (`vidreason.llm.batch_jobs`), so that a run may be
 killed between any two of them and the next one goes on where it was: nothing is lost, and nothing is paid for twice.
@@ -10,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,14 @@ from ..errors import BudgetExceeded, LLMError
 from .batch_files import RequestFile, line_of, locked
 from .batch_jobs import JobKeeper, OpenJob, Reservation
 from .batch_service import BatchService
-from .budget import Budget, CostCeiling
-from .chat import FAILED, INVALID, ChatAnswer, Question, Usage
+from .chat import FAILED, INVALID, ChatAnswer, Question, QuestionSource, Usage
 from .client import OpenAIChatClient, RawCompletion, judge
-from .drawing import QuestionSource
-from .pricing import ModelPrice, cost_usd
+from .cost import Budget, CostCeiling, ModelPrice, TokenEstimate, cost_usd, estimate_tokens
 from .retry import FAIL, STOP, AttemptFailed
 from .store import ABORTED, TRANSPORT, RequestStore
-from .tokens import TokenEstimate, estimate_tokens
 
-_LINES_PER_TRANSACTION = 200
+_LINES_PER_TRANSACTION = 200  # a transaction per line is slow, one per file of 50,000 lines would hold up the loop
 _DRAWN_AHEAD, _YIELDED_BEHIND = 64, 1024
-_END = object()
 
 
 class BatchAnswerer:
@@ -44,19 +39,20 @@ class BatchAnswerer:
     a request meanwhile is its key and its check, but not its pictures.
 
     Args:
-        client: of the service.
-        store: cache, ledger and jobs.
-        price: of the model, with its discount for batches.
-        budget: None sets no limit. What the store says was spent before must be in it already.
-        folder: for files of requests and answers; they are removed when all of it is in the store. One folder is for
-            one run at a time.
-        max_requests_per_file: the limit of the service; OpenAI's is 50,000.
-        max_bytes_per_file: likewise; OpenAI's is 200 MB, and the default is a little less.
-        max_open_jobs: at a time.
-        completion_window: within which the service promises to answer.
-        poll_s: seconds between two looks at a job.
-        max_rounds: attempts at one request.
-        max_failed_jobs: in a row, with which the run ends.
+        client: Client of the service.
+        store: Cache, ledger and jobs.
+        price: Price of the model, with its discount for batches.
+        budget: Money that may be spent; None sets no limit. What the store says was spent before must be in it
+            already.
+        folder: Folder of the files of requests and answers; they are removed when all of it is in the store. One
+            folder is for one run at a time.
+        max_requests_per_file: Requests in a file, at most; OpenAI's limit is 50,000.
+        max_bytes_per_file: Bytes of a file, at most; OpenAI's limit is 200 MB, and the default is a little less.
+        max_open_jobs: Jobs that are at the service at a time.
+        completion_window: Time within which the service promises to answer, in its own words.
+        poll_s: Seconds between two looks at a job.
+        max_rounds: Attempts at one request.
+        max_failed_jobs: Jobs that fail in a row, with which the run ends.
     """
 
     def __init__(
@@ -82,17 +78,20 @@ class BatchAnswerer:
         self.max_requests_per_file, self.max_bytes_per_file = max_requests_per_file, max_bytes_per_file
         self.max_open_jobs, self.poll_s = max_open_jobs, poll_s
         self.max_rounds, self.max_failed_jobs = max_rounds, max_failed_jobs
-        self.service = BatchService(lambda: client.openai, completion_window)
+        self.service = BatchService(lambda: client.openai, client.redactor, completion_window)
 
-    async def answer_all(self, questions: Iterable[Question]) -> AsyncIterator[tuple[Any, ChatAnswer]]:
+    async def answer_all(self, questions: Iterable[Question]) -> AsyncGenerator[tuple[Any, ChatAnswer], None]:
         """Yield (key, answer) pairs as jobs end; see `vidreason.llm.chat.Answerer`.
 
-        Whoever leaves early leaves the jobs to the service, and finds their answers when asking the same questions
-        again.
+        A caller that leaves early leaves the jobs to the service, and finds their answers when asking the same
+        questions again.
+
+        Args:
+            questions: Any number of questions.
         """
         run = _Run(self, questions)
         try:
-            while (pair := await run.results.get()) is not _END:
+            while (pair := await run.results.get()) is not None:
                 run.room.release()
                 yield pair
         finally:
@@ -125,7 +124,7 @@ class _Run:
     def __init__(self, answerer: BatchAnswerer, questions: Iterable[Question]):
         self.settings, self.store, self.budget = answerer, answerer.store, answerer.budget
         self.error: Exception | None = None
-        self.results: asyncio.Queue = asyncio.Queue()
+        self.results: asyncio.Queue[tuple[Any, ChatAnswer] | None] = asyncio.Queue()
         self.room = asyncio.Semaphore(_YIELDED_BEHIND)  # for results that are not yielded yet
         self._leaving = False
         self._pending: dict[str, _Pending] = {}
@@ -133,7 +132,7 @@ class _Run:
         self._drafts: dict[str, _Draft] = {}
         self._holders: dict[str, OpenJob] = {}  # requests in the jobs of earlier runs
         self._unsent: set[OpenJob] = set()  # jobs of earlier runs that the service does not know, as far as we know
-        self._jobs: dict[OpenJob, asyncio.Task] = {}
+        self._jobs: dict[OpenJob, asyncio.Task[None]] = {}
         self._keeper = JobKeeper(
             *(answerer.store, answerer.budget, answerer.service, answerer.folder),
             *(answerer.poll_s, answerer.max_failed_jobs),
@@ -166,7 +165,7 @@ class _Run:
         finally:
             self._leaving = True
             await self._source.close()
-            self.results.put_nowait(_END)
+            self.results.put_nowait(None)
 
     async def _leave(self) -> None:
         for task in self._jobs.values():
@@ -192,7 +191,7 @@ class _Run:
         while (question := await self._source.draw()) is not None:
             await self._ask_again()
             await self._take_in(question)
-        while True:
+        while True:  # what comes back invalid goes into further files, until nothing is left
             await self._ask_again()
             await self._send_drafts()
             self._give_up_unasked()
@@ -350,7 +349,7 @@ class _Run:
     def _settle_completion(self, job: OpenJob, request_hash: str, completion: RawCompletion) -> ChatAnswer | None:
         pending, usage = self._pending.get(request_hash), completion.usage or Usage()
         # a request that has been answered in another way meanwhile is settled, and its answer stays as it is
-        status, text, detail = judge(completion, pending.check if pending else lambda _: None)
+        status, text, detail, reading = judge(completion, pending.check if pending else lambda _: None)
         cost = None if completion.usage is None else cost_usd(self.settings.ceiling.price, usage, batch=True)
         self._keeper.settle(job, request_hash, status, usage, cost, completion.model)
         if pending is None:
@@ -359,7 +358,7 @@ class _Run:
             self.settings.ceiling.learn(pending.estimate, usage)
         if status == INVALID and not self._is_last(request_hash):
             return None
-        return self.store.conclude(request_hash, status, text, detail, completion.model)
+        return self.store.conclude(request_hash, status, text, detail, completion.model, reading)
 
     def _is_last(self, request_hash: str) -> bool:
         attempts = self.store.attempts_of(request_hash)

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import filelock
 
 from ..errors import LLMError
-from .client import RawCompletion, read_completion
-from .redact import hide, secret_values
+from .client import RawCompletion, Redactor, read_completion
 from .retry import AttemptFailed, failure_of_status, shorten
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 logger = logging.getLogger(__name__)
 
-ENDPOINT = "/v1/chat/completions"
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
 _PREFIX, _SUFFIX, _PARTIAL = "requests-", ".jsonl", ".partial"
 _OUTPUTS = (".output", ".errors")
@@ -47,9 +42,9 @@ class RequestFile:
     """Requests, one to a line, in the form that batch services take. It has its name when it is whole.
 
     Args:
-        folder: where to write.
-        max_requests: in a file.
-        max_bytes: of a file.
+        folder: Folder that it is written to.
+        max_requests: Requests in a file, at most.
+        max_bytes: Bytes of a file, at most.
     """
 
     def __init__(self, folder: Path, max_requests: int, max_bytes: int):
@@ -82,6 +77,7 @@ class RequestFile:
         """Give the file its name."""
         with disk_errors(self.path):
             self._file.flush()
+            # a job that is paid for must not lose its file to a crash: the ids of its lines are in no other place
             os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._partial_path, self.path)
@@ -97,21 +93,22 @@ class RequestFile:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder of batch files, so that no two of them send the same job.
 
-    The lock goes away with the process. Systems without such locks (Windows) have none.
+    The lock goes away with the process.
 
     Raises:
         LLMError: another run is at work there, or the folder cannot be made.
     """
+    lock = filelock.FileLock(folder / _LOCK)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / _LOCK, "wb")  # noqa: SIM115 - it stays open as long as the lock is held
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise LLMError(f"{folder}: another run is at work on the batch jobs of this folder") from error
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            raise LLMError(f"{folder}: another run is at work on the batch jobs of this folder") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def line_of(request_hash: str, body: Mapping[str, Any]) -> bytes:
@@ -171,24 +168,28 @@ def remove_strays(folder: Path, names: Iterable[str]) -> None:
 # answers
 
 
-def read_outcomes(path: Path) -> dict[str, Outcome]:
+def read_outcomes(path: Path, redactor: Redactor) -> dict[str, Outcome]:
     """What came back for a file of requests, by request hash.
 
     Of several lines for one request the first answer counts, or the first error if there is no answer. Lines that
     cannot be read are left out, with a warning.
+
+    Args:
+        path: File of requests; its answers lie beside it.
+        redactor: Takes secrets out of texts of the service.
     """
     outcomes: dict[str, Outcome] = {}
-    secrets = secret_values()
+    secrets = redactor.secrets()
     for file in (output_path(path), errors_path(path)):
-        for request_hash, outcome in _read_lines(file):
+        for request_hash, outcome in _read_lines(file, redactor):
             if isinstance(outcome, RawCompletion) and not isinstance(outcomes.get(request_hash), RawCompletion):
-                outcomes[request_hash] = _without_secrets(outcome, secrets)
+                outcomes[request_hash] = outcome.without(secrets)
             else:
                 outcomes.setdefault(request_hash, outcome)
     return outcomes
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, Outcome]]:
+def _read_lines(path: Path, redactor: Redactor) -> Iterator[tuple[str, Outcome]]:
     if not path.is_file():
         return
     unreadable = 0
@@ -196,14 +197,14 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Outcome]]:
         for text in file:
             try:
                 line = json.loads(text)
-                yield str(line["custom_id"]), _outcome_of(line)
+                yield str(line["custom_id"]), _outcome_of(line, redactor)
             except (ValueError, KeyError, TypeError, AttributeError):
                 unreadable += bool(text.strip())
     if unreadable:
         logger.warning("%s: %d lines are not what a batch service answers with", path, unreadable)
 
 
-def _outcome_of(line: Mapping[str, Any]) -> Outcome:
+def _outcome_of(line: Mapping[str, Any], redactor: Redactor) -> Outcome:
     response = line.get("response")
     if not response:
         error = line.get("error") or {}
@@ -213,16 +214,9 @@ def _outcome_of(line: Mapping[str, Any]) -> Outcome:
     if status_code >= 400:
         error = (body.get("error") if isinstance(body, Mapping) else None) or {}
         error = error if isinstance(error, Mapping) else {"message": str(error)}
-        return failure_of_status(
-            status_code, str(error.get("message") or body), error.get("code") or error.get("type")
-        )
+        message, code = str(error.get("message") or body), error.get("code") or error.get("type")
+        return failure_of_status(status_code, message, code, redact=redactor.redact)
     try:
-        return read_completion(body)
+        return read_completion(body, redact=redactor.redact)
     except AttemptFailed as error:
         return error
-
-
-def _without_secrets(completion: RawCompletion, secrets: list[str]) -> RawCompletion:
-    """What a server sends is stored and published, and some echo what they were sent."""
-    texts = {name: hide(getattr(completion, name), secrets) for name in ("text", "refusal", "model")}
-    return dataclasses.replace(completion, **texts)

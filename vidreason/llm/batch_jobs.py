@@ -26,8 +26,8 @@ from .batch_files import (
     remove_strays,
 )
 from .batch_service import FINAL_STATUSES, BatchService, num_finished, problem_of
-from .budget import Budget
 from .chat import Usage
+from .cost import Budget
 from .retry import AttemptFailed
 from .store import ABORTED, BATCH, BATCH_JOB_OVER, BatchJob, RequestStore
 
@@ -50,13 +50,14 @@ class OpenJob:
     """A job that is not over.
 
     Args:
-        record: what the store knows of it.
-        path: of its requests.
-        attempts: number in the ledger, and the money reserved, of each request that is not settled.
-        resumed: an earlier run began it, and its reservations are in the budget as spent.
-        offsets: of the lines in the file, where they are known.
-        outcomes: what came back, once it has.
-        num_again: requests that are to be asked again and are still to be copied from its file.
+        record: What the store knows of it.
+        path: File of its requests.
+        attempts: For each request that is not settled, the number of its attempt in the ledger and the money reserved
+            for it in USD.
+        resumed: Whether an earlier run began it, so that its reservations are in the budget as spent.
+        offsets: Where each request's line begins in the file, in bytes; None until it is wanted.
+        outcomes: What came back by request hash; None until it has.
+        num_again: Number of requests that are to be asked again and are still to be copied from its file.
     """
 
     record: BatchJob
@@ -69,6 +70,7 @@ class OpenJob:
 
     @property
     def is_over(self) -> bool:
+        """Whether all its requests are settled."""
         return self.record.state == BATCH_JOB_OVER
 
     @property
@@ -82,7 +84,7 @@ class OpenJob:
             "the batch job brought neither an answer nor an error",
             maybe_billed=self.record.state == DOWNLOADED_IN_PART,
         )
-        return self.outcomes.get(request_hash, lost)
+        return (self.outcomes or {}).get(request_hash, lost)
 
     def body(self, request_hash: str) -> dict[str, Any]:
         """The body of a request, from the file."""
@@ -104,12 +106,14 @@ class JobKeeper:
     """Takes jobs from state to state.
 
     Args:
-        store: ledger and jobs.
-        budget: what may be spent.
-        service: of the batches.
-        folder: of the files.
-        poll_s: seconds between two looks at a job.
-        max_failed_jobs: in a row, after which it gives up.
+        store: Ledger and jobs.
+        budget: Money that may be spent.
+        service: Service of the batch jobs.
+        folder: Folder of the files.
+        poll_s: Seconds between two looks at a job.
+        max_failed_jobs: Jobs that fail in a row, after which it gives up.
+        at_service: Jobs that the service is at work on.
+        changed: Set when a job has ended, so that others can be begun.
     """
 
     store: RequestStore
@@ -125,8 +129,14 @@ class JobKeeper:
     # the ledger
 
     def write_down(self, file: RequestFile, model: str, reservations: Mapping[str, Reservation]) -> OpenJob:
-        """Make a job of a file that is whole. From here on its requests count as spent, and will be asked."""
-        file.finish()
+        """Make a job of a file that is whole. From here on its requests count as spent, and will be asked.
+
+        Args:
+            file: Requests of one model.
+            model: Name of the model.
+            reservations: What was set aside for each request, by its hash.
+        """
+        file.finish()  # before the ledger: attempts without a file could never be sent or settled
         reserved_usd = sum(reservation.usd for reservation in reservations.values())
         record = BatchJob("", "", file.path.name, list(reservations), WRITTEN, reserved_usd)
         attempts = {}
@@ -147,9 +157,10 @@ class JobKeeper:
                 "%d batch jobs of %s have their files elsewhere and are left alone",
                 *(len(records) - len(here), self.store.path),
             )
-        jobs, claimed = [], set()
+        jobs: list[OpenJob] = []
+        claimed: set[str] = set()
         for record in reversed(here):  # an open attempt is of the newest job with its request
-            attempts = {}
+            attempts: dict[str, tuple[int, float]] = {}
             for request_hash in set(record.request_hashes) - claimed:
                 attempts |= self._open_attempt(request_hash)
             claimed.update(record.request_hashes)
@@ -169,7 +180,16 @@ class JobKeeper:
     def settle(
         self, job: OpenJob, request_hash: str, outcome: str, usage: Usage, cost_usd: float | None, model: str = ""
     ) -> None:
-        """Write down what became of a request of a job."""
+        """Write down what became of a request of a job.
+
+        Args:
+            job: Job that it was in.
+            request_hash: Hash of the request.
+            outcome: One of `store.OUTCOMES`.
+            usage: Tokens as billed.
+            cost_usd: Cost in USD; None where it is not known.
+            model: Name of the model as the service gives it.
+        """
         number, reserved_usd = job.attempts.pop(request_hash)
         self.store.settle_attempt(number, outcome, usage, cost_usd, model)
         if not job.resumed:
@@ -233,7 +253,7 @@ class JobKeeper:
                 may_exist = False
             else:
                 await self._download(job, batch)
-        job.outcomes = await asyncio.to_thread(read_outcomes, job.path)
+        job.outcomes = await asyncio.to_thread(read_outcomes, job.path, self.service.redactor)
 
     @contextlib.contextmanager
     def _watched(self, job: OpenJob):
@@ -261,7 +281,7 @@ class JobKeeper:
             await self.service.download(batch.output_file_id, output_path(job.path))
         if batch.error_file_id:
             await self.service.download(batch.error_file_id, errors_path(job.path))
-        num_lines = len(await asyncio.to_thread(read_outcomes, job.path))
+        num_lines = len(await asyncio.to_thread(read_outcomes, job.path, self.service.redactor))
         finished = num_finished(batch)
         in_part = num_lines < len(job.record.request_hashes) and (finished is None or finished > num_lines)
         if batch.status != "completed" or num_lines < len(job.record.request_hashes):
@@ -278,7 +298,7 @@ class JobKeeper:
         Raises:
             LLMError: too many have failed in a row.
         """
-        code, words = problem_of(batch)
+        code, words = problem_of(batch, self.service.redactor)
         waits = code == _NO_ROOM and bool(self.at_service)
         self._num_failed += not waits
         if code in _NO_CREDIT or self._num_failed >= self.max_failed_jobs:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LLMError
 from .batch_files import ENDPOINT, disk_errors
-from .redact import redact
+from .client import Redactor
 from .retry import RETRY, AttemptFailed, backoff_s, failure_of, shorten
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 FINAL_STATUSES = ("completed", "failed", "expired", "cancelled")
 
-_MAX_CLOCK_DIFFERENCE_S = 24 * 3600.0
+_MAX_CLOCK_DIFFERENCE_S = 24 * 3600.0  # of this machine and the service; a wrong time zone is within it
 _MAX_BACKOFF_S = 60.0
 _PAGE = 100
 _NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
@@ -35,20 +35,23 @@ class BatchService:
     """Files and batch jobs of an OpenAI-compatible server.
 
     Args:
-        connect: gives the client of the openai package for the running event loop.
-        completion_window: within which the service promises to answer.
-        max_tries: of a call that fails for reasons that pass, such as a broken connection.
-        backoff_base_s: see `vidreason.llm.retry.backoff_s`.
+        connect: Function that gives the client of the openai package for the running event loop.
+        redactor: Takes keys out of the service's words.
+        completion_window: Time within which the service promises to answer, in its own words.
+        max_tries: Tries of a call that fails for reasons that pass, such as a broken connection.
+        backoff_base_s: Upper bound in seconds of the first wait, see `vidreason.llm.retry.backoff_s`.
     """
 
     def __init__(
         self,
         connect: Callable[[], AsyncOpenAI],
+        redactor: Redactor,
         completion_window: str = "24h",
         max_tries: int = 10,
         backoff_base_s: float = 0.5,
     ):
         self._connect = connect
+        self.redactor = redactor
         self.completion_window = completion_window
         self.max_tries = max_tries
         self.backoff_base_s = backoff_base_s
@@ -66,10 +69,10 @@ class BatchService:
         """Start the job of an uploaded file, once: a job that an earlier call started unknown to us is found instead.
 
         Args:
-            input_file_id: of the file, which has one job at most.
-            name: of the file, told to the service for whoever looks at its list of jobs.
-            created_after: Unix time before which the job cannot have been made.
-            may_exist: whether there may have been an earlier call.
+            input_file_id: Id of the file at the service; a file has one job at most.
+            name: Name of the file, which people see in the service's list of jobs.
+            created_after: Unix time in seconds before which the job cannot have been made.
+            may_exist: Whether there may have been an earlier call.
         """
 
         async def start() -> Batch:
@@ -82,7 +85,8 @@ class BatchService:
                 await self._connect().batches.create(
                     input_file_id=input_file_id,
                     endpoint=ENDPOINT,
-                    completion_window=self.completion_window,
+                    # the package knows OpenAI's one window; other services have others
+                    completion_window=self.completion_window,  # type: ignore[arg-type]
                     metadata={"made_by": "vidreason", "file": name},
                 )
             )
@@ -134,7 +138,7 @@ class BatchService:
             try:
                 return await call()
             except (openai.OpenAIError, asyncio.TimeoutError, ConnectionError, *_NOT_JSON) as error:
-                failure = failure_of(error)
+                failure = failure_of(error, redact=self.redactor.redact)
             if failure.verdict != RETRY or number == self.max_tries:
                 break
             await asyncio.sleep(self._wait_s(failure, number, what))
@@ -155,13 +159,18 @@ def _object(answer: Any) -> Any:
     return answer
 
 
-def problem_of(batch: Any) -> tuple[str, str]:
-    """The code and the words for what a service found wrong with a job."""
+def problem_of(batch: Any, redactor: Redactor) -> tuple[str, str]:
+    """The code and the words for what a service found wrong with a job.
+
+    Args:
+        batch: Job as the openai package gives it.
+        redactor: Takes keys out of the words.
+    """
     errors = list(getattr(batch.errors, "data", None) or [])
     if not errors:
         return "", f"the job is {batch.status}"
     words = "; ".join(f"{error.code}: {error.message}" for error in errors[:3])
-    return str(errors[0].code or ""), shorten(redact(words))
+    return str(errors[0].code or ""), shorten(redactor.redact(words))
 
 
 def num_finished(batch: Any) -> int | None:

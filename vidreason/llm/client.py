@@ -1,5 +1,7 @@
 """A client of chat completions: the protocol, and one implementation over `openai.AsyncOpenAI`.
 
+It also keeps keys out of everything that is stored or shown: a `Redactor` takes them out of texts that others wrote.
+
 Any server that speaks OpenAI's chat completions will do: OpenAI, vLLM, Ollama, `transformers serve`. What a server
 does not take of a request is left out from then on, so a schema is used where it can be, else tolerant parsing.
 """
@@ -7,19 +9,17 @@ does not take of a request is left out from then on, so a schema is used where i
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import logging
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import InvalidAnswer, LLMError
 from .chat import INVALID, OK, REFUSED, TRUNCATED, ChatRequest, Usage
-from .redact import MIN_SECRET_LENGTH, hide, redact, register_key_variable, secret_values
 from .retry import AttemptFailed, failure_of, failure_of_status, shorten, words_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,21 @@ logger = logging.getLogger(__name__)
 NO_KEY = "none"
 """Sent to servers that want no key, because the openai package insists on one."""
 
+REDACTED = "[redacted]"
+
+MIN_SECRET_LENGTH = 8
+"""Shorter values are placeholders such as "EMPTY", which would blacken innocent words."""
+
+_TELLING_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+_SHAPES = re.compile(
+    r"""
+    (?P<lead> \b(?:Bearer|Basic)\s+ | \bapi[-_ ]?key["'\s]*[:=]["'\s]* | ://(?=[^/\s]*@) )  # stands before a secret
+      [^\s"',;@]+
+    | \b(?:sk|pk|rk|hf|gsk|xai|sess)[-_][A-Za-z0-9_*.\-]{8,}                              # how services form keys
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
 _CONNECT_TIMEOUT_S = 10.0
 
 _LIMIT, _OLDER_LIMIT = "max_completion_tokens", "max_tokens"
@@ -37,7 +52,49 @@ _OPTIONAL = ("response_format", "temperature", "seed")
 _MAX_FORMS = 2 + len(_OPTIONAL) + 1  # a server that objects to one field at a time has seen them all
 _NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
 _REFUSING_CODES = {"content_filter", "content_policy_violation"}
+# servers name the schema by the feature that it turns on: vLLM "guided", llama.cpp "grammar"
 _WORDS_FOR = {"response_format": ("response_format", "json_schema", "guided", "grammar", "structured outputs?")}
+
+
+@dataclass(frozen=True)
+class Redactor:
+    """Takes keys out of texts that other programs wrote, before they reach a log, an error or the store.
+
+    Values of environment variables are read anew each time, and kept nowhere.
+
+    Args:
+        key_variables: Environment variables that hold a key although their names may not tell.
+        given_key: A key that is in no variable, or empty.
+    """
+
+    key_variables: tuple[str, ...] = ()
+    given_key: str = field(default="", repr=False)
+
+    def own_secrets(self) -> list[str]:
+        """The given key and the values of `key_variables`, longest first."""
+        return _by_length([self.given_key, *(os.environ.get(name, "").strip() for name in self.key_variables)])
+
+    def secrets(self) -> list[str]:
+        """All secrets of this process, longest first: its own, and variables that are named like a secret."""
+        named = [value.strip() for name, value in os.environ.items() if _TELLING_NAME.search(name)]
+        return _by_length([*self.own_secrets(), *named])
+
+    def redact(self, text: str) -> str:
+        """A text of an error or a server without any secret of this process and without what is shaped like a key."""
+        return _SHAPES.sub(lambda match: (match["lead"] or "") + REDACTED, hide(text, self.secrets()))
+
+
+def _by_length(values: list[str]) -> list[str]:
+    # longest first: a key that begins with another must not leave its end behind
+    return sorted({value for value in values if len(value) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
+
+
+def hide(text: str, values: Iterable[str]) -> str:
+    """A text without these values, and otherwise as it was."""
+    for value in values:
+        if value in text:
+            text = text.replace(value, REDACTED)
+    return text
 
 
 @dataclass(frozen=True)
@@ -45,11 +102,11 @@ class RawCompletion:
     """What one attempt brought back.
 
     Args:
-        text: of the answer, empty where there is none.
-        finish_reason: "stop", "length", "content_filter", ...
-        refusal: the model's words where it would not answer, else empty.
-        usage: as billed; None where the server does not say.
-        model: as the server names it.
+        text: Text of the answer, empty where there is none.
+        finish_reason: Why the answer ends: "stop", "length", "content_filter", ...
+        refusal: The model's words where it would not answer, else empty.
+        usage: Tokens as billed; None where the server does not say.
+        model: Name of the model as the server gives it.
     """
 
     text: str
@@ -57,6 +114,15 @@ class RawCompletion:
     refusal: str = ""
     usage: Usage | None = None
     model: str = ""
+
+    def without(self, secrets: list[str]) -> RawCompletion:
+        """This completion without secrets: it is stored and published, and some servers echo what they were sent."""
+        return replace(
+            self,
+            text=hide(self.text, secrets),
+            refusal=hide(self.refusal, secrets),
+            model=hide(self.model, secrets),
+        )
 
 
 class ChatClient(Protocol):
@@ -71,8 +137,12 @@ class ChatClient(Protocol):
         ...
 
 
-def read_completion(body: Any) -> RawCompletion:
+def read_completion(body: Any, *, redact: Callable[[str], str]) -> RawCompletion:
     """A chat completion as a server, or a line of a batch's output, gives it.
+
+    Args:
+        body: JSON value of the response.
+        redact: Function that takes keys out of the texts of errors, such as `Redactor.redact`.
 
     Raises:
         AttemptFailed: the body is none.
@@ -80,7 +150,8 @@ def read_completion(body: Any) -> RawCompletion:
     if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):  # some gateways send errors as successes
         error = body["error"]
         status_code = error.get("code") if isinstance(error.get("code"), int) and error["code"] >= 400 else 500
-        raise failure_of_status(status_code, str(error.get("message", error)), str(error.get("type", "")))
+        message = str(error.get("message", error))
+        raise failure_of_status(status_code, message, str(error.get("type", "")), redact=redact)
     try:
         choice = body["choices"][0]
         message = choice["message"]
@@ -96,6 +167,7 @@ def read_completion(body: Any) -> RawCompletion:
         )
     except (TypeError, KeyError, IndexError, AttributeError, ValueError):
         text = shorten(redact(str(body)), 200)
+    # raised out here, so that the error carries no context with the whole body in it
     raise AttemptFailed(f"the server's answer is no chat completion: {text}", maybe_billed=True)
 
 
@@ -110,21 +182,33 @@ def _read_usage(usage: Mapping[str, Any] | None) -> Usage | None:
     )
 
 
-def judge(completion: RawCompletion, check: Callable[[str], object]) -> tuple[str, str, str]:
-    """The status, text and detail of an answer.
+class Judgement(NamedTuple):
+    """What a completion is worth: an answer's status, text and detail, and what the check read in the text."""
+
+    status: str
+    text: str
+    detail: str = ""
+    reading: object = None
+
+
+def judge(completion: RawCompletion, check: Callable[[str], object]) -> Judgement:
+    """Check an answer, once.
 
     A truncated answer is not checked: what is missing of it could be what matters. Exceptions of `check` other than
     `InvalidAnswer` are bugs of the caller's and pass through.
+
+    Args:
+        completion: What an attempt brought back.
+        check: Function of `Question.check`.
     """
     if completion.refusal or completion.finish_reason == "content_filter":
-        return REFUSED, completion.refusal or completion.text, f"finish_reason {completion.finish_reason}"
+        return Judgement(REFUSED, completion.refusal or completion.text, f"finish_reason {completion.finish_reason}")
     if completion.finish_reason == "length":
-        return TRUNCATED, completion.text, "cut at max_completion_tokens"
+        return Judgement(TRUNCATED, completion.text, "cut at max_completion_tokens")
     try:
-        check(completion.text)
+        return Judgement(OK, completion.text, reading=check(completion.text))
     except InvalidAnswer as error:
-        return INVALID, completion.text, shorten(str(error))
-    return OK, completion.text, ""
+        return Judgement(INVALID, completion.text, shorten(str(error)))
 
 
 class OpenAIChatClient:
@@ -133,11 +217,12 @@ class OpenAIChatClient:
     Only requests whose form a server rejects are sent again at once, with less in them: nothing is billed for those.
 
     Args:
-        base_url: of the server, such as "http://localhost:8000/v1"; by default `OPENAI_BASE_URL`, else OpenAI's.
-        timeout_s: in which an answer must be complete.
-        api_key_env: the variable of the environment that holds the key. It is read when a connection is made and kept
-            nowhere here. Servers other than OpenAI's need none.
-        api_key: the key itself, for a service whose users bring their own; no variable is read then. It lives as long
+        base_url: Address of the server, such as "http://localhost:8000/v1"; by default `OPENAI_BASE_URL`, else
+            OpenAI's.
+        timeout_s: Seconds in which an answer must be complete.
+        api_key_env: Environment variable that holds the key. It is read when a connection is made and kept nowhere
+            here. Servers other than OpenAI's need none.
+        api_key: The key itself, for a service whose users bring their own; no variable is read then. It lives as long
             as this object does, and is in no message, answer or log of it.
 
     Raises:
@@ -155,7 +240,7 @@ class OpenAIChatClient:
         self.timeout_s = timeout_s
         self.api_key_env = api_key_env
         self._api_key = None if api_key is None else _check_key(api_key.strip(), "the given key")
-        register_key_variable(api_key_env)
+        self.redactor = Redactor((api_key_env,), self._api_key or "")
         self._left_out: dict[str, set[str]] = {}  # per model: names that its server does not take
         self._loop: asyncio.AbstractEventLoop | None = None
         self._openai: AsyncOpenAI | None = self._connect()  # now, so that a missing key is found out at once
@@ -165,8 +250,8 @@ class OpenAIChatClient:
 
     @property
     def openai(self) -> AsyncOpenAI:
-        """The client underneath, for files and batches. Connections belong to an event loop; a new loop gets new
-        ones."""
+        """The client underneath, for files and batches."""
+        # connections belong to the event loop that opened them; a new loop, as in a notebook, gets new ones
         loop = asyncio.get_running_loop()
         if self._openai is None or self._loop not in (None, loop):
             self._openai = self._connect()
@@ -204,20 +289,22 @@ class OpenAIChatClient:
         """
         import openai
 
+        redact = self.redactor.redact
         for _ in range(_MAX_FORMS):
             body = self.adapt(request.payload)
             try:
+                # the client's own timeout bounds each read alone, so a server that trickles would never run into it
                 answer = await asyncio.wait_for(self._post(body), self.timeout_s)
             except (openai.OpenAIError, asyncio.TimeoutError, OSError, *_NOT_JSON) as error:
                 if getattr(error, "code", None) in _REFUSING_CODES:
                     refusal = shorten(redact(words_of(error)))
-                    return self._without_key(RawCompletion("", "content_filter", refusal=refusal, usage=Usage()))
-                failure = failure_of(error)
+                    refused = RawCompletion("", "content_filter", refusal=refusal, usage=Usage())
+                    return refused.without(self.redactor.own_secrets())
+                failure = failure_of(error, redact=redact)
                 if not self.learn(body, getattr(error, "status_code", None), _objection(error)):
                     break
             else:
-                return self._without_key(read_completion(answer))
-        failure.args = tuple(hide(text, self._secrets()) for text in failure.args)
+                return read_completion(answer, redact=redact).without(self.redactor.own_secrets())
         raise failure  # out here, so that no error that knows the request's headers hangs on it as a context
 
     async def _post(self, body: dict[str, Any]) -> Any:
@@ -225,16 +312,6 @@ class OpenAIChatClient:
         return await self.openai.post(
             "/chat/completions", cast_to=object, body=body, options={"security": {"bearer_auth": True}}
         )
-
-    def _without_key(self, completion: RawCompletion) -> RawCompletion:
-        """What a server sends is stored and published, and some echo what they were sent."""
-        values = self._secrets()
-        texts = {name: hide(getattr(completion, name), values) for name in ("text", "refusal", "model")}
-        return dataclasses.replace(completion, **texts)
-
-    def _secrets(self) -> list[str]:
-        given = [self._api_key] if self._api_key and len(self._api_key) >= MIN_SECRET_LENGTH else []
-        return given + secret_values([self.api_key_env])
 
     def adapt(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """A body with what the server is known not to take left out.
@@ -254,9 +331,9 @@ class OpenAIChatClient:
         """Find the fields of a rejected request that the server objects to, and leave them out from now on.
 
         Args:
-            body: as it was sent.
-            status_code: of the rejection.
-            objection: what the server says of the request.
+            body: Body of the request as it was sent.
+            status_code: HTTP status of the rejection; only 400 and 422 are about the form of a request.
+            objection: What the server says of the request.
 
         Returns:
             Whether the request is worth sending without them.
@@ -279,7 +356,7 @@ class OpenAIChatClient:
                     self.base_url or "OpenAI",
                     ", ".join(sorted(found)),
                     body["model"],
-                    shorten(hide(redact(objection), self._secrets()), 200),
+                    shorten(self.redactor.redact(objection), 200),
                 ),
             )
         known |= found
@@ -310,7 +387,7 @@ def _check_url(base_url: str | None) -> str | None:
     except ValueError:  # brackets that do not match, a port that is no number
         usable = False
     if not usable:
-        raise LLMError(f"base_url must be like http://localhost:8000/v1, got {redact(base_url)!r}")
+        raise LLMError(f"base_url must be like http://localhost:8000/v1, got {Redactor().redact(base_url)!r}")
     if parts.username or parts.password or parts.query:
         raise LLMError(
             f"base_url must hold no user, password or query (server {parts.hostname}); keys go into the environment"

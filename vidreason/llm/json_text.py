@@ -19,9 +19,9 @@ from ..errors import InvalidAnswer, LLMError
 logger = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 50_000
-"""Of an answer. Longer ones than any token limit in use here lets through are not looked at."""
+"""Characters of the longest answer that is looked at: more than any token limit in use here lets through."""
 
-_MAX_DEPTH = 40
+_MAX_DEPTH = 40  # Python's own parser gives up at about 1,000, and no answer that is asked for here is deeper than 5
 _THOUGHT_TAG = re.compile(r"<(?P<closes>/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 _CLOSING = {"{": "}", "[": "]", "(": ")"}
 _LIST_BRACKETS = str.maketrans("()", "[]")
@@ -39,8 +39,8 @@ def parse_json(text: str, keys: Collection[str] = ()) -> dict[str, Any] | list[A
     tags are left out.
 
     Args:
-        text: of an answer.
-        keys: any of which the wanted object has, in lower case; keys are compared without case and outer spaces.
+        text: Text of an answer.
+        keys: Keys in lower case, any of which the wanted object has. They are compared without case and outer spaces.
 
     Raises:
         InvalidAnswer: there is no JSON in the text, or it is cut off.
@@ -52,7 +52,7 @@ def parse_json(text: str, keys: Collection[str] = ()) -> dict[str, Any] | list[A
     if not text:
         raise InvalidAnswer("the answer is empty")
     value = _parse_strictly(text)
-    if isinstance(value, str):  # JSON in a string; once, not for ever
+    if isinstance(value, str):  # JSON in a string; looked into once, since strings can be nested without end
         text = _strip_fence(value)
         value = _parse_strictly(text)
     if isinstance(value, dict | list):
@@ -74,7 +74,7 @@ def has_key(value: Any, keys: Collection[str]) -> bool:
 
 def _find_object(value: dict[str, Any] | list[Any], keys: Collection[str]) -> dict[str, Any] | None:
     """The object with one of the keys: a value itself, or the last right inside it."""
-    if has_key(value, keys):
+    if isinstance(value, dict) and has_key(value, keys):
         return value
     inner = value.values() if isinstance(value, dict) else value
     return next((entry for entry in reversed(list(inner)) if has_key(entry, keys)), None)
@@ -86,8 +86,10 @@ def normalise_key(key: Any) -> str:
 
 
 def _strip_thoughts(text: str) -> str:
-    """A text without what reasoning models think aloud. Some servers drop the opening tag, and some answers end in
-    thought."""
+    """A text without what reasoning models think aloud.
+
+    Some servers drop the opening tag, and some answers end in thought.
+    """
     tags = list(_THOUGHT_TAG.finditer(text))
     start = max((tag.end() for tag in tags if tag["closes"]), default=0)
     stop = next((tag.start() for tag in tags if tag.start() >= start), len(text))
@@ -106,7 +108,7 @@ def _parse_strictly(text: str) -> Any:
     """The value of a text that is JSON; None where it is not."""
     try:
         return json.loads(text, object_pairs_hook=_join_pairs)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # a text of thousands of brackets overflows the parser's stack
         return None
 
 
@@ -138,6 +140,9 @@ def _parse_loosely(span: str) -> Any:
 
 def _find_spans(text: str, opening: str) -> Iterator[str]:
     """The balanced spans of a text from a bracket to the one that closes it: the outermost, in order.
+
+    Yields:
+        Texts without comments, with round brackets turned to square ones.
 
     Raises:
         InvalidAnswer: one is never closed.

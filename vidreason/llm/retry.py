@@ -7,11 +7,10 @@ import email.utils
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..errors import VidreasonError
-from .redact import redact
 
 RETRY, FAIL, STOP = "retry", "fail", "stop"
 """Verdicts. `retry`: it may go well next time. `fail`: this request never will. `stop`: no request will."""
@@ -22,8 +21,10 @@ MAX_RETRY_AFTER_S = 600.0
 MAX_MESSAGE_CHARACTERS = 500
 
 _RETRIED_STATUSES = {408, 409, 425, 429}  # and all from 500
-_STOPPING_STATUSES = {401, 402, 403, 404}
+_STOPPING_STATUSES = {401, 402, 403, 404}  # key, credit, permission, model: the next request would fare no better
+# an empty account answers 429, too, like a busy server; only the code tells them apart
 _STOPPING_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated"}
+# a gateway stopped waiting for a model that may have answered (and billed) after that
 _STATUSES_OF_GATEWAYS_THAT_GAVE_UP = {408, 502, 504, 524}
 
 # errors of httpx and aiohttp that are raised before a byte of the request has left
@@ -34,12 +35,12 @@ class AttemptFailed(VidreasonError):
     """One attempt at one request brought no answer. It passes between a client and an answerer and goes no further.
 
     Args:
-        message: what happened, without any key.
+        message: What happened, without any key.
         verdict: `RETRY`, `FAIL` or `STOP`.
-        retry_after_s: how long the server asks to be left alone, or None.
-        rate_limited: the server wants fewer requests from everybody of this account.
-        reached_server: False where nothing was sent, for instance because the connection was refused.
-        maybe_billed: the request was sent and what became of it is not known.
+        retry_after_s: Seconds that the server asks to be left alone, or None.
+        rate_limited: Whether the server wants fewer requests from everybody of this account.
+        reached_server: False where nothing was sent, because the connection was refused, for example.
+        maybe_billed: Whether the request was sent and what became of it is not known.
     """
 
     def __init__(
@@ -60,20 +61,27 @@ class AttemptFailed(VidreasonError):
 
 
 def failure_of_status(
-    status_code: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+    status_code: int,
+    message: str,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    redact: Callable[[str], str],
 ) -> AttemptFailed:
     """What an HTTP status means.
 
     Args:
-        status_code: 400 or above.
-        message: of the server; keys are taken out here.
-        code: the word in `error.code` or `error.type`, which tells an empty account from a busy one.
-        headers: of the response, with names in lower case or in a mapping that does not care.
+        status_code: HTTP status, 400 or above.
+        message: Words of the server.
+        code: Word in `error.code` or `error.type`, which tells an empty account from a busy one.
+        headers: Headers of the response, with names in lower case or in a mapping that ignores case.
+        redact: Function that takes keys out of the server's words, such as `Redactor.redact`.
     """
     text = shorten(f"HTTP {status_code}: {redact(message)}")
     wait_s = retry_after_s(headers or {})
     if status_code in _STOPPING_STATUSES or code in _STOPPING_CODES:
         return AttemptFailed(text, STOP)
+    # a daily limit, for instance: the process should end rather than sleep until tomorrow
     if wait_s is not None and wait_s > MAX_RETRY_AFTER_S:
         return AttemptFailed(f"the server asks to be left alone for {wait_s:.0f} s ({text})", STOP)
     if status_code in _RETRIED_STATUSES or status_code >= 500:
@@ -87,22 +95,26 @@ def failure_of_status(
     return AttemptFailed(text, FAIL)
 
 
-def failure_of(error: BaseException) -> AttemptFailed:
+def failure_of(error: BaseException, *, redact: Callable[[str], str]) -> AttemptFailed:
     """What an exception of the openai package, or of what it stands on, means.
 
     It goes by the attributes that the versions 2 and 3 share, since their HTTP libraries differ.
+
+    Args:
+        error: Exception as it was caught.
+        redact: Function that takes keys out of texts, such as `Redactor.redact`.
     """
     status_code = getattr(error, "status_code", None)
     if isinstance(status_code, int) and status_code >= 400:
         code = getattr(error, "code", None) or getattr(error, "type", None)
         headers = getattr(getattr(error, "response", None), "headers", None)
-        return failure_of_status(status_code, words_of(error), code, headers)
+        return failure_of_status(status_code, words_of(error), code, headers, redact=redact)
     causes = list(_causes(error))
     names = [type(cause).__name__ for cause in causes]
     text = shorten(redact(f"{names[-1]}: {causes[-1] or error}"))
     if _never_sent(causes):
         return AttemptFailed(f"no connection ({text})", reached_server=False)
-    if isinstance(causes[-1], ValueError):
+    if isinstance(causes[-1], ValueError):  # JSONDecodeError and UnicodeDecodeError: an answer came, so it was billed
         return AttemptFailed(f"the answer is not JSON ({text})", maybe_billed=True)
     what = "no answer in time" if any("Timeout" in name for name in names) else "the connection broke"
     return AttemptFailed(f"{what} ({text})", maybe_billed=True)
@@ -151,11 +163,17 @@ def retry_after_s(headers: Mapping[str, Any]) -> float | None:
 
 
 def backoff_s(failures: int, base_s: float = 0.5, max_s: float = 30.0) -> float:
-    """Seconds to wait after a number of failures in a row: exponential with full jitter, so that many clients that
-    failed together do not come back together.
+    """Seconds to wait after a number of failures in a row.
 
-    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    Exponential with full jitter, so that many clients that failed together do not come back together (M. Brooker,
+    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+
+    Args:
+        failures: Number of failures in a row, from 1.
+        base_s: Upper bound in seconds after the first failure; it doubles with each further one.
+        max_s: Upper bound in seconds after any number of failures.
     """
+    # the exponent is capped, since 2.0 ** 1024 overflows
     return random.uniform(0.0, min(max_s, base_s * 2.0 ** min(failures - 1, 30)))
 
 

@@ -5,7 +5,7 @@ ledger is written *before* its request is sent. What a killed run left open coun
 because nobody can know whether the server billed it. Loss of power can cost the newest transactions, never the file:
 commits are not flushed to the disk one by one (`synchronous = NORMAL`).
 
-No key is ever given to a store; texts of errors are redacted before they come here (`vidreason.llm.redact`).
+No key is ever given to a store; texts of errors are redacted before they come here (`vidreason.llm.client.Redactor`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ attempts. `aborted`: the run ended around it (a wrong key, Ctrl-C), which says n
 
 OUTCOMES = (*ANSWER_STATUSES, TRANSPORT, ABORTED)
 
-_FORMAT = 1
+_FORMAT = 1  # kept in SQLite's own `user_version`, so that another version's file is recognised before it is read
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
     request_hash TEXT PRIMARY KEY, status TEXT NOT NULL, text TEXT NOT NULL, detail TEXT NOT NULL, model TEXT NOT NULL,
@@ -62,16 +62,17 @@ class Attempt:
     """A row of the ledger: one request on its way, or back.
 
     Args:
-        attempt_id: its number in the ledger.
-        request_hash: of the request.
-        model: as it was asked for, or as the server named it.
+        attempt_id: Number of the attempt in the ledger.
+        request_hash: Hash of the request.
+        model: Name of the model as it was asked for, or as the server gave it.
         channel: `ONLINE` or `BATCH`.
-        reserved_usd: the most that it could cost.
-        outcome: one of `OUTCOMES`, or empty while it is open: in flight, or left behind by a run that was killed.
-        usage: as billed.
-        cost_usd: None where nobody knows, which is while it is open and where the connection broke after the request
-            had been sent. It then counts as spent at `reserved_usd`.
-        started_at, settled_at: Unix time in seconds.
+        reserved_usd: The most that it could cost, in USD.
+        outcome: One of `OUTCOMES`, or empty while it is open: in flight, or left behind by a run that was killed.
+        usage: Tokens as billed.
+        cost_usd: Cost in USD. None where it is not known, which is while it is open and where the connection broke
+            after the request had been sent. It then counts as spent at `reserved_usd`.
+        started_at: Unix time in seconds at which it was about to be sent.
+        settled_at: Unix time in seconds at which its outcome was known; None while it is open.
     """
 
     attempt_id: int
@@ -87,12 +88,14 @@ class Attempt:
 
     @property
     def is_open(self) -> bool:
+        """Whether its outcome is not known yet."""
         return not self.outcome
 
     @property
     def counts(self) -> bool:
-        """Whether it is one of the bounded number of attempts that a request has. What a kill or an abort cut short is
-        not, or a run that is killed often would end with another table than one that is left alone."""
+        """Whether it is one of the bounded number of attempts that a request has."""
+        # what a kill or an abort cut short does not count, or a run that is killed often would end with another table
+        # than one that is left alone
         return self.outcome in (*ANSWER_STATUSES, TRANSPORT)
 
 
@@ -101,13 +104,15 @@ class LedgerTotals:
     """Sums over all attempts of a store.
 
     Args:
-        requests: different ones.
-        attempts: all of them, whatever became of them.
-        prompt_tokens, cached_prompt_tokens, completion_tokens: as billed.
-        cost_usd: of the attempts whose cost is known.
-        unsettled_usd: reserved for the attempts whose cost is not known. It counts as spent.
-        outcomes: number of attempts by outcome; "" are the open ones.
-        estimated_prompt_tokens: of the attempts that were billed, to compare with `prompt_tokens`.
+        requests: Number of different requests.
+        attempts: Number of attempts of any outcome.
+        prompt_tokens: Prompt tokens as billed.
+        cached_prompt_tokens: The part of `prompt_tokens` that the server had from earlier prompts.
+        completion_tokens: Completion tokens as billed.
+        cost_usd: Cost in USD of the attempts whose cost is known.
+        unsettled_usd: Sum in USD that is reserved for the attempts whose cost is not known. It counts as spent.
+        outcomes: Number of attempts by outcome; "" are the open ones.
+        estimated_prompt_tokens: Estimate for the attempts that were billed, to compare with `prompt_tokens`.
     """
 
     requests: int = 0
@@ -131,13 +136,13 @@ class BatchJob:
     """A file of requests that is, or is to be, worked off by a batch service. One file, one job.
 
     Args:
-        job_id: at the service; empty until it is known.
-        input_file_id: of the uploaded file; empty until it is known.
-        path: the file of requests on this machine: the key of the row.
-        request_hashes: of its lines, in order. They never change.
-        state: the caller's own word; `BATCH_JOB_OVER` closes it.
-        reserved_usd: the most that it could cost.
-        created_at: Unix time in seconds.
+        job_id: Id of the job at the service; empty until it is known.
+        input_file_id: Id of the uploaded file; empty until it is known.
+        path: Name of the file of requests on this machine: the key of the row.
+        request_hashes: Hashes of the requests in its lines, in order. They never change.
+        state: The caller's own word; `BATCH_JOB_OVER` closes it.
+        reserved_usd: The most that it could cost, in USD.
+        created_at: Unix time in seconds at which it was written down.
     """
 
     job_id: str
@@ -150,12 +155,13 @@ class BatchJob:
 
 
 class RequestStore:
-    """One SQLite file of answers, ledger and batch jobs. Any thread may call it; other processes may too, where the
-    file system has the locks and the shared memory for that: most network file systems have not, so give each process
-    a file of its own there.
+    """One SQLite file of answers, ledger and batch jobs.
+
+    Any thread may call it; other processes may too, where the file system has the locks and the shared memory for
+    that: most network file systems have not, so give each process a file of its own there.
 
     Args:
-        path: of the file; it and its folder are made where they are missing.
+        path: Path of the file; it and its folder are made where they are missing.
 
     Raises:
         LLMError: the file is no store, or cannot be opened.
@@ -177,6 +183,7 @@ class RequestStore:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _FORMAT):
             raise LLMError(f"{self.path}: a store of format {version}, this version reads format {_FORMAT}")
+        # WAL: readers go on while one writes. NORMAL: no flush to the disk for each of thousands of answers
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
@@ -203,6 +210,7 @@ class RequestStore:
         """
         with self._lock, self._errors_named():
             if self._depth == 0:
+                # IMMEDIATE takes the write lock now: a lock taken at the first write can fail after half the work
                 self._connection.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
@@ -256,11 +264,27 @@ class RequestStore:
             ],
         )
 
-    def conclude(self, request_hash: str, status: str, text: str, detail: str = "", model: str = "") -> ChatAnswer:
+    def conclude(
+        self,
+        request_hash: str,
+        status: str,
+        text: str,
+        detail: str = "",
+        model: str = "",
+        reading: object = None,
+    ) -> ChatAnswer:
         """Keep an answer whose usage, cost and number of attempts are summed from the ledger, and give it back.
 
         The cost is what is known to have been billed. Attempts that a kill cut short have a part in the totals only,
         so that the answer is the same as that of a run that was left alone.
+
+        Args:
+            request_hash: Hash of the request that it answers.
+            status: One of `ANSWER_STATUSES`.
+            text: What the model said, or what went wrong.
+            detail: Why an answer is invalid, or empty.
+            model: Name of the model.
+            reading: What the question's check read in the text. It is given back with the answer, and not kept.
         """
         query = """SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),
             COALESCE(SUM(cached_prompt_tokens), 0), COALESCE(SUM(cost_usd), 0.0), COUNT(*)
@@ -268,16 +292,17 @@ class RequestStore:
         with self.transaction():
             prompt, completion, cached, cost_usd, attempts = self._read(query, [request_hash, ABORTED])[0]
             usage = Usage(prompt, completion, cached)
-            answer = ChatAnswer(request_hash, status, text, detail, model, usage, cost_usd, attempts)
+            answer = ChatAnswer(request_hash, status, text, detail, model, usage, cost_usd, attempts, reading)
             self.put_answer(answer)
         return answer
 
     def forget(self, statuses: Iterable[str]) -> int:
-        """Drop the answers of some statuses, so that they are asked again with all their attempts before them.
+        """Drop the answers of some statuses, so that their requests are asked again with all attempts before them.
 
         What was paid stays in the ledger. Returns the number of answers dropped.
         """
         statuses = list(statuses)
+        # attempts are marked and not deleted: they are what a budget takes as spent
         among = f"IN ({', '.join('?' * len(statuses))})"
         with self.transaction():
             hashes = f"SELECT request_hash FROM answers WHERE status {among}"
@@ -289,12 +314,22 @@ class RequestStore:
     def begin_attempt(
         self, request_hash: str, model: str, channel: str, reserved_usd: float, estimated_prompt_tokens: int = 0
     ) -> int:
-        """Write down that a request is about to be sent. Returns the number of the attempt."""
+        """Write down that a request is about to be sent. Returns the number of the attempt.
+
+        Args:
+            request_hash: Hash of the request.
+            model: Name of the model that is asked.
+            channel: `ONLINE` or `BATCH`.
+            reserved_usd: The most that it can cost, in USD.
+            estimated_prompt_tokens: Tokens of its prompt as they are expected.
+        """
         statement = """INSERT INTO attempts
             (request_hash, model, channel, reserved_usd, estimated_prompt_tokens, started_at)
             VALUES (?, ?, ?, ?, ?, ?)"""
         values = [request_hash, model, channel, reserved_usd, estimated_prompt_tokens, time.time()]
-        return self._write(statement, values).lastrowid
+        attempt_id = self._write(statement, values).lastrowid
+        assert attempt_id is not None  # None only where no row was inserted
+        return attempt_id
 
     def settle_attempt(
         self, attempt_id: int, outcome: str, usage: Usage, cost_usd: float | None, model: str = ""
@@ -302,11 +337,11 @@ class RequestStore:
         """Write down what became of an attempt. To keep its answer with it, call both inside `transaction`.
 
         Args:
-            attempt_id: as `begin_attempt` gave it.
-            outcome: one of `OUTCOMES`.
-            usage: as billed.
-            cost_usd: None where nobody knows: it counts as spent at what was reserved.
-            model: as the server names it.
+            attempt_id: Number of the attempt, as `begin_attempt` gave it.
+            outcome: One of `OUTCOMES`.
+            usage: Tokens as billed.
+            cost_usd: Cost in USD. None where it is not known: it counts as spent at what was reserved.
+            model: Name of the model as the server gives it; empty keeps the one that was asked for.
         """
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome must be one of {OUTCOMES}, got {outcome!r}")
@@ -321,7 +356,7 @@ class RequestStore:
         query = """SELECT attempt_id, request_hash, model, channel, reserved_usd, outcome, prompt_tokens,
             completion_tokens, cached_prompt_tokens, cost_usd, started_at, settled_at
             FROM attempts WHERE request_hash = ? AND NOT forgotten ORDER BY attempt_id"""
-        return [Attempt(*row[:6], Usage(*row[6:9]), *row[9:]) for row in self._read(query, [request_hash])]
+        return [_attempt_of(*row) for row in self._read(query, [request_hash])]
 
     def totals(self) -> LedgerTotals:
         """Sums over the whole ledger."""
@@ -331,7 +366,18 @@ class RequestStore:
         estimated = "SELECT COALESCE(SUM(estimated_prompt_tokens), 0) FROM attempts WHERE prompt_tokens > 0"
         with self.transaction():
             outcomes = dict(self._read("SELECT outcome, COUNT(*) FROM attempts GROUP BY outcome"))
-            return LedgerTotals(*self._read(sums)[0], outcomes, self._read(estimated)[0][0])
+            requests, attempts, prompt, cached, completion, cost_usd, unsettled_usd = self._read(sums)[0]
+            return LedgerTotals(
+                requests=requests,
+                attempts=attempts,
+                prompt_tokens=prompt,
+                cached_prompt_tokens=cached,
+                completion_tokens=completion,
+                cost_usd=cost_usd,
+                unsettled_usd=unsettled_usd,
+                outcomes=outcomes,
+                estimated_prompt_tokens=self._read(estimated)[0][0],
+            )
 
     # batch jobs
 
@@ -362,7 +408,30 @@ class RequestStore:
         query = """SELECT job_id, input_file_id, path, request_hashes, state, reserved_usd, created_at
             FROM batch_jobs WHERE state != ? ORDER BY created_at, path"""
         rows = self._read(query, [BATCH_JOB_OVER if open_only else ""])
-        return [BatchJob(*row[:3], json.loads(row[3]), *row[4:]) for row in rows]
+        return [
+            BatchJob(job_id, file_id, path, json.loads(hashes), state, reserved_usd, created_at)
+            for job_id, file_id, path, hashes, state, reserved_usd, created_at in rows
+        ]
+
+
+def _attempt_of(
+    attempt_id: int,
+    request_hash: str,
+    model: str,
+    channel: str,
+    reserved_usd: float,
+    outcome: str,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cached_prompt_tokens: int,
+    cost_usd: float | None,
+    started_at: float,
+    settled_at: float | None,
+) -> Attempt:
+    """An attempt from the columns of its row, in their order in `attempts_of`."""
+    usage = Usage(prompt_tokens, completion_tokens, cached_prompt_tokens)
+    attempt = (attempt_id, request_hash, model, channel, reserved_usd, outcome)
+    return Attempt(*attempt, usage, cost_usd, started_at, settled_at)
 
 
 def _storable(text: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from ..annotation.annotation_run import AnnotationRun
+from ..annotation.job import AnnotationRun
 from ..audit.drawing import (
     GUIDANCE_COLOR,
     blank_frame,

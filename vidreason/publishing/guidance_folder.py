@@ -14,7 +14,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..annotation.annotation_run import AnnotationRun, read_run
+from ..annotation.job import AnnotationRun, read_run
 from ..errors import GuidanceError, VidreasonError
 from ..files import FileLimits, write_split
 from ..guidance.schema import FEATURES

@@ -21,7 +21,7 @@ from typing import Any
 from ..command_line import run_command
 from ..errors import ConfigError
 from ..llm.chat import Usage
-from ..llm.pricing import cost_usd, price_of, prices_copied_on
+from ..llm.cost import cost_usd, price_of, prices_copied_on
 from ..reporting.tables import NOT_RUN, Column, markdown_table
 from .flops import MODELS, ModelFlops, count_flops
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
@@ -33,7 +34,7 @@ grey values of 0 to 255. Copies at a third of the size stay below 3.3; of 100 fr
 
 _NUM_NEIGHBOURS = 4
 _DOUBTFUL_RATIO = 1.5  # frames whose squared error is within this factor of the smallest are looked at closely
-_CLIPS_IN_MEMORY = 32
+_CLIPS_IN_MEMORY = 32  # about as many as a client with 32 requests in flight asks about at a time
 _PILLOW_SCALINGS = (
     Image.Resampling.BOX,
     Image.Resampling.BILINEAR,
@@ -48,8 +49,8 @@ class FrameFinder:
     Takes about 5 kB of memory a frame, and starts by decoding every video once: about 1,000 frames a second.
 
     Args:
-        world: folder of `build_synthetic_actions`, or its manifest.
-        splits: to look in; all by default. Frames of others are not known.
+        world: Folder of `build_synthetic_actions`, or its manifest.
+        splits: Splits to look in; all by default. Frames of others are not known.
 
     Raises:
         ManifestError: there is no such world or split.
@@ -74,7 +75,7 @@ class FrameFinder:
         self._starts = np.cumsum([0, *(len(clip) for clip in fine)])
         self._fine = np.concatenate(fine)
         self._tree = cKDTree(np.stack(coarse).reshape(len(keys), -1).astype(np.float32))
-        self._scalings: list[int | None] = [None, *_PILLOW_SCALINGS]  # the one that was met last comes first
+        self._scalings: list[Image.Resampling | None] = [None, *_PILLOW_SCALINGS]  # the last one met comes first
         self._clip = lru_cache(_CLIPS_IN_MEMORY)(self._decode_clip)
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ class FrameFinder:
         Of frames that are the same to the pixel, any may be named.
 
         Args:
-            jpeg: the picture's file: JPEG, or another format that PIL reads.
+            jpeg: The picture's file: JPEG, or another format that PIL reads.
         """
         with Image.open(io.BytesIO(jpeg)) as picture:
             picture.draft("L", picture.size)  # a JPEG gives its luma without decoding its colours
@@ -111,7 +112,7 @@ class FrameFinder:
         with Image.open(io.BytesIO(jpeg)) as picture:
             size, coding = picture.size, _coding(picture)
             target = np.asarray(picture.convert("RGB"), dtype=np.int32)
-        found: tuple[int, int] | None = None
+        found: tuple[int, int] | None = None  # (error, frame)
         for scaling in list(self._scalings):
             errors = [_error(self._scaled(frame, size, scaling), target, coding) for frame in frames.tolist()]
             closest = min(zip(errors, frames.tolist(), strict=True))
@@ -121,9 +122,10 @@ class FrameFinder:
                 self._scalings.remove(scaling)
                 self._scalings.insert(0, scaling)
                 break
+        assert found is not None  # there are several scalings, and frames to choose from
         return found[1]
 
-    def _scaled(self, frame: int, size: tuple[int, int], scaling: int | None) -> np.ndarray:
+    def _scaled(self, frame: int, size: tuple[int, int], scaling: Image.Resampling | None) -> np.ndarray:
         """A frame at a size (width, height), uint8 (height, width, 3); without a scaling by FFmpeg's bilinear one."""
         clip = int(np.searchsorted(self._starts, frame, side="right") - 1)
         index = frame - int(self._starts[clip])
@@ -147,15 +149,21 @@ def _thumbnail(grey: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(grey if grey.size == size else grey.resize(size, Image.Resampling.BOX))
 
 
-def _coding(picture: Image.Image) -> dict | None:
+def _coding(picture: Image.Image) -> dict[str, Any] | None:
     """What to pass to PIL to code other pictures as this one was; None where that is without loss."""
     if not isinstance(picture, JpegImagePlugin.JpegImageFile):
         return None
     return {"qtables": picture.quantization, "subsampling": max(0, JpegImagePlugin.get_sampling(picture))}
 
 
-def _error(frame: np.ndarray, target: np.ndarray, coding: dict | None) -> int:
-    """Sum of squared differences of a picture (height, width, 3) to a frame that is coded like it."""
+def _error(frame: np.ndarray, target: np.ndarray, coding: dict[str, Any] | None) -> int:
+    """Sum of squared differences between a picture and a frame that is coded like it.
+
+    Args:
+        frame: Frame of shape (height, width, 3), uint8.
+        target: Picture of shape (height, width, 3), int32, so that differences do not wrap around.
+        coding: Options of PIL's JPEG encoder; None leaves the frame as it is.
+    """
     if coding is not None:
         file = io.BytesIO()
         Image.fromarray(frame).save(file, "JPEG", **coding)

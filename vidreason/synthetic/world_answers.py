@@ -1,4 +1,7 @@
-"""What an ideal model would answer about a frame of the synthetic world: its ground truth, in the form asked for."""
+"""What an ideal model would answer about a frame of the synthetic world: its ground truth, in the form asked for.
+
+`WorldAnswers` is the function that a `vidreason.llm.testing` server is given to answer with.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ..files import read_folder
@@ -34,9 +38,9 @@ class WorldAnswers:
     that `vidreason.annotation.truth_guidance` marks; centres are whole pixels of the picture as it was sent.
 
     Args:
-        world: folder of `build_synthetic_actions`.
+        world: Folder of `build_synthetic_actions`.
         grid: (rows, columns) where the text names none.
-        splits: whose frames are known; all by default.
+        splits: Splits whose frames are known; all by default.
 
     Raises:
         ManifestError: there is no such world or split.
@@ -58,6 +62,9 @@ class WorldAnswers:
 
     def __call__(self, payload: Mapping[str, Any]) -> str:
         """The answer to the body of a chat completion.
+
+        Args:
+            payload: Body of the request, with one picture.
 
         Raises:
             ValueError: it holds no picture, or one of no frame of this world, or asks for no known form or grid.
@@ -102,7 +109,8 @@ def _relevant(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _cells(boxes: list[list[float]], grid: tuple[int, int]) -> list[list[int]]:
     """[row, column] of the cells that boxes mark."""
-    return [[int(cell) // grid[1], int(cell) % grid[1]] for cell in boxes_to_cells(boxes, grid).nonzero()[0]]
+    marked = boxes_to_cells(np.asarray(boxes), grid)
+    return [[int(cell) // grid[1], int(cell) % grid[1]] for cell in marked.nonzero()[0]]
 
 
 def _centres(objects: list[dict[str, Any]], size: tuple[int, int]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from vidreason.annotation.grid import answers
-from vidreason.annotation.grid.answers import FrameAnswer, read_answer
+from vidreason.annotation.grid import prompts
+from vidreason.annotation.grid.prompts import FrameAnswer, read_answer
 from vidreason.errors import InvalidAnswer
 
 HEIGHT, WIDTH = 240, 320
@@ -43,14 +43,14 @@ def named(*names: str, relevant: bool = True) -> list[dict]:
         ("[[[1, 2], [2, 3]]]", [(1, 2), (2, 3)], ()),
         ('[{"row": 1, "col": 2}, {"Row": 2, "column": 3}]', [(1, 2), (2, 3)], ()),
         ('{"row": 1, "col": 2}', [(1, 2)], ()),
-        ("[[0, 0], [4, 4]]", [(0, 0)], (answers.CELLS_OUTSIDE,)),  # with a 0 it counts from 0
-        ("[[4, 4], [1, 1]]", [(0, 0), (3, 3)], (answers.COUNTED_FROM_ONE,)),
-        ("[[1, 4]]", [(0, 3)], (answers.COUNTED_FROM_ONE,)),
+        ("[[0, 0], [4, 4]]", [(0, 0)], (prompts.CELLS_OUTSIDE,)),  # with a 0 it counts from 0
+        ("[[4, 4], [1, 1]]", [(0, 0), (3, 3)], (prompts.COUNTED_FROM_ONE,)),
+        ("[[1, 4]]", [(0, 3)], (prompts.COUNTED_FROM_ONE,)),
         ("[[4, 4], [5, 1]]", [], None),  # a 5 speaks against counting from 1, and then both are outside
         ("[[1, 1], [3, 3]]", [(1, 1), (3, 3)], ()),  # no evidence for counting from 1
-        ("[[1, 2], [-1, 2], [9, 9]]", [(1, 2)], (answers.CELLS_OUTSIDE,)),
-        ('[[1, 2], [1.5, 3], "top left", [1, 2, 3], null, [true, 1]]', [(1, 2)], (answers.CELLS_UNREADABLE,)),
-        ("[[1, 2], [1e400, 2], [NaN, 1]]", [(1, 2)], (answers.CELLS_UNREADABLE,)),
+        ("[[1, 2], [-1, 2], [9, 9]]", [(1, 2)], (prompts.CELLS_OUTSIDE,)),
+        ('[[1, 2], [1.5, 3], "top left", [1, 2, 3], null, [true, 1]]', [(1, 2)], (prompts.CELLS_UNREADABLE,)),
+        ("[[1, 2], [1e400, 2], [NaN, 1]]", [(1, 2)], (prompts.CELLS_UNREADABLE,)),
         ("[]", [], ()),
         ("{}", [], ()),
         ("[[9, 9], [7, 7]]", [], None),
@@ -132,21 +132,21 @@ def test_localization(text):
             '{"important_objects": ["chip", "hand"], "localization": {"hand": [[1, 2]]}}',
             [(1, 2)],
             named("hand", "chip"),
-            (answers.NOT_PLACED,),
+            (prompts.NOT_PLACED,),
         ),
         (
             '{"important_objects": ["chip"], "localization": {"chip": [], "hand": [[1, 2]]}}',
             [(1, 2)],
             named("chip", "hand"),
-            (answers.NOT_PLACED,),
+            (prompts.NOT_PLACED,),
         ),
         (  # the whole answer counts from 1, not one of its objects
             '{"localization": {"chip": [[1, 2]], "hand": [[4, 4]]}}',
             [(0, 1), (3, 3)],
             named("chip", "hand"),
-            (answers.COUNTED_FROM_ONE,),
+            (prompts.COUNTED_FROM_ONE,),
         ),
-        ('{"localization": {"hand": [[1, 2]], "": [[0, 0]]}}', [(1, 2)], named("hand"), (answers.OBJECTS_UNREADABLE,)),
+        ('{"localization": {"hand": [[1, 2]], "": [[0, 0]]}}', [(1, 2)], named("hand"), (prompts.OBJECTS_UNREADABLE,)),
         ('{"localization": [{"name": "hand", "cells": [[1, 2]]}, 7]}', [(1, 2)], named("hand"), None),
         ('{"localization": {"hand\\ud800": [[1, 2]]}}', [(1, 2)], named("hand?"), ()),
     ],
@@ -154,7 +154,7 @@ def test_localization(text):
 def test_localization_with_gaps(text, expected, objects, notes):
     answer = read(text)
     assert (cells(answer), answer.objects) == (expected, objects)
-    assert answer.notes == (notes if notes is not None else (answers.OBJECTS_UNREADABLE,))
+    assert answer.notes == (notes if notes is not None else (prompts.OBJECTS_UNREADABLE,))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_objects_of_which_none_has_a_place(text):
 
 def test_names_are_told_apart_whatever_their_case():
     answer = read('{"important_objects": ["Hand", "Chip", "chip"], "localization": {"hand": [[1, 2]]}}')
-    assert (answer.objects, answer.notes) == (named("hand", "Chip"), (answers.NOT_PLACED,))
+    assert (answer.objects, answer.notes) == (named("hand", "Chip"), (prompts.NOT_PLACED,))
 
 
 @pytest.mark.parametrize(
@@ -247,11 +247,11 @@ def test_two_of_a_kind_are_two_objects():
     ("location", "center", "note"),
     [
         ([320, 240], [1.0, 1.0], None),
-        ([325, -3], [1.0, 0.0], answers.CENTRES_MOVED),
-        ([400, 10], [], answers.CENTRES_OUTSIDE),
-        ([10, -100], [], answers.CENTRES_OUTSIDE),
-        (None, [], answers.NOT_PLACED),
-        ("left", [], answers.NOT_PLACED),
+        ([325, -3], [1.0, 0.0], prompts.CENTRES_MOVED),
+        ([400, 10], [], prompts.CENTRES_OUTSIDE),
+        ([10, -100], [], prompts.CENTRES_OUTSIDE),
+        (None, [], prompts.NOT_PLACED),
+        ("left", [], prompts.NOT_PLACED),
     ],
 )
 def test_centres_at_and_beyond_the_border(location, center, note):
@@ -264,7 +264,7 @@ def test_centres_at_and_beyond_the_border(location, center, note):
 
 def test_centres_as_shares_of_the_sides():
     answer = read('{"im_o": [{"name": "a", "location": [0.9, 0.1]}, {"name": "b", "location": [0, 1]}]}')
-    assert (cells(answer), answer.notes) == ([(0, 3), (3, 0)], (answers.CENTRES_AS_SHARES,))
+    assert (cells(answer), answer.notes) == ([(0, 3), (3, 0)], (prompts.CENTRES_AS_SHARES,))
     whole = read('{"im_o": [{"name": "b", "location": [0, 1]}]}')  # whole numbers are pixels
     assert (cells(whole), whole.notes) == ([(0, 0)], ())
 
@@ -272,7 +272,7 @@ def test_centres_as_shares_of_the_sides():
 def test_no_relevant_object_is_an_answer():
     answer = read('{"all_os": ["table", {"name": "lamp"}, "", 3], "im_o": []}')
     assert (cells(answer), answer.objects) == ([], named("table", "lamp", relevant=False))
-    assert answer.notes == (answers.OBJECTS_UNREADABLE,)
+    assert answer.notes == (prompts.OBJECTS_UNREADABLE,)
 
 
 @pytest.mark.parametrize(

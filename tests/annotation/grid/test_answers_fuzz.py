@@ -12,7 +12,7 @@ import random
 import numpy as np
 import pytest
 
-from vidreason.annotation.grid.answers import COUNTED_FROM_ONE, FORMS, FrameAnswer, read_answer
+from vidreason.annotation.grid.prompts import COUNTED_FROM_ONE, FORMS, FrameAnswer, read_answer
 from vidreason.errors import InvalidAnswer
 from vidreason.files import read_folder, write_split
 from vidreason.guidance import FEATURES, guidance_row

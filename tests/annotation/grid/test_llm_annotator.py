@@ -1,4 +1,4 @@
-"""Frames go out as questions and come back as rows of the guidance table, whatever befalls them on the way."""
+"""Frames go out as questions and come back as rows of the guidance table, whatever happens on the way."""
 
 import asyncio
 import base64
@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from vidreason.annotation import truth_guidance
+from vidreason.annotation.grid.annotator import encode_jpeg
 from vidreason.annotation.grid.plan import Plan, make_plan, plan_table
-from vidreason.annotation.grid.requests import encode_jpeg
 from vidreason.annotation.grid.run import LLMArguments
 from vidreason.errors import BudgetExceeded, ConfigError, LLMError
 from vidreason.files import read_folder
@@ -137,7 +137,7 @@ def test_every_fault_becomes_a_status_and_no_frame_is_lost(serve, make_job, run_
     for row in rows:
         assert (sum(row["weights"]) > 0.99) == (row["status"] == "ok")
         assert row["raw_response"] or row["status"] == "empty"
-    with job.open_llm(job.args.out) as run:
+    with job.producer.open(job.task()) as run:
         totals = run.store.totals()
     assert totals.outcomes["transport"] > 0
     # what the server billed is what the ledger and the table say, to the token
@@ -170,7 +170,8 @@ def test_answers_are_asked_again_when_wished(serve, make_job, run_job):
     refused = [row for row in run_job(job) if row["status"] == "refused"]
     assert len(refused) > 3
     second = serve()
-    with make_job(second, llm={"retry": ["refused"]}).open_llm(job.args.out) as planned:
+    again = make_job(second, llm={"retry": ["refused"]})
+    with again.producer.open(again.task()) as planned:
         assert planned.store.totals().outcomes["refused"] == len(refused)
     assert run_job(make_job(second)) and not second.log  # a plan forgets nothing
     rows = run_job(make_job(second, llm={"retry": ["refused", "failed"]}))
@@ -242,7 +243,7 @@ def test_the_cap_is_never_exceeded_and_the_run_goes_on_with_more_money(serve, ma
     job = make_job(server, llm={"max_cost_usd": 0.003})
     with pytest.raises(BudgetExceeded):
         job.run(progress=False)
-    with job.open_llm(job.args.out) as run:
+    with job.producer.open(job.task()) as run:
         spent = run.store.totals()
     assert 0 < spent.cost_usd <= 0.003
     assert (spent.prompt_tokens, spent.completion_tokens) == server.billed_tokens
@@ -303,12 +304,12 @@ def test_no_key_shows_in_what_a_run_leaves_behind(serve, make_job, run_job, key,
 def test_the_plan_says_what_the_run_then_does(serve, make_job, run_job):
     server = serve()
     job = make_job(server, splits=["train", "test"])
-    with job.open_llm(job.args.out) as run:
+    with job.producer.open(job.task()) as run:
         plans = make_plan(run.annotator, run.price)
     assert not server.log
     rows = [len(run_job(job, split)) for split in ("train", "test")]
     assert [plans[split].frames for split in ("train", "test")] == rows
-    with job.open_llm(job.args.out) as run:
+    with job.producer.open(job.task()) as run:
         totals = run.store.totals()
         assert list(run.annotator.questions()) == []
     total = sum(plans.values(), Plan())
@@ -316,7 +317,7 @@ def test_the_plan_says_what_the_run_then_does(serve, make_job, run_job):
     assert totals.cost_usd < total.max_cost_usd and total.cost_usd < total.max_cost_usd
     lines = plan_table(plans).splitlines()
     assert [line.split()[0] for line in lines] == ["split", "train", "test", "all"]
-    with job.open_llm(job.args.out) as run:
+    with job.producer.open(job.task()) as run:
         half = make_plan(run.annotator, run.price, batch=True)
     assert sum(half.values(), Plan()).cost_usd == pytest.approx(total.cost_usd / 2)
 

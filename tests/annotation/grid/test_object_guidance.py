@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from vidreason.annotation.grid import answers
+from vidreason.annotation.grid import prompts
 from vidreason.files import read_folder
 from vidreason.guidance import load_guidance
 from vidreason.manifests.manifest import manifest_row, write_manifest
@@ -57,7 +57,7 @@ def long_guidance(long_world, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("long_guidance") / "guidance"
     with ChatServer(watched) as server:
-        args = AnnotationArguments(manifest=str(long_world), out=str(out), annotator="llm", frames_per_second=10)
+        args = AnnotationArguments(manifest=str(long_world), out=str(out), frames_per_second=10)
         llm = LLMArguments(base_url=server.url, prompt="desktop_assembly", policy="desktop_assembly")
         AnnotationJob(args, llm).run(progress=False)
     return load_guidance(out)["train"].to_list(), told
@@ -195,4 +195,4 @@ def test_a_crowded_desk_fits_into_the_default_length_of_answers(ask):
 def test_what_was_overlooked_is_counted(ask, tmp_path):
     ask([], [("hand", [163, 10]), ("screw", [400, 10])])
     totals = json.loads(next((tmp_path / "guidance").rglob("run.json")).read_text())["totals"]
-    assert totals[f"note: {answers.CENTRES_MOVED}"] == totals[f"note: {answers.CENTRES_OUTSIDE}"] == 10
+    assert totals[f"note: {prompts.CENTRES_MOVED}"] == totals[f"note: {prompts.CENTRES_OUTSIDE}"] == 10

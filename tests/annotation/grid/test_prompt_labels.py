@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from vidreason.annotation.labels import CaptionLabels, SegmentLabels
+from vidreason.annotation.frames import CaptionLabels, SegmentLabels
 from vidreason.errors import ManifestError
 from vidreason.manifests.captions import write_captions
 from vidreason.manifests.manifest import manifest_row, write_manifest

@@ -7,8 +7,7 @@ import pickle
 import pytest
 
 import vidreason.annotation.grid.prompts as prompting
-from vidreason.annotation.grid.answers import read_answer
-from vidreason.annotation.grid.prompts import PROMPT_NAMES, load_prompt
+from vidreason.annotation.grid.prompts import PROMPT_NAMES, load_prompt, read_answer
 from vidreason.errors import ConfigError
 
 FORM_KEYS = {"key_r": ['"key_r"'], "im_o": ['"all_os"', '"im_o"', '"location"']}

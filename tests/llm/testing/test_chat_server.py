@@ -276,7 +276,6 @@ def test_the_server_as_a_process(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--world", "nowhere"], "nowhere"),
         (["--constant", "x", "--faults", '{"eaten": 1}'], "eaten"),
         (["--constant", "x", "--api_key_env", "NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
     ],

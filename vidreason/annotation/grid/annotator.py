@@ -1,66 +1,232 @@
 """Guidance from a vision-language model: which frames it is shown, what it is asked, and what its answers become.
 
 The paper shows GPT-4.1-mini one frame at a time with the action's name and asks for the grid cells that matter
-(section 2.2, appendix B). Here the model is any that speaks chat completions. The annotator makes questions and, when
-they are answered, rows; the way in between is an `Answerer`'s (`vidreason.llm`).
+(section 2.2, appendix B). Here the model is any that speaks chat completions. From the inside out: `make_requests`
+asks about one picture and `answer_row` makes a row of its answer; an `LLMAnnotator` makes questions and, when they are
+answered, rows of all videos. Between the two stands an `Answerer` (`vidreason.llm`), which a run (`grid.run`) sets up.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ...errors import ConfigError, InvalidAnswer, VideoError
 from ...guidance import guidance_row
 from ...guidance.merge import merge_rows
-from ...llm.chat import FAILED, OK, ChatAnswer, ChatRequest, Question, Usage
+from ...llm.chat import (
+    DEFAULT_MODEL,
+    FAILED,
+    INVALID,
+    OK,
+    ChatAnswer,
+    ChatRequest,
+    Question,
+    Usage,
+    image_part,
+)
 from ...llm.store import RequestStore
 from ...manifests.manifest import Manifest
 from ...video import decode_readable_frames
 from ...video.frame_table import read_frame_table
-from ..frame_journal import FirstUses, FrameJournal, JournalFrame
-from ..frame_selection import FramePolicy
-from ..labels import ClassLabels, LabelSource
-from ..shard import Shard
-from .answers import read_answer
-from .prompts import Prompt
-from .requests import LLMSettings, encode_jpeg, make_requests
+from ..frames import (
+    ClassLabels,
+    FirstUses,
+    FrameJournal,
+    FramePolicy,
+    JournalFrame,
+    LabelSource,
+)
+from ..job import Shard
+from .prompts import FrameAnswer, Prompt, read_answer
 
 logger = logging.getLogger(__name__)
+
+PRODUCER = "llm"
+"""What rows and runs call this producer."""
+
+NOT_ASKED = "not asked"
+"""What stands in place of an answer where the money ended before a frame was asked about."""
 
 _FRAMES_AT_ONCE = 16
 """Frames of a video that are decoded together; more would only cost memory."""
 
-NOT_ASKED = "not asked"
+_MAX_READINGS = 50_000
+"""Answers of this run whose readings are kept in memory until the table is written, about 0.4 kB each and a few with
+many objects. The answers beyond that are read again from the store, since a run over millions of frames must not fill
+the memory."""
+
+OnAnswered = Callable[[int], None]
+
+
+# One frame
+
+
+@dataclass(frozen=True)
+class LLMSettings:
+    """What is asked of a model about each frame. A change of any of it makes other requests.
+
+    Each field is a flag of `--annotator llm`, where its help says what it does.
+    """
+
+    model: str = field(default=DEFAULT_MODEL, metadata={"help": "Name of the model at the server."})
+    dataset_name: str = field(default="", metadata={"help": "Name of the data set in the prompt."})
+    label_in_prompt: bool = field(
+        default=True, metadata={"help": "Tell the model the action; such guidance is for training only."}
+    )
+    max_side_px: int | None = field(default=None, metadata={"help": "Scale pictures down to this longer side."})
+    jpeg_quality: int = field(default=90, metadata={"help": "Quality of the pictures that are sent, 1 to 95."})
+    image_detail: str = field(default="auto", metadata={"help": "Detail of the OpenAI API: auto, low or high."})
+    max_completion_tokens: int = field(
+        default=300, metadata={"help": "Tokens at which an answer is cut, and counts as truncated."}
+    )
+    temperature: float | None = field(default=0.0, metadata={"help": "Temperature of the model's sampling."})
+    samples_per_frame: int = field(default=1, metadata={"help": "Answers that are merged into one map."})
+    structured: bool = field(default=True, metadata={"help": "Ask for answers by JSON schema where the server can."})
+
+    def __post_init__(self) -> None:
+        if self.image_detail not in ("auto", "low", "high"):
+            raise ConfigError(f"image_detail is {self.image_detail!r}, expected auto, low or high")
+        if not 1 <= self.jpeg_quality <= 95:  # above 95 Pillow's files grow and the picture does not get better
+            raise ConfigError(f"jpeg_quality is {self.jpeg_quality}, expected 1 to 95")
+        if self.max_side_px is not None and self.max_side_px < 16:
+            raise ConfigError(f"max_side_px is {self.max_side_px}, expected at least 16")
+        if self.samples_per_frame < 1 or self.max_completion_tokens < 1:
+            raise ConfigError("samples_per_frame and max_completion_tokens must be at least 1")
+        if self.samples_per_frame > 1 and self.temperature == 0:
+            raise ConfigError("samples_per_frame > 1 wants a temperature above 0: else all samples are the same")
+
+
+def make_requests(
+    prompt: Prompt,
+    settings: LLMSettings,
+    grid: tuple[int, int],
+    label: str | None,
+    jpeg: bytes,
+    size: tuple[int, int],
+) -> list[ChatRequest]:
+    """The requests about one picture, one for each sample.
+
+    Args:
+        prompt: What the model is told.
+        settings: What is asked.
+        grid: (rows, columns) of the guidance.
+        label: Name of the action, or None to leave it out.
+        jpeg: The picture's file.
+        size: (height, width) of the picture in pixels.
+    """
+    system, user = prompt.render(
+        grid=grid,
+        label=label,
+        frame_height=size[0],
+        frame_width=size[1],
+        dataset_name=settings.dataset_name,
+    )
+    content = [{"type": "text", "text": user}, image_part(jpeg, settings.image_detail)]
+    first = ChatRequest(
+        model=settings.model,
+        messages=[{"role": "system", "content": system}, {"role": "user", "content": content}],
+        max_completion_tokens=settings.max_completion_tokens,
+        temperature=settings.temperature,
+        schema=prompt.schema(grid) if settings.structured else None,
+        image_sizes=(size,),
+    )
+    if settings.samples_per_frame == 1:
+        return [first]  # without a seed, so that one sample is the same request whether or not samples are in use
+    return [replace(first, seed=sample) for sample in range(settings.samples_per_frame)]
+
+
+def encode_jpeg(picture: np.ndarray, max_side_px: int | None, quality: int) -> tuple[bytes, tuple[int, int]]:
+    """A JPEG of a frame, scaled down where it is larger.
+
+    Args:
+        picture: Frame of shape (height, width, 3), uint8, RGB.
+        max_side_px: Longer side in pixels, at most; None leaves the size.
+        quality: Quality of the JPEG, 1 to 95.
+
+    Returns:
+        The file's bytes, and the (height, width) of the picture in it.
+    """
+    image = Image.fromarray(picture)
+    if max_side_px is not None:
+        image.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue(), (image.height, image.width)
+
+
+def answer_row(
+    frame_key: Mapping[str, Any],
+    answer: ChatAnswer,
+    reading: FrameAnswer | None,
+    grid: tuple[int, int],
+    prompt: Prompt,
+    model: str,
+) -> dict[str, Any]:
+    """A row of the guidance table from an answer about a frame.
+
+    Args:
+        frame_key: Fields of `guidance.FRAME_KEY`.
+        answer: What came of the request, whatever its status.
+        reading: What the answer says; None where it says nothing that can be used.
+        grid: (rows, columns) that the model was told.
+        prompt: What the model was told.
+        model: Name of the model as it was asked for.
+    """
+    status = None if reading else INVALID if answer.status == OK else answer.status
+    return guidance_row(
+        frame_key,
+        reading.weights if reading else [0.0] * (grid[0] * grid[1]),
+        grid,
+        producer=PRODUCER,
+        status=status,
+        objects=reading.objects if reading else [],
+        model=answer.model or model,
+        prompt_id=prompt.prompt_id,
+        prompt_sha256=prompt.sha256,
+        request_hash=answer.request_hash,
+        raw_response=answer.text,
+        prompt_tokens=answer.usage.prompt_tokens,
+        completion_tokens=answer.usage.completion_tokens,
+        cost_usd=answer.cost_usd,
+    )
+
+
+# All frames of a run
 
 
 class LLMAnnotator:
     """Asks a vision-language model about the frames of videos.
 
     Args:
-        manifest: of the videos.
-        splits: to annotate.
-        prompt: what the model is told.
-        policy: which videos, and which of their frames.
-        settings: what is asked about each frame.
-        store: of the answers.
-        journal: of the frames; it may know them from an earlier run.
-        seed: of the choice of videos.
-        labels: where the action's name in the prompt comes from; by default the video's class.
-        shard: the part of the chosen videos that is this annotator's.
+        manifest: Manifest of the videos.
+        splits: Splits to annotate.
+        grid: (rows, columns) of the guidance.
+        prompt: What the model is told.
+        policy: Which videos, and which of their frames.
+        settings: What is asked about each frame.
+        store: Store of the answers.
+        journal: Journal of the frames; it may know them from an earlier run.
+        seed: Seed of the choice of videos.
+        labels: Where the action's name in the prompt comes from; by default the video's class.
+        shard: Part of the chosen videos that is this annotator's.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         splits: Sequence[str],
+        grid: tuple[int, int],
         prompt: Prompt,
         policy: FramePolicy,
         settings: LLMSettings,
@@ -70,16 +236,19 @@ class LLMAnnotator:
         labels: LabelSource | None = None,
         shard: Shard | None = None,
     ):
-        self.manifest, self.prompt, self.policy, self.settings = manifest, prompt, policy, settings
+        self.manifest, self.grid, self.prompt, self.policy, self.settings = manifest, grid, prompt, policy, settings
         self.store, self.journal = store, journal
         self.labels = labels or ClassLabels(manifest.class_names)
         shard = shard or Shard()
         self.videos = {
             split: policy.choose_videos(manifest.split(split), seed)[shard.index :: shard.count] for split in splits
         }
-        self.notes: Counter = Counter()  # what the answers' reader had to overlook, by kind
+        self.notes: Counter[str] = Counter()  # what the answers' reader had to overlook, by kind
+        self._readings: dict[str, FrameAnswer] = {}
+        asked = {entry.name: getattr(settings, entry.name) for entry in fields(LLMSettings)}
+        # this text goes into the journal's fingerprints: another spelling of it would decode every video again
         self._settings_text = json.dumps(
-            [asdict(settings), prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False
+            [{**asked, "grid": grid}, prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False
         )
 
     @property
@@ -92,17 +261,24 @@ class LLMAnnotator:
         """Requests that the manifest lets expect, with those that are answered already."""
         return self.num_frames * self.settings.samples_per_frame
 
-    def questions(self, on_answered: Callable[[int], None] = lambda count: None) -> Iterator[Question]:
+    # Questions
+
+    def questions(self, on_answered: OnAnswered = lambda count: None) -> Iterator[Question]:
         """The questions that have no answer yet, in the order of the table. Videos are decoded as they are drawn.
 
         Args:
-            on_answered: told the number of requests that were found answered, as they are found.
+            on_answered: Function that is told the number of requests that were found answered, as they are found.
         """
         for split, rows in self.videos.items():
             for row in rows:
                 yield from self._video_questions(split, row, on_answered)
 
-    def _video_questions(self, split: str, row: Mapping[str, Any], on_answered) -> Iterator[Question]:
+    def keep(self, answer: ChatAnswer) -> None:
+        """Keep what an answer's check read in it until its row is made, so that it need not be parsed again."""
+        if isinstance(answer.reading, FrameAnswer) and len(self._readings) < _MAX_READINGS:
+            self._readings[answer.request_hash] = answer.reading
+
+    def _video_questions(self, split: str, row: Mapping[str, Any], on_answered: OnAnswered) -> Iterator[Question]:
         fingerprint = self._fingerprint(row)
         frames = self.journal.frames(split, row["video_id"], fingerprint)
         if frames is None:
@@ -110,6 +286,7 @@ class LLMAnnotator:
             for frame, requests in self._read_frames(row, None):
                 frames.append(frame)
                 yield from self._open_questions(frame, requests, on_answered)
+            # only now: a journal with part of a video's frames would be taken for the whole of them
             self.journal.put(split, row["video_id"], fingerprint, frames)
             return
         answered = [all(map(self._is_answered, frame.request_hashes)) for frame in frames]
@@ -119,7 +296,9 @@ class LLMAnnotator:
             for frame, requests in self._read_frames(row, wanted):
                 yield from self._open_questions(frame, requests, on_answered)
 
-    def _open_questions(self, frame: JournalFrame, requests: list[ChatRequest], on_answered) -> Iterator[Question]:
+    def _open_questions(
+        self, frame: JournalFrame, requests: list[ChatRequest], on_answered: OnAnswered
+    ) -> Iterator[Question]:
         for request in requests:
             if self._is_answered(request.request_hash):
                 on_answered(1)
@@ -129,9 +308,8 @@ class LLMAnnotator:
     def _is_answered(self, request_hash: str) -> bool:
         return self.store.answer(request_hash) is not None
 
-    def _check(self, frame: JournalFrame) -> Callable[[str], object]:
-        grid, height, width = self.settings.grid, frame.sent_height, frame.sent_width
-        return lambda text: read_answer(text, grid, height, width)
+    def _check(self, frame: JournalFrame) -> Callable[[str], FrameAnswer]:
+        return lambda text: read_answer(text, self.grid, frame.sent_height, frame.sent_width)
 
     def _read_frames(
         self, row: Mapping[str, Any], indices: list[int] | None
@@ -139,8 +317,8 @@ class LLMAnnotator:
         """The frames of a video with their requests; frames that cannot be read come without.
 
         Args:
-            row: of the manifest.
-            indices: of the frames; None leaves the choice to the policy.
+            row: Row of the manifest.
+            indices: Native indices of the frames; None leaves the choice to the policy.
         """
         path = self.manifest.video_path(row)
         try:
@@ -154,7 +332,9 @@ class LLMAnnotator:
         for start in range(0, len(indices), _FRAMES_AT_ONCE):
             yield from self._read_piece(row, path, times_s, indices[start : start + _FRAMES_AT_ONCE])
 
-    def _read_piece(self, row, path, times_s: np.ndarray, indices: list[int]):
+    def _read_piece(
+        self, row: Mapping[str, Any], path: Path, times_s: np.ndarray, indices: list[int]
+    ) -> Iterator[tuple[JournalFrame, list[ChatRequest]]]:
         decoded, errors = decode_readable_frames(path, indices)
         pictures = dict(zip(decoded.frame_indices, decoded.frames, strict=True)) if decoded else {}
         for index in indices:
@@ -171,14 +351,15 @@ class LLMAnnotator:
         """A frame with its requests, one for each sample.
 
         Args:
-            row: of the manifest.
-            frame_index: native index.
-            timestamp_s: presentation time.
-            picture: uint8 (height, width, 3), RGB.
+            row: Row of the manifest.
+            frame_index: Native index.
+            timestamp_s: Presentation time in seconds.
+            picture: Frame of shape (height, width, 3), uint8, RGB.
         """
-        label = self.labels.label_at(row, timestamp_s) if self.settings.label_in_prompt else None
-        jpeg, (sent_height, sent_width) = encode_jpeg(picture, self.settings.max_side_px, self.settings.jpeg_quality)
-        requests = make_requests(self.prompt, self.settings, label, jpeg, (sent_height, sent_width))
+        settings = self.settings
+        label = self.labels.label_at(row, timestamp_s) if settings.label_in_prompt else None
+        jpeg, (sent_height, sent_width) = encode_jpeg(picture, settings.max_side_px, settings.jpeg_quality)
+        requests = make_requests(self.prompt, settings, self.grid, label, jpeg, (sent_height, sent_width))
         frame = JournalFrame(
             frame_index=frame_index,
             timestamp_s=timestamp_s,
@@ -195,7 +376,7 @@ class LLMAnnotator:
         return JournalFrame(index, timestamp_s, row["height"], row["width"], error=text)
 
     def _fingerprint(self, row: Mapping[str, Any]) -> str:
-        """Of everything that the requests of a video depend on, without reading the video."""
+        """Hash of everything that the requests of a video depend on, without reading the video."""
         try:
             stat = self.manifest.video_path(row).stat()
             file = [stat.st_size, stat.st_mtime_ns]
@@ -204,14 +385,16 @@ class LLMAnnotator:
         text = json.dumps([self._settings_text, file, self.labels.describe(row)], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    # Rows
+
     def rows(self, split: str, partial: bool = False) -> Iterator[dict[str, Any]]:
         """Rows of the guidance table from the answers in the store, in the order of the manifest.
 
         A request that several frames share was paid for once: the first of them states its tokens and its cost.
 
         Args:
-            split: which split.
-            partial: take frames whose answers are not there as `failed` rows that say so.
+            split: Split of the videos.
+            partial: Whether frames whose answers are not there become `failed` rows that say so.
 
         Raises:
             ConfigError: a frame has no answer yet, unless partial.
@@ -241,7 +424,10 @@ class LLMAnnotator:
             for index in self.policy.frame_indices(times_s)
         ]
 
-    def _row(self, split: str, video: Mapping[str, Any], frame: JournalFrame, partial: bool, uses: FirstUses):
+    def _row(
+        self, split: str, video: Mapping[str, Any], frame: JournalFrame, partial: bool, uses: FirstUses
+    ) -> dict[str, Any]:
+        """The row of a frame, merged from those of its samples where there are several."""
         key = {
             "video_id": video["video_id"],
             "source": self.manifest.source,
@@ -251,48 +437,35 @@ class LLMAnnotator:
             "frame_height": frame.frame_height,
             "frame_width": frame.frame_width,
         }
-        if frame.error:
-            lost = ChatAnswer("", FAILED, frame.error, model=self.settings.model)
-            return self._answer_row(key, frame, lost)
-        answers = [self.store.answer(request_hash) for request_hash in frame.request_hashes]
+        answers = [self._answer(request_hash, uses) for request_hash in frame.request_hashes]
         if None in answers and not partial:
             raise ConfigError(f"{video['video_id']} frame {frame.frame_index} has no answer yet; run again to go on")
-        rows = [
-            self._answer_row(key, frame, self._paid_once(answer, request_hash, uses))
-            for answer, request_hash in zip(answers, frame.request_hashes, strict=True)
-        ]
-        return rows[0] if len(rows) == 1 else merge_rows(rows, producer="llm")
+        if frame.error:
+            answers = [ChatAnswer("", FAILED, frame.error)]
+        rows = []
+        for answer, request_hash in zip(answers, frame.request_hashes or ("",), strict=True):
+            answer = answer or ChatAnswer(request_hash, FAILED, NOT_ASKED)
+            reading = self._reading(key, frame, answer)
+            rows.append(answer_row(key, answer, reading, self.grid, self.prompt, self.settings.model))
+        return rows[0] if len(rows) == 1 else merge_rows(rows, producer=PRODUCER)
 
-    def _paid_once(self, answer: ChatAnswer | None, request_hash: str, uses: FirstUses) -> ChatAnswer:
-        if answer is None:
-            return ChatAnswer(request_hash, FAILED, NOT_ASKED, model=self.settings.model)
-        return answer if uses.first(request_hash) else replace(answer, usage=Usage(), cost_usd=0.0)
+    def _answer(self, request_hash: str, uses: FirstUses) -> ChatAnswer | None:
+        """The answer that the store has, with tokens and cost for the first frame that shares it alone."""
+        answer = self.store.answer(request_hash)
+        if answer is None or uses.first(request_hash):
+            return answer
+        return replace(answer, usage=Usage(), cost_usd=0.0)
 
-    def _answer_row(self, key: Mapping[str, Any], frame: JournalFrame, answer: ChatAnswer) -> dict[str, Any]:
-        """A row from one answer."""
-        weights, objects, status = [0.0] * (self.settings.grid[0] * self.settings.grid[1]), [], answer.status
-        if answer.status == OK:
+    def _reading(self, key: Mapping[str, Any], frame: JournalFrame, answer: ChatAnswer) -> FrameAnswer | None:
+        """What an answer says: as its check read it in this run, else read now. None where it cannot be used."""
+        if answer.status != OK:
+            return None
+        reading = self._readings.get(answer.request_hash)
+        if reading is None:
             try:
-                read = read_answer(answer.text, self.settings.grid, frame.sent_height, frame.sent_width)
+                reading = self._check(frame)(answer.text)
             except InvalidAnswer as error:  # the store's answers were checked by the reader of the day they came
                 logger.warning("%s frame %d: %s", key["video_id"], key["frame_index"], error)
-                status = "invalid"
-            else:
-                weights, objects, status = read.weights, read.objects, None
-                self.notes.update(read.notes)
-        return guidance_row(
-            key,
-            weights,
-            self.settings.grid,
-            producer="llm",
-            status=status,
-            objects=objects,
-            model=answer.model or self.settings.model,
-            prompt_id=self.prompt.prompt_id,
-            prompt_sha256=self.prompt.sha256,
-            request_hash=answer.request_hash,
-            raw_response=answer.text,
-            prompt_tokens=answer.usage.prompt_tokens,
-            completion_tokens=answer.usage.completion_tokens,
-            cost_usd=answer.cost_usd,
-        )
+                return None
+        self.notes.update(reading.notes)
+        return reading

@@ -1,7 +1,7 @@
-"""Guidance from a vision-language model for one clip that is in memory, with a key that somebody brings along.
+"""Guidance from a vision-language model for one clip that is in memory, with a key that a visitor brings along.
 
-`llm_run` annotates data sets, and keeps answers, money and journal in files. Here a few pictures are asked about once:
-nothing is written anywhere, and the key is used for this one call.
+An `LLMRun` annotates data sets, and keeps answers, money and journal in files. Here a few pictures are asked about
+once: nothing is written to a file, and the key is used for this one call.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BudgetExceeded, InvalidAnswer
-from ...guidance import guidance_row
-from ...llm.budget import Budget, CostCeiling
-from ...llm.chat import FAILED, OK, ChatAnswer, ChatRequest, Question, Usage
+from ...errors import BudgetExceeded
+from ...llm.chat import FAILED, ChatAnswer, Question, Usage
 from ...llm.client import OpenAIChatClient
-from ...llm.online import OnlineAnswerer
-from ...llm.pricing import ModelPrice, cost_usd, price_of, prices_copied_on
+from ...llm.cost import (
+    Budget,
+    CostCeiling,
+    ModelPrice,
+    cost_usd,
+    estimate_tokens,
+    price_of,
+    prices_copied_on,
+)
+from ...llm.online import OnlineAnswerer, RetryLimits
 from ...llm.store import RequestStore
-from ...llm.tokens import estimate_tokens, text_tokens
-from .answers import read_answer
-from .plan import TYPICAL_CELLS
-from .prompts import Prompt, load_prompt
-from .requests import LLMSettings, encode_jpeg, make_requests
+from .annotator import NOT_ASKED, LLMSettings, answer_row, encode_jpeg, make_requests
+from .plan import expected_tokens
+from .prompts import FrameAnswer, Prompt, load_prompt, read_answer
 
 PROMPT = "general"
 
+_GRID = (4, 4)  # the paper's
 _MAX_IN_FLIGHT = 8
-_MAX_ATTEMPTS = 2
+_MAX_ATTEMPTS = 2  # a visitor waits for the answers
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,12 @@ class ClipPlan:
     """What asking about a clip costs.
 
     Args:
-        model: its name.
-        frames: pictures that are sent.
-        prompt_tokens: of all requests, estimated.
-        cost_usd: as long as answers usually are.
-        max_cost_usd: a hard stop at which nothing more is sent.
-        prices_of: the day of the price list.
+        model: Name of the model.
+        frames: Number of pictures that are sent.
+        prompt_tokens: Prompt tokens of all requests, estimated.
+        cost_usd: Cost in USD where answers are as long as they usually are.
+        max_cost_usd: Hard stop in USD at which nothing more is sent.
+        prices_of: Day of the price list, as YYYY-MM-DD.
     """
 
     model: str
@@ -59,18 +64,17 @@ def plan_clip(num_frames: int, size: tuple[int, int], model: str, base_url: str 
     """The cost of asking about pictures, before anything is sent.
 
     Args:
-        num_frames: pictures.
-        size: (height, width) of them.
-        model: its name at the server.
-        base_url: of the server; None is OpenAI's.
+        num_frames: Number of pictures.
+        size: (height, width) of the pictures in pixels.
+        model: Name of the model at its server.
+        base_url: Address of the server; None is OpenAI's.
 
     Raises:
         LLMError: the model's price is not known.
     """
     price, prompt, settings = price_of(model, base_url), load_prompt(PROMPT), _settings(model)
-    estimate = estimate_tokens(make_requests(prompt, settings, None, b"", size)[0])
-    expected = min(text_tokens(prompt.example_answer(TYPICAL_CELLS)), settings.max_completion_tokens)
-    usage = Usage(num_frames * estimate.prompt_tokens, num_frames * expected)
+    estimate = estimate_tokens(make_requests(prompt, settings, _GRID, None, b"", size)[0])
+    usage = Usage(num_frames * estimate.prompt_tokens, num_frames * expected_tokens(prompt, settings))
     return ClipPlan(
         model=model,
         frames=num_frames,
@@ -92,12 +96,12 @@ def ask_about_clip(
     """Ask where the evidence is in each picture.
 
     Args:
-        pictures: each uint8 (height, width, 3), RGB.
-        frame_keys: their fields of `guidance.FRAME_KEY`.
-        plan: which model, and the money at which asking stops.
-        api_key: of the account that pays. It is kept nowhere.
-        base_url: of the server; None is OpenAI's.
-        timeout_s: of one request.
+        pictures: Frames of shape (height, width, 3), uint8, RGB.
+        frame_keys: The frames' fields of `guidance.FRAME_KEY`.
+        plan: Which model to ask, and the money at which asking stops.
+        api_key: Key of the account that pays. It is kept nowhere.
+        base_url: Address of the server; None is OpenAI's.
+        timeout_s: Seconds in which a request must be answered.
 
     Returns:
         A row of the guidance table for each picture, with the producer `llm`. One that got no answer has the status
@@ -110,10 +114,12 @@ def ask_about_clip(
     questions = [_question(number, picture, prompt, settings) for number, picture in enumerate(pictures)]
     client = OpenAIChatClient(base_url, timeout_s, api_key=api_key)
     answers = asyncio.run(_ask(client, questions, price, plan.max_cost_usd))
-    return [
-        _row(key, question.request, answers.get(question.key), settings, prompt)
-        for key, question in zip(frame_keys, questions, strict=True)
-    ]
+    rows = []
+    for key, question in zip(frame_keys, questions, strict=True):
+        answer = answers.get(question.key) or ChatAnswer(question.request.request_hash, FAILED, NOT_ASKED)
+        reading = answer.reading if isinstance(answer.reading, FrameAnswer) else None
+        rows.append(answer_row(key, answer, reading, _GRID, prompt, settings.model))
+    return rows
 
 
 def _settings(model: str) -> LLMSettings:
@@ -121,10 +127,10 @@ def _settings(model: str) -> LLMSettings:
 
 
 def _question(number: int, picture: np.ndarray, prompt: Prompt, settings: LLMSettings) -> Question:
-    """picture: uint8 (height, width, 3)."""
+    """The question about a picture of shape (height, width, 3), uint8."""
     jpeg, size = encode_jpeg(picture, settings.max_side_px, settings.jpeg_quality)
-    (request,) = make_requests(prompt, settings, None, jpeg, size)
-    return Question(number, request, lambda text: read_answer(text, settings.grid, *size))
+    (request,) = make_requests(prompt, settings, _GRID, None, jpeg, size)
+    return Question(number, request, lambda text: read_answer(text, _GRID, *size))
 
 
 async def _ask(
@@ -136,43 +142,10 @@ async def _ask(
         answerer = OnlineAnswerer(
             *(client, store, price, Budget(max_cost_usd)),
             max_in_flight=_MAX_IN_FLIGHT,
-            max_attempts=_MAX_ATTEMPTS,
-            max_invalid_attempts=1,
-            max_silences=2,
+            limits=RetryLimits(max_attempts=_MAX_ATTEMPTS, max_invalid_attempts=1, max_silences=2),
         )
         async with client, contextlib.aclosing(answerer.answer_all(questions)) as pairs:
             with contextlib.suppress(BudgetExceeded):  # what was answered until then was paid for
                 async for number, answer in pairs:
                     answers[number] = answer
     return answers
-
-
-def _row(
-    key: Mapping[str, Any], request: ChatRequest, answer: ChatAnswer | None, settings: LLMSettings, prompt: Prompt
-) -> dict[str, Any]:
-    """A row from an answer, or from its absence."""
-    answer = answer or ChatAnswer(request.request_hash, FAILED, "not asked", model=settings.model)
-    weights, objects, status = [0.0] * (settings.grid[0] * settings.grid[1]), [], answer.status
-    if answer.status == OK:
-        try:
-            read = read_answer(answer.text, settings.grid, *request.image_sizes[0])
-        except InvalidAnswer:
-            status = "invalid"
-        else:
-            weights, objects, status = read.weights, read.objects, None
-    return guidance_row(
-        key,
-        weights,
-        settings.grid,
-        producer="llm",
-        status=status,
-        objects=objects,
-        model=answer.model or settings.model,
-        prompt_id=prompt.prompt_id,
-        prompt_sha256=prompt.sha256,
-        request_hash=answer.request_hash,
-        raw_response=answer.text,
-        prompt_tokens=answer.usage.prompt_tokens,
-        completion_tokens=answer.usage.completion_tokens,
-        cost_usd=answer.cost_usd,
-    )

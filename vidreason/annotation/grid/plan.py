@@ -7,13 +7,12 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from ...llm.chat import ChatRequest, Usage
-from ...llm.pricing import ModelPrice, cost_usd
-from ...llm.tokens import estimate_tokens, text_tokens
-from .annotator import LLMAnnotator
-from .requests import make_requests
+from ...llm.cost import ModelPrice, cost_usd, estimate_tokens, text_tokens
+from .annotator import LLMAnnotator, LLMSettings, make_requests
+from .prompts import Prompt
 
 TYPICAL_CELLS = 4
-"""Cells, or objects, that an answer is expected to name. Only the expected cost hangs on it, never the cap."""
+"""Cells, or objects, that an answer is expected to name. Only the expected cost depends on it, never the cap."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,13 @@ class Plan:
     """Size and price of a run.
 
     Args:
-        videos: that were chosen.
-        frames: of them.
-        requests: one for each sample of a frame.
-        prompt_tokens: of all requests, estimated.
-        completion_tokens: of all answers, as long as answers usually are.
-        cost_usd: of these tokens.
-        max_cost_usd: if every answer ran to the limit and none had to be asked for twice.
+        videos: Number of videos that were chosen.
+        frames: Number of their frames that were chosen.
+        requests: Number of requests, one for each sample of a frame.
+        prompt_tokens: Prompt tokens of all requests, estimated.
+        completion_tokens: Tokens of all answers, as long as answers usually are.
+        cost_usd: Cost of these tokens in USD.
+        max_cost_usd: Cost in USD if every answer ran to the limit and none had to be asked for twice.
     """
 
     videos: int = 0
@@ -46,11 +45,12 @@ def make_plan(annotator: LLMAnnotator, price: ModelPrice, batch: bool = False) -
     """The plan of each split. No video is opened: sizes and frame counts are the manifest's.
 
     Args:
-        annotator: that would ask.
-        price: of the model.
-        batch: asked by batch jobs, which are cheaper.
+        annotator: Annotator that would ask.
+        price: Price of the model.
+        batch: Whether batch jobs ask, which are cheaper.
     """
-    plans, known = {}, {}
+    plans: dict[str, Plan] = {}
+    known: dict[tuple[str, tuple[tuple[int, int], ...]], int] = {}  # prompts differ by label and size of picture alone
     for split, rows in annotator.videos.items():
         plan = Plan()
         for row in rows:
@@ -64,11 +64,16 @@ def make_plan(annotator: LLMAnnotator, price: ModelPrice, batch: bool = False) -
     return plans
 
 
+def expected_tokens(prompt: Prompt, settings: LLMSettings) -> int:
+    """Tokens of an answer of the usual length."""
+    return min(text_tokens(prompt.example_answer(TYPICAL_CELLS)), settings.max_completion_tokens)
+
+
 def _plan_of(annotator: LLMAnnotator, frames: int, prompt_tokens: int, price: ModelPrice, batch: bool) -> Plan:
     """The plan of one video."""
     settings = annotator.settings
     requests = frames * settings.samples_per_frame
-    expected = min(text_tokens(annotator.prompt.example_answer(TYPICAL_CELLS)), settings.max_completion_tokens)
+    expected = expected_tokens(annotator.prompt, settings)
     usage = Usage(prompt_tokens * requests, expected * requests)
     most = Usage(prompt_tokens * requests, settings.max_completion_tokens * requests)
     return Plan(
@@ -89,7 +94,7 @@ def _stand_in(annotator: LLMAnnotator, row: Mapping[str, Any]) -> ChatRequest:
     scale = min(1.0, settings.max_side_px / max(height, width)) if settings.max_side_px else 1.0
     label = annotator.labels.label_at(row, 0.0) if settings.label_in_prompt else None
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return make_requests(annotator.prompt, settings, label, b"", size)[0]
+    return make_requests(annotator.prompt, settings, annotator.grid, label, b"", size)[0]
 
 
 def plan_table(plans: Mapping[str, Plan]) -> str:
@@ -98,7 +103,7 @@ def plan_table(plans: Mapping[str, Plan]) -> str:
     if len(plans) > 1:
         plans["all"] = sum(plans.values(), Plan())
     header = ("split", "videos", "frames", "requests", "prompt tokens", "answer tokens", "about USD", "at most USD")
-    lines = [header]
+    lines: list[tuple[str, ...]] = [header]
     for split, plan in plans.items():
         counts = (plan.videos, plan.frames, plan.requests, plan.prompt_tokens, plan.completion_tokens)
         lines.append((split, *(f"{n:,}" for n in counts), f"{plan.cost_usd:.4f}", f"{plan.max_cost_usd:.4f}"))

@@ -1,4 +1,4 @@
-"""What a model is told about a frame: prompt templates in text files, and the JSON schema of the answer.
+"""What a model is told about a frame, and how its answer is read.
 
 A prompt file has a header of `key: value` lines (`id` and `form`), then the parts `[system]` and `[user]`, each a
 Jinja template. Templates may use `rows` and `cols` of the grid, `label` (None where the model must not know it),
@@ -8,31 +8,63 @@ The four built-in prompts carry the information of the paper's (appendix B, figu
 the same keys. We depart from the paper in this: any grid size; an empty answer is allowed, so that a frame without
 evidence need not be guessed at; and `general` asks for the form of figure 1 with a list in place of a dictionary,
 since strict schemas have no free keys.
+
+Three forms are read, whichever was asked for, since models mix them up:
+
+- `key_r`: a list of cells (the paper's figures 3 and 4),
+- `im_o`: objects with pixel centres, and `all_os` with every object in sight (figure 5),
+- `localization`: objects with cells, and `important_objects` with their names (figure 1).
+
+The rules, for what the forms leave open:
+
+- Cells are (row, column) pairs: lists, tuples, "r,c" strings, {"row": r, "col": c}, or one flat [r, c]. Numbers may be
+  written as 1.0 or "1". A cell that is named twice counts once.
+- Cells count from 0. Where no number in the answer is 0, none is above the size of the grid and one equals it, the
+  model counted from 1, and all are shifted.
+- Cells outside the grid, and entries that are no cells, are left out with a note. An answer of which nothing is left
+  is invalid.
+- A list that is there and empty says that nothing matters: all weights are 0, and the row's status will be `empty`.
+- A centre up to 2 % of the picture's side outside of it is moved to its border, one farther out is left out with a
+  note. Where all numbers lie in [0, 1] and one is no whole number, they are shares of the picture's sides.
+- A centre marks the one cell that holds it: on a line between cells the one right of or below it, on the picture's
+  right or lower border the last. Objects whose centres share a cell mark it once; their number adds no weight.
+- Objects of `im_o` are relevant, each entry one object. Names of `all_os` that are not among theirs, whatever their
+  case, are merely visible: each name once, without a place, and without weight.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from ...errors import ConfigError
-from .answers import FORMS
+from ...errors import ConfigError, InvalidAnswer
+from ...guidance import points_to_cells
+from ...llm.json_text import has_key, normalise_key, parse_json
+
+FORMS = ("key_r", "im_o", "localization")
+"""Forms of answers, named by the key that says where; in the order in which they are looked for."""
 
 PROMPT_NAMES = ("ucf", "ssv2", "desktop_assembly", "general")
 
 _FOLDER = Path(__file__).parent / "prompt_texts"
 _PART = re.compile(r"^\[(system|user)\][ \t]*$", re.MULTILINE)
 _MAX_OBJECTS = 50
-"""Of one frame. Without a limit, a model that repeats itself goes on until its answer is cut off."""
+"""Objects of one frame, at most. Without a limit, a model that repeats itself goes on until its answer is cut off."""
+
+
+# Prompts
 
 
 @dataclass(frozen=True)
@@ -40,11 +72,11 @@ class Prompt:
     """A prompt template.
 
     Args:
-        prompt_id: for provenance; a changed text wants a new one.
-        form: of the answer, one of `vidreason.annotation.grid.answers.FORMS`.
-        system_template: of the system message.
-        user_template: of the message that goes with the picture.
-        sha256: of the file's bytes, in hexadecimal digits, for provenance.
+        prompt_id: Id for provenance; a changed text wants a new one.
+        form: Form of the answer, one of `FORMS`.
+        system_template: Jinja template of the system message.
+        user_template: Jinja template of the message that goes with the picture.
+        sha256: SHA-256 of the file's bytes, in hexadecimal digits, for provenance.
 
     Raises:
         ConfigError: an unknown form, or a template that does not work.
@@ -56,10 +88,10 @@ class Prompt:
     user_template: str
     sha256: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise ConfigError(f"prompt {self.prompt_id!r}: form is {self.form!r}, expected one of {FORMS}")
-        for label in ("an action", None):  # whatever is wrong with a template shows before anything is asked
+        for label in ("an action", None):  # a fault of a template shows before anything is asked and paid for
             self.render((4, 4), label, 240, 320)
 
     def render(
@@ -69,10 +101,10 @@ class Prompt:
 
         Args:
             grid: (rows, columns).
-            label: the action's name, or None to leave it out.
-            frame_height: pixels of the picture as it is sent.
-            frame_width: likewise.
-            dataset_name: as people know it, or empty.
+            label: Name of the action, or None to leave it out.
+            frame_height: Height of the picture as it is sent, in pixels.
+            frame_width: Width of the picture as it is sent, in pixels.
+            dataset_name: Name of the data set as people know it, or empty.
 
         Raises:
             ConfigError: the template is no valid one, or uses a name that it is not given.
@@ -101,25 +133,33 @@ class Prompt:
         Args:
             grid: (rows, columns).
         """
-        cell = _pair({"type": "integer", "enum": list(range(max(grid)))})
-        cells = _array(cell, grid[0] * grid[1])
+        cell = _pair_schema({"type": "integer", "enum": list(range(max(grid)))})
+        cells = _array_schema(cell, grid[0] * grid[1])
         name = {"type": "string"}
         if self.form == "key_r":
-            return _object({"key_r": cells})
+            return _object_schema({"key_r": cells})
         if self.form == "im_o":
-            centre = _object({"name": name, "location": _pair({"type": "integer"})})
-            return _object({"all_os": _array(name, _MAX_OBJECTS), "im_o": _array(centre, _MAX_OBJECTS)})
-        place = _object({"name": name, "cells": cells})
-        return _object({"important_objects": _array(name, _MAX_OBJECTS), "localization": _array(place, _MAX_OBJECTS)})
+            centre = _object_schema({"name": name, "location": _pair_schema({"type": "integer"})})
+            return _object_schema(
+                {"all_os": _array_schema(name, _MAX_OBJECTS), "im_o": _array_schema(centre, _MAX_OBJECTS)}
+            )
+        place = _object_schema({"name": name, "cells": cells})
+        return _object_schema(
+            {
+                "important_objects": _array_schema(name, _MAX_OBJECTS),
+                "localization": _array_schema(place, _MAX_OBJECTS),
+            }
+        )
 
     def example_answer(self, num_cells: int) -> str:
         """An answer as models write it, for estimates of its length.
 
         Args:
-            num_cells: that are marked; for objects, one in every second cell.
+            num_cells: Number of cells that are marked; for objects, one in every second cell.
         """
         cells = [[1, 2]] * num_cells
         names = ["left hand", "screwdriver"] * ((num_cells + 3) // 4)
+        answer: dict[str, Any]
         if self.form == "key_r":
             answer = {"key_r": cells}
         elif self.form == "im_o":
@@ -141,7 +181,7 @@ def load_prompt(name_or_path: str | os.PathLike) -> Prompt:
     """Read a prompt.
 
     Args:
-        name_or_path: one of `PROMPT_NAMES`, or a file of the same form.
+        name_or_path: One of `PROMPT_NAMES`, or the path of a file of the same form.
 
     Raises:
         ConfigError: there is no such prompt, or its file is not one.
@@ -180,15 +220,15 @@ def _read_header(header: str, path: Path) -> dict[str, str]:
     return fields
 
 
-def _pair(item: dict[str, Any]) -> dict[str, Any]:
+def _pair_schema(item: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": item, "minItems": 2, "maxItems": 2}
 
 
-def _array(item: dict[str, Any], max_items: int) -> dict[str, Any]:
+def _array_schema(item: dict[str, Any], max_items: int) -> dict[str, Any]:
     return {"type": "array", "items": item, "maxItems": max_items}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     """Strict mode wants every property required and no others."""
     return {
         "type": "object",
@@ -196,3 +236,277 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
         "required": list(properties),
         "additionalProperties": False,
     }
+
+
+# Answers
+
+COUNTED_FROM_ONE = "cells were counted from 1"
+CELLS_OUTSIDE = "cells outside the grid were left out"
+CELLS_UNREADABLE = "entries that are no cells were left out"
+CENTRES_MOVED = "centres just outside the picture were moved to its border"
+CENTRES_OUTSIDE = "centres outside the picture were left out"
+CENTRES_AS_SHARES = "centres were given as shares of the picture's sides"
+NOT_PLACED = "objects without a place mark nothing"
+OBJECTS_UNREADABLE = "entries that are no objects were left out"
+
+_KEYS = (*FORMS, "important_objects", "all_os")
+_NAME_KEYS = ("name", "object", "label")
+_PLACE_KEYS = ("location", "cells", "cell", "center", "centre", "localization", "point")
+_CLAMPED_SHARE = 0.02  # of a side: about the error of a model that reads coordinates off a picture
+_NUMBER = re.compile(r"[+-]?\d{1,9}(\.\d{0,9})?")
+# none of these can match one text in many ways: that would take for ever on a text that nearly matches
+_PAIR = re.compile(r"[(\[]?\s*([+-]?[\d.]+)(?:\s*[,;]\s*|\s+)([+-]?[\d.]+)\s*[)\]]?")
+_PAIR_IN_BRACKETS = re.compile(r"[(\[]\s*[+-]?[\d.]+\s*[,;]\s*[+-]?[\d.]+\s*[)\]]")
+_BETWEEN_PAIRS = re.compile(r"[\s,;\[\]()]*")
+
+
+@dataclass(frozen=True, slots=True)  # slots: one for each answer of a run is held in memory
+class FrameAnswer:
+    """What an answer says about a frame.
+
+    Args:
+        weights: Weights of the cells, (rows * columns,), row-major: 1.0 where a cell is marked and 0.0 elsewhere, the
+            paper's binary mask.
+        objects: Entries of `vidreason.guidance.schema.OBJECT_FEATURES`. Centres are known from `im_o` only: a cell
+            says too little about a place.
+        notes: What was overlooked in reading, each of the sentences of this module at most once.
+    """
+
+    weights: list[float]
+    objects: list[dict[str, Any]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+
+def read_answer(text: str, grid: tuple[int, int], frame_height: int, frame_width: int) -> FrameAnswer:
+    """Read an answer by the rules of this module.
+
+    Args:
+        text: Text of the answer.
+        grid: (rows, columns) that the model was told.
+        frame_height: Height in pixels of the picture as the model saw it.
+        frame_width: Width in pixels of the picture as the model saw it.
+
+    Raises:
+        InvalidAnswer: it cannot be used; the message says why.
+    """
+    reader = _Reader(grid, frame_height, frame_width)
+    value = parse_json(text, keys=_KEYS)
+    if isinstance(value, list):
+        return reader.read_key_r(value)
+    fields = {normalise_key(key): entry for key, entry in value.items()}
+    if "key_r" in fields:
+        return reader.read_key_r(fields["key_r"])
+    if "im_o" in fields:
+        return reader.read_im_o(fields["im_o"], fields.get("all_os", []))
+    if "localization" in fields or fields.get("important_objects") == []:
+        return reader.read_localization(fields.get("localization", []), fields.get("important_objects", []))
+    expected = ", ".join(FORMS)
+    raise InvalidAnswer(f"the answer has none of {expected}, but {_shorten(list(value))}")
+
+
+class _Reader:
+    """Reads the parts of one answer, and remembers what it had to overlook."""
+
+    def __init__(self, grid: tuple[int, int], frame_height: int, frame_width: int):
+        self.grid, self.frame_height, self.frame_width = grid, frame_height, frame_width
+        self.notes: dict[str, None] = {}  # in the order in which they came up
+
+    def read_key_r(self, value: Any) -> FrameAnswer:
+        """A list of cells."""
+        pairs = self._read_pairs(value)
+        return self._answer(self._mark_cells(pairs, nothing_said=_is_empty(value)))
+
+    def read_localization(self, value: Any, names: Any) -> FrameAnswer:
+        """Objects with their cells: {name: cells} as in the paper, or [{"name": ..., "cells": ...}]."""
+        placed = [(name, self._read_pairs(cells)) for name, cells in self._read_places(value)]
+        unplaced = _others(self._read_names(names), [name for name, _ in placed])
+        if unplaced or not all(pairs for _, pairs in placed):
+            self._note(NOT_PLACED)
+        nothing_said = _is_empty(value) and not unplaced
+        marked = self._mark_cells([pair for _, pairs in placed for pair in pairs], nothing_said)
+        all_names = dict.fromkeys([*(name for name, _ in placed), *unplaced])
+        return self._answer(marked, [_object(name) for name in all_names])
+
+    def read_im_o(self, value: Any, all_names: Any) -> FrameAnswer:
+        """Objects with the pixels of their centres, and the names of all objects in sight."""
+        entries = list(dict.fromkeys((name, self._read_point(place)) for name, place in self._read_places(value)))
+        points = self._normalise([point for _, point in entries])
+        found = [point for point in points if point is not None]
+        if not found and not _is_empty(value):
+            raise InvalidAnswer(f"no object in {_shorten(value)} has a centre in the picture")
+        if any(point is None for _, point in entries):
+            self._note(NOT_PLACED)
+        objects = [_object(name, point) for (name, _), point in zip(entries, points, strict=True)]
+        others = _others(self._read_names(all_names), [name for name, _ in entries])
+        objects += [_object(name, relevant=False) for name in others]
+        return self._answer(points_to_cells(np.asarray(found).reshape(-1, 2), self.grid), objects)
+
+    def _answer(self, marked: np.ndarray, objects: list[dict[str, Any]] | None = None) -> FrameAnswer:
+        weights = [1.0 if cell else 0.0 for cell in marked]  # the same two objects for every cell of a run
+        return FrameAnswer(weights, objects or [], tuple(self.notes))
+
+    def _note(self, note: str) -> None:
+        self.notes[note] = None
+
+    # Cells
+
+    def _read_pairs(self, value: Any) -> list[tuple[int, int]]:
+        """The pairs of whole numbers in a list of cells; entries that are none are noted."""
+        pairs = []
+        for entry in _cell_entries(value):
+            numbers = _pair_of(entry)
+            if numbers is not None and all(number.is_integer() for number in numbers):
+                pairs.append((int(numbers[0]), int(numbers[1])))
+            else:
+                self._note(CELLS_UNREADABLE)
+        return pairs
+
+    def _mark_cells(self, pairs: list[tuple[int, int]], nothing_said: bool) -> np.ndarray:
+        """The marked cells of the whole answer: (rows * columns,) booleans."""
+        rows, cols = self.grid
+        marked = np.zeros((rows, cols), dtype=bool)
+        if nothing_said:
+            return marked.reshape(-1)
+        within = all(1 <= row <= rows and 1 <= col <= cols for row, col in pairs)
+        if within and any(row == rows or col == cols for row, col in pairs):
+            self._note(COUNTED_FROM_ONE)
+            pairs = [(row - 1, col - 1) for row, col in pairs]
+        for row, col in pairs:
+            if 0 <= row < rows and 0 <= col < cols:
+                marked[row, col] = True
+            else:
+                self._note(CELLS_OUTSIDE)
+        if not marked.any():
+            found = f"none of {_shorten(pairs)} lies in a grid of {rows} x {cols}" if pairs else "it names no cell"
+            raise InvalidAnswer(f"the answer cannot be used: {found}")
+        return marked.reshape(-1)
+
+    # Objects
+
+    def _read_places(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """(name, place) of each object: {name: place}, [{name: place}, ...] or [{"name": ..., "cells": ...}, ...]."""
+        for entry in _as_list(value):
+            entry = {"name": entry} if isinstance(entry, str) else entry
+            places = _named_places(entry) if isinstance(entry, dict) else []
+            named = [(_clean_name(name), place) for name, place in places]
+            if not places or not all(name for name, _ in named):
+                self._note(OBJECTS_UNREADABLE)
+            yield from ((name, place) for name, place in named if name)
+
+    def _read_names(self, value: Any) -> list[str]:
+        """The names in a list of names, or of objects with names."""
+        names = []
+        for entry in _as_list(value):
+            if isinstance(entry, dict):
+                entry = _first(entry, _NAME_KEYS)
+            name = _clean_name(entry)
+            if name:
+                names.append(name)
+            else:
+                self._note(OBJECTS_UNREADABLE)
+        return names
+
+    def _read_point(self, value: Any) -> tuple[float, float] | None:
+        """(x, y) as given."""
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        return _pair_of(value, ("x", "y"))
+
+    def _normalise(self, points: list[tuple[float, float] | None]) -> list[tuple[float, float] | None]:
+        """Pixels to shares of the picture's sides; None where there is no place, or none in the picture."""
+        numbers = [number for point in points if point is not None for number in point]
+        sides = (self.frame_width, self.frame_height)
+        # pixels of a picture are seldom all 0 or 1, so numbers of that size with a fraction among them are shares
+        if all(0 <= number <= 1 for number in numbers) and not all(number.is_integer() for number in numbers):
+            self._note(CENTRES_AS_SHARES)
+            sides = (1, 1)
+        return [None if point is None else self._place(point[0] / sides[0], point[1] / sides[1]) for point in points]
+
+    def _place(self, x: float, y: float) -> tuple[float, float] | None:
+        if min(x, y) < -_CLAMPED_SHARE or max(x, y) > 1 + _CLAMPED_SHARE:
+            self._note(CENTRES_OUTSIDE)
+            return None
+        if min(x, y) < 0 or max(x, y) > 1:
+            self._note(CENTRES_MOVED)
+        return min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether nothing is said on purpose: an empty list or object, but not a null."""
+    return isinstance(value, list | dict) and not value
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A list as it is, one thing as a list of it, and an empty object as the empty list that was meant."""
+    return value if isinstance(value, list) else [] if _is_empty(value) else [value]
+
+
+def _cell_entries(value: Any, depth: int = 0) -> Iterator[Any]:
+    """The single entries of a list of cells, which may be one cell, one list too many, or text."""
+    pairs_in_text = _PAIR_IN_BRACKETS.findall(value) if isinstance(value, str) else []
+    if pairs_in_text and _BETWEEN_PAIRS.fullmatch(_PAIR_IN_BRACKETS.sub("", value)):
+        yield from pairs_in_text
+    elif _is_empty(value) or (isinstance(value, list) and _pair_of(value) is None and depth < 3):
+        for entry in value:
+            yield from _cell_entries(entry, depth + 1)
+    else:
+        yield value
+
+
+def _pair_of(value: Any, keys: tuple[str, str] = ("row", "col")) -> tuple[float, float] | None:
+    """Two numbers from a pair, a string or an object; None where it is none of these."""
+    if isinstance(value, str):
+        match = _PAIR.fullmatch(value.strip())
+        value = list(match.groups()) if match else None
+    elif isinstance(value, dict):
+        fields = {normalise_key(key): entry for key, entry in value.items()}
+        value = [fields.get(keys[0]), fields.get(keys[1], fields.get("column"))]
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    first, second = map(_number, value)
+    return None if first is None or second is None else (first, second)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _named_places(entry: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """(name, place) of one object that has a key for its name, or of several that stand under their names."""
+    if not has_key(entry, _NAME_KEYS):
+        return list(entry.items())
+    return [(_first(entry, _NAME_KEYS), _first(entry, _PLACE_KEYS))]
+
+
+def _first(entry: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    """The value of the first of some keys that an object has."""
+    fields = {normalise_key(key): value for key, value in entry.items()}
+    return next((fields[key] for key in keys if key in fields), None)
+
+
+def _clean_name(name: Any) -> str:
+    """A name as it can be stored; empty where there is none."""
+    if not isinstance(name, str):
+        return ""
+    # half of a surrogate pair can be written in JSON, but not in UTF-8
+    return " ".join(name.encode("utf-8", "replace").decode("utf-8").split())
+
+
+def _others(names: list[str], known: list[str]) -> list[str]:
+    """The names that are not among others, each once, whatever their case."""
+    known_names = {name.lower() for name in known}
+    others = {name.lower(): name for name in reversed(names) if name.lower() not in known_names}
+    return list(reversed(others.values()))
+
+
+def _object(name: str, point: tuple[float, float] | None = None, relevant: bool = True) -> dict[str, Any]:
+    return {"name": name, "center": [] if point is None else list(point), "box": [], "relevant": relevant}
+
+
+def _shorten(value: Any, length: int = 80) -> str:
+    text = repr(value)  # escapes what cannot be stored
+    return text if len(text) <= length else text[:length] + "..."

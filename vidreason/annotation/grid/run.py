@@ -1,4 +1,8 @@
-"""A run over a model from its settings to its table: opened, asked, shown on a progress bar, written, resumed."""
+"""A run over a model from its settings to its rows: opened, asked, shown on a progress bar, resumed.
+
+`LLMArguments` are the settings of a run, and the producer `llm`; an `LLMRun` is a run that is open, with what an
+earlier one left of it.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +11,39 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tqdm.auto import tqdm
 
-from ...errors import ConfigError, LLMError
+from ...errors import BudgetExceeded, ConfigError, LLMError
 from ...llm.batch import BatchAnswerer
-from ...llm.budget import Budget
-from ...llm.chat import ANSWER_STATUSES, DEFAULT_MODEL, OK, Answerer, ChatAnswer
+from ...llm.chat import ANSWER_STATUSES, OK, Answerer, ChatAnswer
 from ...llm.client import OpenAIChatClient
-from ...llm.online import OnlineAnswerer
-from ...llm.pricing import ModelPrice, price_of
+from ...llm.cost import Budget, ModelPrice, price_of
+from ...llm.online import OnlineAnswerer, RetryLimits
 from ...llm.store import RequestStore
-from ...manifests.manifest import Manifest
-from ..frame_journal import FrameJournal
-from ..frame_selection import FramePolicy, find_policy
-from ..labels import LabelSource
-from ..shard import Shard
-from .annotator import LLMAnnotator
+from ..frames import FrameJournal, FramePolicy, find_labels, find_policy
+from ..job import Annotation, AnnotationRun, AnnotationTask, Producer
+from .annotator import PRODUCER, LLMAnnotator, LLMSettings
 from .prompts import load_prompt
-from .requests import LLMSettings
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class LLMArguments:
+@dataclass(frozen=True)
+class LLMArguments(LLMSettings, Producer):
     """--annotator llm: which model is asked about which frames, how, and for how much money."""
 
-    model: str = field(default=DEFAULT_MODEL, metadata={"help": "Name of the model at the server."})
+    name: ClassVar[str] = PRODUCER
+    operation: ClassVar[tuple[str, ...]] = (
+        *("max_in_flight", "timeout_s", "max_attempts", "max_cost_usd", "max_useless"),
+        *("batch", "batch_poll_s", "dry_run"),
+    )
+
     base_url: str | None = field(
         default=None, metadata={"help": "Server, such as http://localhost:8000/v1; OPENAI_BASE_URL or OpenAI's else."}
     )
@@ -52,19 +56,8 @@ class LLMArguments:
     )
     video_share: float | None = field(default=None, metadata={"help": "Share of the videos, if not the policy's."})
     frames_per_video: int | None = field(default=None, metadata={"help": "Uniform frames, if not the policy's."})
-    dataset_name: str = field(default="", metadata={"help": "Name of the data set in the prompt."})
-    label_in_prompt: bool = field(
-        default=True, metadata={"help": "Tell the model the action; such guidance is for training only."}
-    )
-    max_side_px: int | None = field(default=None, metadata={"help": "Scale pictures down to this longer side."})
-    jpeg_quality: int = field(default=90, metadata={"help": "Of the pictures that are sent, 1 to 95."})
-    image_detail: str = field(default="auto", metadata={"help": "auto, low or high."})
-    max_completion_tokens: int = field(default=300, metadata={"help": "At which an answer is cut."})
-    temperature: float | None = field(default=0.0, metadata={"help": "Of the model's sampling."})
-    samples_per_frame: int = field(default=1, metadata={"help": "Answers that are merged into one map."})
-    structured: bool = field(default=True, metadata={"help": "Ask for answers by JSON schema where the server can."})
     max_in_flight: int = field(default=32, metadata={"help": "Requests at the same time."})
-    timeout_s: float = field(default=120.0, metadata={"help": "After which a request counts as lost."})
+    timeout_s: float = field(default=120.0, metadata={"help": "Seconds after which a request counts as lost."})
     max_attempts: int = field(default=4, metadata={"help": "Attempts at a request that does not get through."})
     max_cost_usd: float | None = field(
         default=None, metadata={"help": "Hard stop for all runs into --out together, counting what is in flight."}
@@ -76,7 +69,7 @@ class LLMArguments:
         default=50, metadata={"help": "Stop when so many answers came and none could be used; 0 never stops for that."}
     )
     batch: bool = field(default=False, metadata={"help": "Ask by batch jobs: half the price, within a day."})
-    batch_poll_s: float = field(default=60.0, metadata={"help": "Between two looks at batch jobs."})
+    batch_poll_s: float = field(default=60.0, metadata={"help": "Seconds between two looks at batch jobs."})
     retry: list[str] = field(
         default_factory=list, metadata={"help": "Ask again where an earlier run ended so, such as failed invalid."}
     )
@@ -85,18 +78,12 @@ class LLMArguments:
     )
     dry_run: bool = field(default=False, metadata={"help": "Print videos, frames, tokens and dollars; send nothing."})
 
-    def settings(self, grid: tuple[int, int]) -> LLMSettings:
-        """What is asked about each frame."""
-        names = ("model", "dataset_name", "label_in_prompt", "max_side_px", "jpeg_quality", "image_detail")
-        names += ("max_completion_tokens", "temperature", "samples_per_frame", "structured")
-        return LLMSettings(grid=grid, **{name: getattr(self, name) for name in names})
-
     def frame_policy(self, frames_per_second: float | None) -> FramePolicy:
         """Which frames: the named policy with what was set otherwise."""
         return find_policy(self.policy).changed(self.video_share, self.frames_per_video, frames_per_second)
 
     def price(self) -> ModelPrice:
-        """Of the model's tokens."""
+        """The price of the model's tokens: as it was given, else as the list has it."""
         if not self.price_usd:
             return price_of(self.model, self.base_url or os.environ.get("OPENAI_BASE_URL"))
         if len(self.price_usd) != 2 or min(self.price_usd) < 0:
@@ -106,17 +93,59 @@ class LLMArguments:
         prompt_usd, completion_usd = self.price_usd
         return ModelPrice(prompt_usd, prompt_usd, completion_usd)
 
+    @contextlib.contextmanager
+    def open(self, task: AnnotationTask) -> Iterator[LLMRun]:
+        """Open a run and what an earlier one left of it, for a plan or for asking.
+
+        Args:
+            task: What to annotate. Answers, ledger, journal and batch files are in its folder; no key ever is.
+
+        Raises:
+            ConfigError: a setting cannot be used.
+            LLMError: the model's price is not known, or the state is not readable.
+        """
+        unknown = set(self.retry) - set(ANSWER_STATUSES)
+        if unknown:
+            raise ConfigError(f"--retry takes any of {ANSWER_STATUSES}, got {sorted(unknown)}")
+        args, folder, manifest = task.args, task.folder, task.load_manifest()
+        grid, labels = args.grid_size, find_labels(manifest, args.manifest, args.splits, args.labels)
+        prompt, price, policy = load_prompt(self.prompt), self.price(), self.frame_policy(args.frames_per_second)
+        with RequestStore(folder / "requests.sqlite") as store, FrameJournal(folder / "frames.sqlite") as journal:
+            annotator = LLMAnnotator(
+                *(manifest, args.splits, grid, prompt, policy, self, store, journal),
+                *(args.seed, labels, task.shard),
+            )
+            yield LLMRun(annotator, store, price, self, folder)
+
+    @contextlib.contextmanager
+    def annotate(self, task: AnnotationTask) -> Iterator[Annotation]:
+        """Ask about all frames that have no answer yet, and give the rows of all."""
+        with self.open(task) as run:
+            task.announce(run)
+            stopped = None
+            # parts share no ledger, so each may spend its share of the cap alone
+            cap_usd = None if self.max_cost_usd is None else self.max_cost_usd / task.shard.count
+            try:
+                run.ask(task.progress, cap_usd)
+            except BudgetExceeded as error:
+                if not self.write_partial:
+                    raise
+                stopped = str(error)
+                logger.warning("%s; the table is written without the frames that were not asked about", error)
+            rows = {split: run.annotator.rows(split, partial=stopped is not None) for split in task.args.splits}
+            yield Annotation(rows, run.facts(stopped), run.annotator.notes)
+
 
 @dataclass(frozen=True)
 class LLMRun:
     """An open run.
 
     Args:
-        annotator: makes questions and rows.
-        store: of answers and money.
-        price: of the model.
-        args: as given.
-        folder: of the run's state.
+        annotator: Makes questions and rows.
+        store: Store of answers and money.
+        price: Price of the model.
+        args: Settings as given.
+        folder: Folder of the run's state.
     """
 
     annotator: LLMAnnotator
@@ -125,12 +154,12 @@ class LLMRun:
     args: LLMArguments
     folder: Path
 
-    def ask(self, show_progress: bool = True, max_cost_usd: float | None = None) -> Counter:
+    def ask(self, show_progress: bool = True, max_cost_usd: float | None = None) -> Counter[str]:
         """Ask all that has no answer yet, and return how many requests ended with which status.
 
         Args:
-            show_progress: on a bar with rate, money and time left.
-            max_cost_usd: another hard stop than the arguments', such as a shard's part of it.
+            show_progress: Whether to show a bar with rate, money and time left.
+            max_cost_usd: Another hard stop in USD than the arguments', such as a shard's part of it.
 
         Raises:
             LLMError: the run cannot go on.
@@ -142,20 +171,21 @@ class LLMRun:
         budget = Budget(cap, self.store.totals().spent_usd)
         return _run_to_end(self._ask(budget, show_progress))
 
-    async def _ask(self, budget: Budget, show_progress: bool) -> Counter:
-        statuses: Counter = Counter()
+    async def _ask(self, budget: Budget, show_progress: bool) -> Counter[str]:
+        statuses: Counter[str] = Counter()
         bar = _Bar(self.annotator.num_requests, budget, show_progress)
         with contextlib.closing(bar):
             client = OpenAIChatClient(self.args.base_url, timeout_s=self.args.timeout_s)
             questions = self.annotator.questions(bar.found_answered)
             async with client, contextlib.aclosing(self._answerer(client, budget).answer_all(questions)) as answers:
                 async for _, answer in answers:
+                    self.annotator.keep(answer)
                     statuses[answer.status] += 1
                     bar.answered(answer.cost_usd)
                     self._check_use(statuses, answer)
         return statuses
 
-    def _check_use(self, statuses: Counter, answer: ChatAnswer) -> None:
+    def _check_use(self, statuses: Counter[str], answer: ChatAnswer) -> None:
         """A model that cannot do the task should be found out before it was paid for thousands of frames."""
         if statuses[OK] or not self.args.max_useless or statuses.total() < self.args.max_useless:
             return
@@ -176,56 +206,44 @@ class LLMRun:
             self.price,
             budget,
             max_in_flight=self.args.max_in_flight,
-            max_attempts=self.args.max_attempts,
+            limits=RetryLimits(max_attempts=self.args.max_attempts),
+        )
+
+    def facts(self, stopped: str | None = None) -> AnnotationRun:
+        """What this producer alone knows of a run.
+
+        Args:
+            stopped: Why the run was stopped before its end, or None.
+        """
+        args, totals = self.args, asdict(self.store.totals())
+        outcomes = totals.pop("outcomes")
+        return AnnotationRun(
+            model=args.model,
+            prompt_id=self.annotator.prompt.prompt_id,
+            prompt_sha256=self.annotator.prompt.sha256,
+            policy=self.annotator.policy.description,
+            label_in_prompt=args.label_in_prompt,
+            image_settings={name: getattr(args, name) for name in ("max_side_px", "jpeg_quality", "image_detail")},
+            settings={
+                **{name: getattr(args, name) for name in ("dataset_name", "temperature", "max_completion_tokens")},
+                **{name: getattr(args, name) for name in ("samples_per_frame", "structured", "batch")},
+                **({"stopped": stopped} if stopped else {}),
+            },
+            totals={
+                "videos": sum(len(rows) for rows in self.annotator.videos.values()),
+                **totals,
+                **{f"attempts: {outcome or 'open'}": count for outcome, count in outcomes.items()},
+            },
         )
 
 
-@contextlib.contextmanager
-def open_llm_run(
-    manifest: Manifest,
-    splits: Sequence[str],
-    grid: tuple[int, int],
-    folder: Path,
-    args: LLMArguments,
-    seed: int = 0,
-    frames_per_second: float | None = None,
-    labels: LabelSource | None = None,
-    shard: Shard | None = None,
-) -> Iterator[LLMRun]:
-    """Open a run and what an earlier one left of it.
-
-    Args:
-        manifest: of the videos.
-        splits: to annotate.
-        grid: (rows, columns).
-        folder: of the run's state: answers, ledger, journal, batch files. No key is ever in it.
-        args: what is asked.
-        seed: of the choice of videos.
-        frames_per_second: of the policy, if not its own.
-        labels: where the action's name in the prompt comes from.
-        shard: the part of the videos that is this run's.
-
-    Raises:
-        ConfigError: a setting cannot be used.
-        LLMError: the model's price is not known, or the state is not readable.
-    """
-    unknown = set(args.retry) - set(ANSWER_STATUSES)
-    if unknown:
-        raise ConfigError(f"--retry takes any of {ANSWER_STATUSES}, got {sorted(unknown)}")
-    prompt, settings, price = load_prompt(args.prompt), args.settings(grid), args.price()
-    policy = args.frame_policy(frames_per_second)
-    with RequestStore(folder / "requests.sqlite") as store, FrameJournal(folder / "frames.sqlite") as journal:
-        annotator = LLMAnnotator(manifest, splits, prompt, policy, settings, store, journal, seed, labels, shard)
-        yield LLMRun(annotator, store, price, args, folder)
-
-
-def _run_to_end(coroutine: Coroutine[Any, Any, Counter]) -> Counter:
+def _run_to_end(coroutine: Coroutine[Any, Any, Counter[str]]) -> Counter[str]:
     """What a coroutine returns, also in a notebook, whose own event loop is running already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:  # a loop cannot be run within another, but in another thread it can
         return pool.submit(asyncio.run, coroutine).result()
 
 
@@ -233,24 +251,26 @@ class _Bar:
     """Requests done of all, with the rate, the time left, and the money spent and still to be spent."""
 
     def __init__(self, total: int, budget: Budget, shown: bool):
-        self.budget, self.done, self.spent_usd = budget, 0, 0.0
+        self.budget, self.total, self.done, self.spent_usd, self.known = budget, total, 0, 0.0, 0
         self.bar = tqdm(total=total, unit=" answers", disable=not shown, smoothing=0.1)
-        self.before = 0
 
     def found_answered(self, count: int) -> None:
         """Requests that an earlier run had answered take no time: they leave the total instead."""
-        self.before += count
-        self.bar.total = max(self.bar.n, self.bar.total - count)
+        self.known += count
+        self.total = max(self.done, self.total - count)
+        self.bar.total = self.total
         self.bar.update(0)  # shown at most ten times a second
 
     def answered(self, cost_usd: float) -> None:
+        """Count an answer that came in, with its cost in USD."""
         self.done += 1
         self.spent_usd += cost_usd
-        left_usd = self.spent_usd / self.done * max(0, self.bar.total - self.bar.n - 1)
+        left_usd = self.spent_usd / self.done * max(0, self.total - self.done)
         cap = "" if self.budget.max_cost_usd is None else f" of {self.budget.max_cost_usd:g}"
-        before = f", {self.before} known" if self.before else ""
-        self.bar.set_postfix_str(f"${self.budget.spent_usd:.4f}{cap}, ${left_usd:.4f} to go{before}", refresh=False)
+        known = f", {self.known} known" if self.known else ""
+        self.bar.set_postfix_str(f"${self.budget.spent_usd:.4f}{cap}, ${left_usd:.4f} to go{known}", refresh=False)
         self.bar.update()
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         self.bar.close()

@@ -1,4 +1,4 @@
-"""Files and batch jobs of the server: uploads, jobs that run through the API's states, and what befalls them."""
+"""Files and batch jobs of the server: uploads, jobs that run through the API's states, and their faults."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from .chat_faults import BatchFaults
-from .chat_wire import RequestError, count_prompt_tokens
+from .chat_wire import RequestError, abort, count_prompt_tokens
 
 ENDPOINT = "/v1/chat/completions"
 FINAL_STATES = ("completed", "failed", "expired", "cancelled")
@@ -29,9 +29,9 @@ class BatchLimits:
     """What the service takes. The defaults are those of OpenAI's.
 
     Args:
-        max_requests: in a file.
-        max_bytes: of a file.
-        max_enqueued_tokens: prompt tokens in all jobs that are not over; None sets no limit.
+        max_requests: Requests in a file, at most.
+        max_bytes: Bytes of a file, at most.
+        max_enqueued_tokens: Prompt tokens in all jobs that are not over, at most; None sets no limit.
     """
 
     max_requests: int = 50_000
@@ -44,11 +44,11 @@ class Job:
     """A batch job.
 
     Args:
-        number: jobs are counted from 1.
-        body: what the API tells of it.
-        fault: one of `JOB_FAULTS`, or None.
-        enqueued_tokens: prompt tokens of its lines, where they are limited.
-        cancelling: its owner has asked to end it.
+        number: Number of the job, counted from 1.
+        body: What the API tells of it.
+        fault: One of `JOB_FAULTS`, or None.
+        enqueued_tokens: Prompt tokens of its lines, where they are limited.
+        cancelling: Whether its owner has asked to end it.
     """
 
     number: int
@@ -58,11 +58,13 @@ class Job:
     cancelling: bool = False
 
     def enter(self, state: str) -> None:
+        """Go on to a state, with its time."""
         self.body["status"] = state
         self.body[f"{state}_at"] = int(time.time())
 
     @property
     def is_over(self) -> bool:
+        """Whether nothing more will happen to it."""
         return self.body["status"] in FINAL_STATES
 
 
@@ -79,11 +81,11 @@ class BatchService:
     """Files and batch jobs, all in memory.
 
     Args:
-        read_line: is given the body of a line and returns its hash, the number of the attempt, and a function that
-            gives the body of the completion, or raises `RequestError` as the line above may.
-        faults: of jobs and lines.
-        limits: of files and jobs.
-        latency_s: from the creation of a job to its end.
+        read_line: Function that is given the body of a line and returns its hash, the number of the attempt, and a
+            function that gives the body of the completion. Both functions may raise `RequestError`.
+        faults: What goes wrong with jobs and lines.
+        limits: Limits of files and jobs.
+        latency_s: Seconds from the creation of a job to its end.
     """
 
     def __init__(self, read_line: LineReader, faults: BatchFaults, limits: BatchLimits, latency_s: float = 0.0):
@@ -119,6 +121,8 @@ class BatchService:
     async def _upload(self, request: web.Request) -> web.Response:
         purpose, name, content = "", "", None
         async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):  # a part that holds parts: no client sends any
+                continue
             if part.name == "purpose":
                 purpose = await part.text()
             elif part.name == "file":
@@ -127,7 +131,7 @@ class BatchService:
             raise RequestError(400, "a file and its purpose are required")
         return web.json_response(self._keep(name, content, purpose))
 
-    async def _read_file(self, part) -> bytes:
+    async def _read_file(self, part: BodyPartReader) -> bytes:
         content = bytearray()
         while chunk := await part.read_chunk(2**16):
             content += chunk
@@ -199,7 +203,7 @@ class BatchService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if job.fault == "lost_creation":
-            request.transport.abort()
+            abort(request)
         return web.json_response(body)
 
     async def _list_jobs(self, request: web.Request) -> web.Response:
@@ -232,8 +236,10 @@ class BatchService:
         result = await self._answer_lines(job, lines, fault)
         await asyncio.sleep(self.latency_s / 2)
         self._leave_files(job, result)
-        if job.cancelling or fault in ("expired", "cancelled"):
-            return job.enter("cancelled" if job.cancelling else fault)
+        if job.cancelling:
+            return job.enter("cancelled")
+        if fault in ("expired", "cancelled"):
+            return job.enter(fault)
         job.enter("finalizing")
         await asyncio.sleep(0)
         return job.enter("completed")
@@ -245,7 +251,8 @@ class BatchService:
             return [], [_problem("empty_file", "The input file is empty.")]
         if len(texts) > self.limits.max_requests:
             return [], [_problem("too_many_tasks", f"The file has more than {self.limits.max_requests} requests.")]
-        lines, problems, seen = [], [], set()
+        lines, problems = [], []
+        seen: set[str] = set()
         for number, text in enumerate(texts, 1):
             problem = _problem_of_line(text, seen)
             if problem is None:
@@ -294,7 +301,7 @@ class BatchService:
             if fault == "error_lines":
                 raise RequestError(500, "The server had an error while processing your request")
             answered = _line(line, complete())
-            copies = {"missing_lines": 0, "duplicated_lines": 2}.get(fault, 1)
+            copies = {"missing_lines": 0, "duplicated_lines": 2}.get(fault or "", 1)
             result.output += [answered] * copies
             result.num_completed += 1
         except RequestError as error:
@@ -340,11 +347,14 @@ def _problem_of_line(text: str, seen: set[str]) -> tuple[str, str] | None:
     return None
 
 
-def _line(request: dict[str, Any], answer: dict[str, Any] | RequestError | None = None, error=None) -> dict[str, Any]:
+def _line(
+    request: dict[str, Any],
+    answer: dict[str, Any] | RequestError | None = None,
+    error: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """A line of an output or error file."""
     response = None
     if answer is not None:
-        failed = isinstance(answer, RequestError)
-        status, body = (answer.status, answer.body) if failed else (200, answer)
+        status, body = (answer.status, answer.body) if isinstance(answer, RequestError) else (200, answer)
         response = {"status_code": status, "request_id": "", "body": body}
     return {"id": "batch_req", "custom_id": request["custom_id"], "response": response, "error": error}

@@ -1,7 +1,7 @@
 """Whatever can go wrong between a client and a language model, on purpose and repeatably.
 
-Each fault is a field: the probability that it befalls a request, a line of a batch, or a batch job. What befalls whom
-is drawn from the seed, the payload and the number of the attempt, so that it is the same in any order of requests.
+Each fault is a field: the probability that a request, a line of a batch, or a batch job meets it. Faults are drawn
+from the seed, the payload and the number of the attempt, so that they are the same in any order of requests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 
 REQUEST_FAULTS = (
     "rate_limited",
@@ -22,10 +22,10 @@ REQUEST_FAULTS = (
     "malformed_body",
     "slow",
 )
-"""Befall a request on its way. All but `slow` keep the answer back, and nothing is billed."""
+"""Faults of a request on its way. All but `slow` keep the answer back, and nothing is billed."""
 
 CONTENT_FAULTS = ("malformed", "truncated", "refused", "filtered", "wrong_grid", "empty")
-"""Spoil what the model says, also in batches. They are billed like any answer."""
+"""Faults of what the model says, also in batches. Such answers are billed like any other."""
 
 LINE_FAULTS = ("error_lines", "missing_lines", "duplicated_lines")
 JOB_FAULTS = ("failed_validation", "expired", "cancelled", "partial", "lost_creation")
@@ -48,25 +48,25 @@ class Faults:
     """What goes wrong for single requests, and how often.
 
     Args:
-        rate_limited: status 429 that says when to come back, in the way of `retry_after_form`.
-        rate_limited_bare: status 429 without that.
-        out_of_credit: status 429 with the code `insufficient_quota`, after which no retry helps.
-        server_error: status 500.
-        dropped: the connection breaks without an answer.
-        malformed_body: status 200 with a body that is no JSON.
-        slow: `slow_s` on top of the latency.
-        malformed: the answer stops in the middle, as if it were whole.
-        truncated: the answer is cut at the token limit.
-        refused: the model says why it will not answer.
-        filtered: a content filter withholds the answer.
-        wrong_grid: cells and centres are far out of range.
-        empty: an answer without any text.
-        seed: of the draws.
-        script: names of faults, or None for no fault, for the first requests in their order of arrival.
-        by_attempt: whether a second attempt may fare otherwise with `CONTENT_FAULTS`. A model at temperature zero
+        rate_limited: Probability of status 429 that says when to come back, in the way of `retry_after_form`.
+        rate_limited_bare: Probability of status 429 without that.
+        out_of_credit: Probability of status 429 with the code `insufficient_quota`, after which no retry helps.
+        server_error: Probability of status 500.
+        dropped: Probability that the connection breaks without an answer.
+        malformed_body: Probability of status 200 with a body that is no JSON.
+        slow: Probability of `slow_s` on top of the latency.
+        malformed: Probability that the answer stops in the middle, as if it were whole.
+        truncated: Probability that the answer is cut at the token limit.
+        refused: Probability that the model says why it will not answer.
+        filtered: Probability that a content filter withholds the answer.
+        wrong_grid: Probability that cells and centres are far out of range.
+        empty: Probability of an answer without any text.
+        seed: Seed of the draws.
+        script: Names of faults, or None for no fault, for the first requests in their order of arrival.
+        by_attempt: Whether a second attempt may fare otherwise with `CONTENT_FAULTS`. A model at temperature zero
             says the same again.
-        slow_s: seconds that a slow answer takes longer.
-        retry_after_s: seconds that a client is told to wait.
+        slow_s: Seconds that a slow answer takes longer.
+        retry_after_s: Seconds that a client is told to wait.
         retry_after_form: "seconds", "date" (whole seconds, as HTTP has it) or "milliseconds" (OpenAI's own header).
     """
 
@@ -111,20 +111,22 @@ class Faults:
 
 @dataclass
 class BatchFaults:
-    """What goes wrong in batches. `Faults` of content befall their answers as well.
+    """What goes wrong in batches. Their answers have the `CONTENT_FAULTS` of `Faults` as well.
 
     Args:
-        error_lines: a line is answered with status 500, in the error file.
-        missing_lines: a line is answered and billed, and then in neither file.
-        duplicated_lines: a line is in the output file twice.
-        failed_validation: a job ends as `failed` before any line is answered.
-        expired: a job ends as `expired` with half of its lines answered; the others are errors `batch_expired`.
-        cancelled: a job ends as `cancelled`, by someone else, with half of its lines answered, and no word of
-            the rest.
-        partial: a job ends as `completed`, but half of its lines are errors.
-        lost_creation: a job is created and goes well, but the connection breaks before its owner hears of it.
-        seed: of the draws.
-        script: names of faults of jobs, or None for no fault, for the first jobs in their order of creation.
+        error_lines: Probability that a line is answered with status 500, in the error file.
+        missing_lines: Probability that a line is answered and billed, and then in neither file.
+        duplicated_lines: Probability that a line is in the output file twice.
+        failed_validation: Probability that a job ends as `failed` before any line is answered.
+        expired: Probability that a job ends as `expired` with half of its lines answered; the others are errors
+            `batch_expired`.
+        cancelled: Probability that a job ends as `cancelled`, by someone else, with half of its lines answered, and no
+            word of the rest.
+        partial: Probability that a job ends as `completed`, but half of its lines are errors.
+        lost_creation: Probability that a job is created and goes well, but the connection breaks before its owner
+            hears of it.
+        seed: Seed of the draws.
+        script: Names of faults of jobs, or None for no fault, for the first jobs in their order of creation.
     """
 
     error_lines: float = 0.0
@@ -136,7 +138,7 @@ class BatchFaults:
     partial: float = 0.0
     lost_creation: float = 0.0
     seed: int = 0
-    script: Sequence[str | None] = field(default=())
+    script: Sequence[str | None] = ()
 
     def __post_init__(self):
         self._script = _Script(self.script, JOB_FAULTS)
@@ -153,7 +155,7 @@ class BatchFaults:
 
 
 class _Script:
-    """Faults in a fixed order, each for one asker."""
+    """Faults in a fixed order, one for each request or job."""
 
     def __init__(self, names: Sequence[str | None], known: Sequence[str]):
         unknown = [name for name in names if name is not None and name not in known]
@@ -163,15 +165,17 @@ class _Script:
 
     @property
     def is_over(self) -> bool:
+        """Whether all faults have had their turn."""
         return self._position >= len(self._names)
 
     def next(self) -> str | None:
+        """The next fault, or None for no fault."""
         with self._lock:
             self._position += 1
             return self._names[self._position - 1]
 
 
-def _check_probabilities(faults, names: Sequence[str]) -> None:
+def _check_probabilities(faults: Faults | BatchFaults, names: Sequence[str]) -> None:
     """Raise ValueError where the probabilities of faults that exclude one another are none."""
     known = {entry.name for entry in fields(faults)}
     values = {name: getattr(faults, name) for name in names if name in known}
@@ -179,9 +183,9 @@ def _check_probabilities(faults, names: Sequence[str]) -> None:
         raise ValueError(f"probabilities of faults must be at least 0 and sum to at most 1, got {values}")
 
 
-def _draw(faults, names: Sequence[str], lot: str) -> str | None:
-    """One of some faults by their probabilities, or None; the same for the same lot."""
-    drawn = random.Random(lot).random()
+def _draw(faults: Faults | BatchFaults, names: Sequence[str], seed: str) -> str | None:
+    """One of some faults by their probabilities, or None; the same for the same seed."""
+    drawn = random.Random(seed).random()
     for name in names:
         drawn -= getattr(faults, name)
         if drawn < 0:

@@ -1,14 +1,16 @@
 """A server that speaks the OpenAI API: chat completions, models, files and batches. For tests, benchmarks and trials.
 
-It answers with whatever function it is given, such as the truth of the synthetic world, as late as a real server
-would, bills tokens, and makes the mistakes it is told to make (`vidreason.llm.testing.chat_faults`). In a test:
+It answers with the function that it is given, as late as a real server would, bills tokens, and makes the mistakes it
+is told to make (`vidreason.llm.testing.chat_faults`). In a test:
 
-    with ChatServer(WorldAnswers(folder), faults=Faults(server_error=0.1), latency_s=0.05) as server:
+    with ChatServer(lambda payload: "yes", faults=Faults(server_error=0.1), latency_s=0.05) as server:
         client = openai.OpenAI(base_url=server.url, api_key="any")
 
-and as a process of its own (`--help` lists all options):
+and as a process of its own (`--help` lists all options), here with one answer to everything:
 
-    python -m vidreason.llm.testing.chat_server --world outputs/world --port 8000 --latency_s 0.2
+    python -m vidreason.llm.testing.chat_server --constant '{"key_r": [[1, 1]]}' --port 8000 --latency_s 0.2
+
+`vidreason.synthetic.chat_server` is the same server with the truth of a synthetic world for its answers.
 """
 
 from __future__ import annotations
@@ -22,17 +24,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from ...errors import VidreasonError
-from ...synthetic.world_answers import WorldAnswers
 from .chat_batches import BatchLimits, BatchService
 from .chat_faults import BatchFaults, Faults, spoil
 from .chat_wire import (
     Received,
     RequestError,
+    abort,
     completion_body,
     count_prompt_tokens,
     cut_at_limit,
@@ -41,7 +44,10 @@ from .chat_wire import (
     parse_body,
 )
 
-_MAX_BODY_BYTES = 64 * 2**20
+Answer = Callable[[dict[str, Any]], str]
+"""Gives the text of an answer to the body of a chat completion."""
+
+_MAX_BODY_BYTES = 64 * 2**20  # pictures come as base64 within the body
 _START_TIMEOUT_S = 10.0
 
 
@@ -49,23 +55,24 @@ class ChatServer:
     """The server, in a thread of its own while it is used as a context.
 
     Args:
-        answer: is given the body of a chat completion and returns the text of the answer. It runs in the server's
-            loop and holds up every other request while it does. A ValueError of it is an answer with status 400.
-        faults: of single requests, and of what the model says.
-        batch_faults: of batch jobs and their lines.
-        latency_s: from the arrival of a request to its answer.
-        batch_latency_s: from the creation of a batch job to its end.
-        batch_limits: of files and jobs.
-        api_key: what `Authorization: Bearer` must hold; None lets everyone in.
-        models: those that there are; None takes any name.
-        unsupported: fields of the body that are an error here, as they are with servers that know less of the API.
-        host: to listen on.
-        port: to listen on; 0 takes one that is free.
+        answer: Function that is given the body of a chat completion and returns the text of the answer. It runs in the
+            server's loop and holds up every other request while it does. A ValueError of it is an answer with status
+            400.
+        faults: What goes wrong with single requests, and with what the model says.
+        batch_faults: What goes wrong with batch jobs and their lines.
+        latency_s: Seconds from the arrival of a request to its answer.
+        batch_latency_s: Seconds from the creation of a batch job to its end.
+        batch_limits: Limits of files and jobs.
+        api_key: Key that `Authorization: Bearer` must hold; None lets everyone in.
+        models: Names of the models that there are; None takes any name.
+        unsupported: Fields of the body that are an error here, as they are with servers that know less of the API.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes one that is free.
     """
 
     def __init__(
         self,
-        answer: Callable[[dict[str, Any]], str],
+        answer: Answer,
         faults: Faults | None = None,
         batch_faults: BatchFaults | None = None,
         latency_s: float = 0.0,
@@ -156,7 +163,7 @@ class ChatServer:
 
     def stop(self) -> None:
         """Break off all connections and end the thread."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None and self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._thread = None
@@ -177,7 +184,8 @@ class ChatServer:
     async def close(self) -> None:
         """End what `listen` began."""
         await self.batches.close()
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     # requests
 
@@ -215,17 +223,18 @@ class ChatServer:
             payload = parse_body(await request.read())
             payload_hash, attempt = self._count(payload)
             fault = self.faults.of_request(payload_hash, attempt)
+            entry = Received(payload_hash, attempt, arrival_s, "online")
             # the work is done within the latency, so that requests that come together do not wait for one another
-            response = self._respond(payload, fault, (payload_hash, attempt, arrival_s, "online"))
+            response = self._respond(payload, fault, entry)
             delay_s = self.latency_s + (self.faults.slow_s if fault == "slow" else 0.0)
             await asyncio.sleep(max(0.0, arrival_s + delay_s - time.monotonic()))
         finally:
             self._concurrent -= 1
         if fault == "dropped":
-            request.transport.abort()
+            abort(request)
         return response
 
-    def _respond(self, payload: dict[str, Any], fault: str | None, entry: tuple) -> web.Response:
+    def _respond(self, payload: dict[str, Any], fault: str | None, entry: Received) -> web.Response:
         """The response to a request; for one whose connection is dropped, nothing that matters."""
         error = error_of(fault, self.faults)
         if error is None and fault not in ("dropped", "malformed_body"):
@@ -233,7 +242,7 @@ class ChatServer:
                 return web.json_response(self._complete(payload, fault, entry))
             except RequestError as refused:
                 return refused.response()
-        self.log.append(Received(*entry, fault))
+        self.log.append(replace(entry, outcome=fault or "ok"))
         if error is not None:
             return error.response()
         return web.Response(text='{"id": "chatcmpl-', content_type="application/json")
@@ -244,7 +253,7 @@ class ChatServer:
             raise RequestError(400, "the body must be an object")
         payload_hash, attempt = self._count(payload)
         fault = self.faults.of_content(payload_hash, attempt)
-        entry = (payload_hash, attempt, time.monotonic(), "batch")
+        entry = Received(payload_hash, attempt, time.monotonic(), "batch")
         return payload_hash, attempt, lambda: self._complete(payload, fault, entry)
 
     def _count(self, payload: dict[str, Any]) -> tuple[str, int]:
@@ -252,20 +261,22 @@ class ChatServer:
         self._attempts[payload_hash] += 1
         return payload_hash, self._attempts[payload_hash]
 
-    def _complete(self, payload: dict[str, Any], fault: str | None, entry: tuple) -> dict[str, Any]:
+    def _complete(self, payload: dict[str, Any], fault: str | None, entry: Received) -> dict[str, Any]:
         """The body of a completion, billed and logged."""
         try:
             self._check_payload(payload)
             prompt_tokens = count_prompt_tokens(payload)
             completion = spoil(self.answer(payload), fault)
         except RequestError as error:
-            self.log.append(Received(*entry, str(error.status)))
+            self.log.append(replace(entry, outcome=str(error.status)))
             raise
         except ValueError as error:
-            self.log.append(Received(*entry, "400"))
+            self.log.append(replace(entry, outcome="400"))
             raise RequestError(400, str(error)) from error
         completion, completion_tokens = cut_at_limit(completion, payload)
-        received = Received(*entry, fault or "ok", prompt_tokens, completion_tokens)
+        received = replace(
+            entry, outcome=fault or "ok", prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+        )
         self.log.append(received)
         return completion_body(f"chatcmpl-{len(self.log)}", str(payload["model"]), completion, received)
 
@@ -279,23 +290,38 @@ class ChatServer:
             raise RequestError(400, f"Unsupported parameter: '{refused[0]}'", "unsupported_parameter")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve until interrupted. Says on its standard output where, once it listens."""
-    parser = argparse.ArgumentParser(prog="vidreason.llm.testing.chat_server", description=__doc__.split("\n")[0])
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--world", help="Folder of the synthetic world to answer from.")
-    source.add_argument("--constant", help="Text of every answer, whatever is asked (for benchmarks of clients).")
-    parser.add_argument("--splits", nargs="+", help="Splits of the world whose frames are known; all by default.")
-    parser.add_argument("--host", default="127.0.0.1", help="To listen on.")
-    parser.add_argument("--port", type=int, default=8000, help="To listen on; 0 takes one that is free.")
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of a server that do not say what it answers."""
+    parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
+    parser.add_argument("--port", type=int, default=8000, help="Port to listen on; 0 takes one that is free.")
     parser.add_argument("--latency_s", type=float, default=0.0, help="Seconds until an answer.")
     parser.add_argument("--batch_latency_s", type=float, default=5.0, help="Seconds until a batch job is over.")
     parser.add_argument("--faults", type=json.loads, default={}, help='JSON, such as {"server_error": 0.05}.')
     parser.add_argument("--batch_faults", type=json.loads, default={}, help='JSON, such as {"missing_lines": 0.05}.')
     parser.add_argument("--api_key_env", help="Environment variable with the key that clients must send.")
-    args = parser.parse_args(arguments)
+
+
+def run_server(args: argparse.Namespace, make_answer: Callable[[], Answer]) -> int:
+    """Serve until interrupted, and print the address once the server listens.
+
+    Args:
+        args: Values of the flags of `add_server_flags`.
+        make_answer: Function that gives the `answer` of the server. What it cannot use ends with one line, too.
+
+    Returns:
+        The code that the process should exit with.
+    """
     try:
-        server = _server_of(args)
+        server = ChatServer(
+            make_answer(),
+            faults=Faults(**args.faults),
+            batch_faults=BatchFaults(**args.batch_faults),
+            latency_s=args.latency_s,
+            batch_latency_s=args.batch_latency_s,
+            api_key=os.environ[args.api_key_env] if args.api_key_env else None,
+            host=args.host,
+            port=args.port,
+        )
         asyncio.run(_serve(server))
     except (VidreasonError, OSError, TypeError, ValueError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -305,20 +331,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _server_of(args: argparse.Namespace) -> ChatServer:
-    answer = WorldAnswers(args.world, splits=args.splits) if args.world else lambda payload: args.constant
-    return ChatServer(
-        answer,
-        faults=Faults(**args.faults),
-        batch_faults=BatchFaults(**args.batch_faults),
-        latency_s=args.latency_s,
-        batch_latency_s=args.batch_latency_s,
-        api_key=os.environ[args.api_key_env] if args.api_key_env else None,
-        host=args.host,
-        port=args.port,
-    )
-
-
 async def _serve(server: ChatServer) -> None:
     await server.listen()
     print(f"serving {server.url}", flush=True)
@@ -326,6 +338,18 @@ async def _serve(server: ChatServer) -> None:
         await asyncio.Event().wait()
     finally:
         await server.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line: a server that gives one answer to everything."""
+    parser = argparse.ArgumentParser(
+        prog="vidreason.llm.testing.chat_server",
+        description="A chat-completions server with one answer to everything.",
+    )
+    parser.add_argument("--constant", required=True, help="Text of every answer (for benchmarks of clients).")
+    add_server_flags(parser)
+    args = parser.parse_args(arguments)
+    return run_server(args, lambda: lambda payload: args.constant)
 
 
 if __name__ == "__main__":

@@ -31,19 +31,19 @@ class Received:
 
     Args:
         payload_hash: SHA-256 of the body, as `ChatRequest.request_hash` makes it.
-        attempt: how often the same body had arrived by then, this time included.
-        time_s: of arrival, by `time.monotonic`.
+        attempt: Number of times that the same body had arrived by then, this time included.
+        time_s: Time of arrival in seconds, by `time.monotonic`.
         channel: "online" or "batch".
         outcome: "ok", the name of a fault, or the HTTP status of an answer that the client is to blame for.
-        prompt_tokens: as billed.
-        completion_tokens: as billed.
+        prompt_tokens: Prompt tokens as billed.
+        completion_tokens: Completion tokens as billed.
     """
 
     payload_hash: str
     attempt: int
     time_s: float
     channel: str
-    outcome: str
+    outcome: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -58,6 +58,7 @@ class RequestError(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
     def response(self) -> web.Response:
+        """The error as a response of the server."""
         return web.json_response(self.body, status=self.status, headers=self.headers)
 
 
@@ -73,6 +74,11 @@ def hash_of(payload: Mapping[str, Any]) -> str:
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
+    """The JSON object in the body of a request.
+
+    Raises:
+        RequestError: there is none.
+    """
     try:
         payload = json.loads(body)
     except ValueError as error:
@@ -101,6 +107,12 @@ def error_of(fault: str | None, faults: Faults) -> RequestError | None:
     )
 
 
+def abort(request: web.Request) -> None:
+    """Break off a connection without an answer."""
+    if request.transport is not None:  # None where the client has gone already
+        request.transport.abort()
+
+
 def cut_at_limit(completion: Completion, payload: dict[str, Any]) -> tuple[Completion, int]:
     """A completion within its token limit, and the number of its tokens."""
     tokens = count_text_tokens(completion.text or completion.refusal or "")
@@ -111,6 +123,14 @@ def cut_at_limit(completion: Completion, payload: dict[str, Any]) -> tuple[Compl
 
 
 def completion_body(completion_id: str, model: str, completion: Completion, received: Received) -> dict[str, Any]:
+    """A completion in the form of the API.
+
+    Args:
+        completion_id: Id of the completion.
+        model: Name of the model, as it was asked for.
+        completion: What the model says.
+        received: The request, with the tokens that are billed for it.
+    """
     message = {"role": "assistant", "content": completion.text, "refusal": completion.refusal}
     prompt_tokens, completion_tokens = received.prompt_tokens, received.completion_tokens
     return {
@@ -134,11 +154,12 @@ def count_text_tokens(text: str) -> int:
 
 
 def count_prompt_tokens(payload: Mapping[str, Any]) -> int:
-    """What a prompt is billed: text by its length, and pictures by the rule for gpt-4.1-mini, whatever the
-    model; a schema as its JSON text.
+    """Tokens that a prompt is billed as.
 
-    That rule is written a second time here, and not taken from `vidreason.llm.tokens`, so that a comparison of what
-    was estimated with what was billed compares two things. A picture of more patches than there may be counts as many.
+    Text counts by its length, pictures by the rule for gpt-4.1-mini, whatever the model, and a schema as its JSON
+    text. That rule is written a second time here, and not taken from `vidreason.llm.cost`, so that a comparison of
+    what was estimated with what was billed compares two things. A picture of more patches than there may be counts as
+    many.
     """
     tokens = _TOKENS_PER_MESSAGE * len(payload.get("messages") or ())
     for part in message_parts(payload):

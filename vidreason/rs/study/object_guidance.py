@@ -32,7 +32,6 @@ def write_object_guidance(folder: Path, manifest: Path, split: str, source: Guid
     arguments = AnnotationArguments(
         manifest=str(manifest),
         out=str(folder),
-        annotator="llm",
         splits=[split],
         grid=list(source.grid),
         frames_per_second=source.frames_per_second,
