@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..manifests.manifest import Manifest
-from ..video.frame_table import read_frame_table
+from ..video.decode import read_frame_table
 from ..video.sampling import fps_timestamps, uniform_indices
 
 

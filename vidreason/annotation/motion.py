@@ -17,7 +17,7 @@ from ..errors import ConfigError, VideoError
 from ..guidance import guidance_row
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_readable_frames, probe_video
-from ..video.frame_table import read_frame_table
+from ..video.decode import read_frame_table
 
 _FRAMES_AT_ONCE = 128
 

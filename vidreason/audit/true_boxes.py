@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import GuidanceError, VideoError
 from ..manifests.manifest import Manifest
-from ..video.frame_table import read_frame_table
+from ..video.decode import read_frame_table
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import VideoError
-from . import DecodedFrames, decode_frames
+from .decode import DecodedFrames, decode_frames
 
 SharedVideos = MutableMapping[tuple, DecodedFrames]
 """(path, longer side) -> all frames; or (path, longer side, rate) -> those at the times of a rate."""

@@ -158,7 +158,7 @@ def cell_edges(
 
 
 def _pixel_edges(start: float, stop: float, cells: int) -> np.ndarray:
-    """int (cells + 1,): the first pixel of each cell, and the end."""
+    """Int (cells + 1,): the first pixel of each cell, and the end."""
     # the last term puts a centre that lies on an edge into the later cell, whatever the rounding of floats
     return np.ceil(np.linspace(start, stop, cells + 1) - 0.5 - 1e-9).astype(int)
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..errors import VideoError
-from .frame_table import count_readable, read_frame_table
-from .stream import Orientation, check_pixels, open_video
+from .decode import Orientation, check_pixels, count_readable, open_video, read_frame_table
 
 
 @dataclass(frozen=True)

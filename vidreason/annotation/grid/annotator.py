@@ -24,7 +24,7 @@ from ...llm.chat import FAILED, OK, ChatAnswer, ChatRequest, Question, Usage
 from ...llm.store import RequestStore
 from ...manifests.manifest import Manifest
 from ...video import decode_readable_frames
-from ...video.frame_table import read_frame_table
+from ...video.decode import read_frame_table
 from ..frame_journal import FirstUses, FrameJournal, JournalFrame
 from ..frame_selection import FramePolicy
 from ..labels import ClassLabels, LabelSource
