@@ -22,7 +22,7 @@ import pyarrow.parquet
 from datasets import ClassLabel, Features, Image, List, Value
 
 from ..errors import ConfigError
-from ..guidance.geometry import GridMap
+from ..guidance.geometry import grid_maps
 from ..guidance.join import MISSING, FrameGuidance
 
 PER_FRAME_PROVENANCE = ("producer", "model", "prompt_id", "prompt_sha256")
@@ -92,17 +92,19 @@ class PackedClip:
     def guidance(self, frames: Sequence[int]) -> FrameGuidance:
         """The guidance of some of the packed frames, as `GuidanceIndex.lookup` gives it."""
         columns = self._column("guidance")
-        statuses = _items(columns.field("status"))
-        statuses = [statuses[frame].as_py() for frame in frames]
-        rows, cols = (np.asarray(_items(columns.field(name))) for name in ("grid_rows", "grid_cols"))
+        all_statuses = _items(columns.field("status"))
+        statuses = [all_statuses[frame].as_py() for frame in frames]
+        rows, cols = (np.asarray(_items(columns.field(name))).tolist() for name in ("grid_rows", "grid_cols"))
         weights, rectangles = _Ragged(columns.field("weights")), _Ragged(columns.field("rectangle"))
-        maps = [
-            None
-            if status == MISSING
-            else GridMap(weights[frame], (int(rows[frame]), int(cols[frame])), tuple(rectangles[frame].tolist()))
-            for frame, status in zip(frames, statuses, strict=True)
-        ]
-        return FrameGuidance(maps, statuses)
+        found = [frame for frame, status in zip(frames, statuses, strict=True) if status != MISSING]
+        maps = iter(
+            grid_maps(
+                [weights[frame] for frame in found],
+                [(rows[frame], cols[frame]) for frame in found],
+                np.array([rectangles[frame] for frame in found]).reshape(-1, 4),
+            )
+        )
+        return FrameGuidance([None if status == MISSING else next(maps) for status in statuses], statuses)
 
     def _column(self, name: str) -> pa.Array:
         return self._row.column(name).chunk(0)

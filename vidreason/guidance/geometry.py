@@ -182,6 +182,20 @@ class GridMap:
         return np.reshape(self.weights, (*np.shape(self.weights)[:-1], *self.grid))
 
 
+def grid_maps(
+    weights: Sequence[np.ndarray], grids: Sequence[tuple[int, int]], rectangles: np.ndarray
+) -> list[GridMap]:
+    """The maps of several frames, made in one call because a loader makes them for every frame of every clip.
+
+    Args:
+        weights: Weights of each frame, each (rows * columns,).
+        grids: Rows and columns of each frame's grid.
+        rectangles: What each grid covers of its frame, (frames, 4).
+    """
+    columns = zip(weights, grids, rectangles.tolist(), strict=True)
+    return [GridMap(one, grid, (x0, y0, x1, y1)) for one, grid, (x0, y0, x1, y1) in columns]
+
+
 def spread_over_grid(
     boxes: np.ndarray, whole_boxes: np.ndarray, grid: tuple[int, int], rectangle: Rectangle = FULL_FRAME
 ) -> np.ndarray:

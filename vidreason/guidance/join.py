@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 
 from ..errors import GuidanceError
-from .geometry import GridMap, Rectangle
+from .geometry import GridMap, grid_maps
 
 MISSING = "missing"
 """Status of a sampled frame that no row of the table lies near enough to. It is never written to a table."""
@@ -110,8 +110,11 @@ class GuidanceIndex:
             timestamps_s: presentation time of each sampled frame, in seconds from the start of the video.
         """
         found = self.find_rows(video_id, timestamps_s)
-        maps = [None if row is None else self._grid_map(row) for row in found]
-        return FrameGuidance(maps, [MISSING if row is None else self._statuses[row] for row in found])
+        maps = self._grid_maps(list({row for row in found if row is not None}))
+        return FrameGuidance(
+            [None if row is None else maps[row] for row in found],
+            [MISSING if row is None else self._statuses[row] for row in found],
+        )
 
     def find_rows(self, video_id: str, timestamps_s: Sequence[float]) -> list[int | None]:
         """The number of the table's row that speaks for each frame, None where none does.
@@ -132,7 +135,9 @@ class GuidanceIndex:
         within = np.abs(video.times_s[best] - wanted_s) <= self.tolerance_s + 1e-6
         return [row if near else None for row, near in zip(video.rows[best].tolist(), within.tolist(), strict=True)]
 
-    def _grid_map(self, row: int) -> GridMap:
-        rectangle: Rectangle = tuple(self._rectangles[row].tolist())
-        weights = self._weights[self._weight_starts[row] : self._weight_starts[row + 1]]
-        return GridMap(weights, self._grids[row], rectangle)
+    def _grid_maps(self, rows: list[int]) -> dict[int, GridMap]:
+        """Row of the table -> its map, for all frames of a clip at once."""
+        starts = self._weight_starts
+        weights = [self._weights[starts[row] : starts[row + 1]] for row in rows]
+        maps = grid_maps(weights, [self._grids[row] for row in rows], self._rectangles[rows])
+        return dict(zip(rows, maps, strict=True))
