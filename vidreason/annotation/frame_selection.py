@@ -14,8 +14,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..manifests.manifest import Manifest
-from ..video.decode import read_frame_table
-from ..video.sampling import fps_timestamps, uniform_indices
+from ..video.decode import fps_timestamps, read_frame_table, uniform_indices
 
 
 @dataclass(frozen=True)

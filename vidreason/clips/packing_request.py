@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..guidance.join import DEFAULT_TOLERANCE_S, GuidanceIndex
 from ..guidance.store import load_guidance
 from ..manifests.manifest import Manifest, load_manifest
-from ..video.sampling import uniform_indices
+from ..video.decode import uniform_indices
 
 logger = logging.getLogger(__name__)
 

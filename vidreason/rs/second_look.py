@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
 from ..attention.normalize import normalize_attention
-from ..clips.data import Clips
+from ..clips.data import GuidedClips
+from ..clips.packed import PackedClips
 from ..clips.transforms import evaluation_transform, input_size
 from ..errors import ConfigError
 from ..guidance import FULL_FRAME, GridMap
@@ -87,7 +88,7 @@ class SecondLooks(Dataset):
         ConfigError: clips come as a stream, or their transform cuts a part of the frame off.
     """
 
-    def __init__(self, clips: Clips, rectangles: np.ndarray):
+    def __init__(self, clips: GuidedClips | PackedClips, rectangles: np.ndarray):
         check_second_look(clips)
         if len(rectangles) != len(clips):
             raise ConfigError(f"{len(rectangles)} rectangles for {len(clips)} clips")
@@ -104,7 +105,7 @@ class SecondLooks(Dataset):
 
 def check_second_look(clips: Dataset) -> None:
     """Raises ConfigError where clips cannot be looked at twice."""
-    if not isinstance(clips, Clips) or isinstance(clips, IterableDataset):
+    if isinstance(clips, torch.utils.data.IterableDataset) or not hasattr(clips, "read_clip"):
         raise ConfigError(
             f"second_look reads clips twice, by index, which {type(clips).__name__} does not give: leave streaming off"
         )

@@ -1,7 +1,7 @@
 """Frames of a video by index or by time, as they are displayed: the decoder, and all that is asked of FFmpeg for it.
 
-From top to bottom: frames on request; the tables of files; opening a file; listing its packets; running the decoder;
-pictures. Which frames a file holds is decided in `frame_table`, from what is listed here.
+From top to bottom: frames on request; which frames to ask for; the tables of files; opening a file; listing its
+packets; running the decoder; pictures. Which frames a file holds is decided in `frame_table`, from what is listed here.
 """
 
 from __future__ import annotations
@@ -210,6 +210,71 @@ def _requested_indices(
 def _describe_missing(path: str | os.PathLike, missing: set[int], table: FrameTable) -> str:
     named = ", ".join(map(str, sorted(missing)[:5])) + (", ..." if len(missing) > 5 else "")
     return f"frames {named} do not decode; {count_readable(path, table)} of {len(table)} frames are readable"
+
+
+# Which frames to ask for
+
+
+def uniform_indices(num_frames: int, num_samples: int) -> list[int]:
+    """The middle frames of `num_samples` equal segments: `floor((i + 0.5) * num_frames / num_samples)`.
+
+    A video that is shorter than the number of samples repeats frames, in order.
+
+    Args:
+        num_frames: Number of frames of the video.
+        num_samples: Number of frames to take.
+
+    Raises:
+        ValueError: Either number is below 1.
+    """
+    _check_counts(num_frames, num_samples)
+    # in whole numbers: the same formula without the rounding of floats
+    return [(2 * i + 1) * num_frames // (2 * num_samples) for i in range(num_samples)]
+
+
+def jittered_indices(num_frames: int, num_samples: int, rng: np.random.Generator) -> list[int]:
+    """A random frame of each of `num_samples` equal segments, in order: the sampling of training clips.
+
+    The position within a segment is drawn on the continuous time axis, so that segments which do not hold a whole
+    number of frames are drawn from fairly, and short videos repeat frames.
+
+    Args:
+        num_frames: Number of frames of the video.
+        num_samples: Number of frames to take.
+        rng: Generator that draws the positions.
+
+    Raises:
+        ValueError: Either number is below 1.
+    """
+    _check_counts(num_frames, num_samples)
+    positions = (np.arange(num_samples) + rng.random(num_samples)) * num_frames / num_samples
+    return np.minimum(positions.astype(int), num_frames - 1).tolist()
+
+
+def fps_timestamps(duration_s: float, fps: float) -> list[float]:
+    """The times 0, 1 / fps, 2 / fps, ... before `duration_s`; at least the first one.
+
+    Args:
+        duration_s: Length of the video in seconds.
+        fps: Number of times in a second.
+
+    Raises:
+        ValueError: The duration is below zero, fps is not above zero, or either is not finite.
+    """
+    if not (math.isfinite(duration_s) and duration_s >= 0):
+        raise ValueError(f"duration_s must be finite and not negative, got {duration_s}")
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be finite and above zero, got {fps}")
+    # the tolerance keeps 0.3 s at 10 fps from giving a fourth time through the rounding of 0.3 * 10
+    count = max(1, math.ceil(duration_s * fps - 1e-9))
+    return [i / fps for i in range(count)]
+
+
+def _check_counts(num_frames: int, num_samples: int) -> None:
+    if num_frames < 1:
+        raise ValueError(f"num_frames must be at least 1, got {num_frames}")
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
 
 
 # The tables of files

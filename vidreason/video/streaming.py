@@ -17,12 +17,12 @@ from .decode import (
     RgbConverter,
     check_pixels,
     fitted_size,
+    fps_timestamps,
     numbered_frames,
     open_video,
     pts_to_decode,
     read_frame_table,
 )
-from .sampling import fps_timestamps
 
 logger = logging.getLogger(__name__)
 
