@@ -80,7 +80,8 @@ class ClipEntry(Generic[Row]):
         label: Id of its class, or one for each frame.
         row: What its reader needs to find its frames.
         picked: Positions of the frames that it consists of; None samples them.
-        guidance_times_s: Times in seconds to look guidance up at, one for each picked frame; None takes the frames' own.
+        guidance_times_s: Times in seconds to look guidance up at, one for each picked frame; None takes the frames'
+            own.
         place: Named numbers that are given along with the clip.
     """
 
@@ -504,6 +505,7 @@ class GuidedClipCollator:
     """
 
     def __call__(self, clips: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch of some clips."""
         tokens = {clip["guidance"].shape[-1] for clip in clips}
         if len(tokens) > 1:
             raise GuidanceError(f"clips of one batch have guidance over {sorted(tokens)} tokens")
@@ -525,7 +527,7 @@ class GuidedClipCollator:
         return batch
 
     def collate_labels(self, clips: list[Mapping[str, Any]]) -> torch.Tensor:
-        """The labels of clips: (batch,) int64."""
+        """The labels of clips: int64 (batch,)."""
         return torch.tensor([clip["labels"] for clip in clips])
 
 

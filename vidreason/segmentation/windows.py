@@ -201,9 +201,11 @@ class WindowCollator(GuidedClipCollator):
     """As `GuidedClipCollator`, with labels (batch, frames), -100 for padding, and `video` and `start` (batch,)."""
 
     def __call__(self, clips: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch of some windows."""
         batch = super().__call__(clips)
         return {**batch, **{name: torch.tensor([clip[name] for clip in clips]) for name in ("video", "start")}}
 
     def collate_labels(self, clips: list[Mapping[str, Any]]) -> torch.Tensor:
+        """The labels of the frames of windows: int64 (batch, frames), -100 behind the end of a shorter one."""
         labels = [torch.tensor(clip["labels"]) for clip in clips]
         return torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED_LABEL)

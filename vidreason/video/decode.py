@@ -1,7 +1,8 @@
 """Frames of a video by index or by time, as they are displayed: the decoder, and all that is asked of FFmpeg for it.
 
 From top to bottom: frames on request; which frames to ask for; the tables of files; opening a file; listing its
-packets; running the decoder; pictures. Which frames a file holds is decided in `frame_table`, from what is listed here.
+packets; running the decoder; pictures. Which frames a file holds is decided in `frame_table`, from what is listed
+here.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import av
 import av.container
 import av.stream
 import numpy as np
+from av.buffer import Buffer
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import VideoError
@@ -428,7 +430,13 @@ def count_readable(path: str | os.PathLike, table: FrameTable) -> int:
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """An open container and its video stream."""
+    """An open container and its video stream.
+
+    Args:
+        path: Path of the file, for errors and the log.
+        container: Container, which is closed by `open_video`.
+        stream: Its first video stream.
+    """
 
     path: str
     container: av.container.InputContainer
@@ -805,9 +813,8 @@ class Orientation:
     @classmethod
     def of(cls, frame: av.VideoFrame) -> Orientation:
         """The orientation that a decoded frame's side data asks for."""
-        try:
-            matrix = frame.side_data["DISPLAYMATRIX"]
-        except KeyError:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if not isinstance(matrix, Buffer):
             return cls()
         # nine numbers of 32 bits, row by row: a, b, u; c, d, v; x, y, w
         a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()

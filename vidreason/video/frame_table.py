@@ -8,7 +8,8 @@ from the order of decoding, which is wrong where frames are reordered; raw strea
 - In any doubt the whole file is decoded once. If the decoder's frames come out with rising times, these are the clock.
 - Otherwise time is counted: frame `i` is at `i / average rate`, and the table says so (`clock == "counted"`).
 
-This file decides; `vidreason.video.decode` is what asks FFmpeg, and `read_frame_table` there gives the table of a file.
+This file decides; `vidreason.video.decode` is what asks FFmpeg, and `read_frame_table` there gives the table of a
+file.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ def overlay_heatmap(
         alpha: Share of the colours, 0 to 1.
         rectangle: Part (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
         colormap: "magma", "gray", or a function such as `matplotlib.colormaps["viridis"]`.
+        peak: Weight that gets the last colour, so that pictures compare; None takes the heaviest cell's.
         interpolate: Whether colours are smooth between the centres of cells; otherwise each cell has one colour.
 
     Returns:
@@ -90,8 +91,8 @@ def overlay_heatmap(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be within [0, 1], got {alpha}")
     cells = _checked_weights(weights, grid)
-    peak = cells.max()
-    cells = cells / peak if peak > 0 else cells
+    peak = float(cells.max()) if peak is None else peak
+    cells = np.minimum(cells / peak, 1) if peak > 0 else cells
     row_edges, col_edges = cell_edges(frame.shape[:2], grid, rectangle)
     size = (int(col_edges[-1] - col_edges[0]), int(row_edges[-1] - row_edges[0]))
     if interpolate and min(size) > 0:
