@@ -46,7 +46,7 @@ from common import (
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
 from vidreason.video import decode_frames, probe_video, uniform_indices
-from vidreason.video.frame_table import forget_frame_tables
+from vidreason.video.decode import forget_frame_tables
 
 PEER = "torchcodec"
 
@@ -88,7 +88,7 @@ def main(args: DecodeArguments) -> None:
 
 
 def torchcodec_decoder() -> tuple[type | None, str]:
-    """torchcodec's decoder and its versions, or None and why it cannot be run."""
+    """Torchcodec's decoder and its versions, or None and why it cannot be run."""
     try:
         import torchcodec
         from torchcodec.decoders import VideoDecoder

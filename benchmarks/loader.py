@@ -52,7 +52,7 @@ from vidreason.command_line import run_command
 from vidreason.guidance import GuidanceIndex, load_guidance
 from vidreason.manifests.manifest import load_manifest
 from vidreason.video import jpeg
-from vidreason.video.frame_table import forget_frame_tables
+from vidreason.video.decode import forget_frame_tables
 
 PEER = "video_first"
 PLACES = ("manifest", "guidance", "out", "store")  # where things lie on this machine is no setting

@@ -10,7 +10,7 @@ import os
 import time
 
 from vidreason.errors import VideoError, VidreasonError
-from vidreason.video.stream import open_video
+from vidreason.video.decode import open_video
 
 from .settings import MIB, Limits
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 
 from vidreason.errors import VideoError
-from vidreason.video.frame_table import forget_frame_tables
+from vidreason.video.decode import forget_frame_tables
 
 from .limits import Refused, refusal_of, too_large
 from .reading import read_clip

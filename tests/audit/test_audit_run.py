@@ -23,7 +23,7 @@ from vidreason.guidance import FEATURES, guidance_row
 from vidreason.manifests.manifest import manifest_row, write_manifest
 from vidreason.reporting.bootstrap import Bootstrap
 from vidreason.video import probe_video, write_video
-from vidreason.video.frame_table import read_frame_table
+from vidreason.video.decode import read_frame_table
 
 TOP_LEFT, BOTTOM_RIGHT = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
 

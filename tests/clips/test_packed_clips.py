@@ -184,7 +184,7 @@ def test_processes_share_the_clips(make_packed, num_workers):
 def test_a_clip_of_another_process_is_not_decoded(make_packed, monkeypatch):
     decoded = []
     stream = make_packed(PackedStream)
-    monkeypatch.setattr(stream, "read_frames", lambda clip, picked: decoded.append(clip.value("video_id")))
+    monkeypatch.setattr(stream.reader, "read", lambda entry, picked: decoded.append(entry.video_id))
     clips = list(stream)
     assert decoded == []
     with pytest.raises(AttributeError):  # the stand-in gives no frames

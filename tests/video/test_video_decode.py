@@ -274,7 +274,7 @@ def test_a_new_size_in_the_middle_is_scaled_to_the_first(odd_videos, tmp_path):
 def test_large_pictures_are_refused_before_decoding(odd_videos, tmp_path, monkeypatch):
     path = odd_videos.encode(tmp_path / "a.mp4")
     assert len(decode_frames(path, max_pixels=64 * 96)) == 12
-    monkeypatch.setattr("vidreason.video.stream.OpenVideo.frames", lambda self: pytest.fail("something was decoded"))
+    monkeypatch.setattr("vidreason.video.decode.OpenVideo.frames", lambda self: pytest.fail("something was decoded"))
     for read in (probe_video, decode_frames):
         with pytest.raises(VideoError, match="96 x 64 is more than 6143 pixels") as caught:
             read(path, max_pixels=64 * 96 - 1)

@@ -8,8 +8,8 @@ import pytest
 
 from vidreason.errors import VideoError
 from vidreason.video import decode as decode_module
-from vidreason.video import decode_frames, frame_table
-from vidreason.video.stream import OpenVideo
+from vidreason.video import decode_frames
+from vidreason.video.decode import FrameTables, OpenVideo
 
 B_FRAMES = {
     "h264": {"name": "a.mp4", "codec": "libx264", "options": {"bf": "3", "b-pyramid": "normal", "g": "40"}},
@@ -119,7 +119,7 @@ def test_a_file_that_is_decoded_to_count_its_frames_gives_them_at_once(odd_video
 
 
 def test_the_tables_that_were_used_last_are_remembered():
-    tables = frame_table._Remembered(2)
+    tables = FrameTables(2)
     for name in "ab":
         tables.put(name, name)
     assert tables.get("a") == "a"

@@ -1,9 +1,10 @@
 """Grids and heat maps land on the right pixels."""
 
+import matplotlib
 import numpy as np
 import pytest
 
-from vidreason.video import decode_frames, overlay_grid, overlay_heatmap, side_by_side, write_video
+from vidreason.video import decode_frames, overlay, overlay_grid, overlay_heatmap, side_by_side, write_video
 from vidreason.video.overlay import cell_edges
 
 SIZES = [(64, 64), (50, 71), (37, 120)]
@@ -77,6 +78,23 @@ def test_the_smooth_heat_map_peaks_where_the_weight_is():
     peak = np.argwhere(heat[..., 0] == heat[..., 0].max())
     np.testing.assert_allclose(peak.mean(axis=0), [23.5, 79.5], atol=1)
     assert len(np.unique(heat)) > 20
+
+
+@pytest.mark.parametrize("name", ["magma", "gray"])
+def test_colours_are_matplotlibs(name):
+    values = np.concatenate([np.arange(1025) / 1024, np.nextafter(np.arange(1, 257) / 256, 0)])
+    for dtype in (np.float32, np.float64):
+        expected = matplotlib.colormaps[name](values.astype(dtype))[..., :3]
+        np.testing.assert_array_equal(overlay._named_colors(name, values.astype(dtype)), expected)
+    weights = np.random.default_rng(0).random(16)
+    for interpolate in (False, True):
+        ours, theirs = (
+            overlay_heatmap(gray_frame(50, 71), weights, (4, 4), colormap=colors, interpolate=interpolate)
+            for colors in (name, matplotlib.colormaps[name])
+        )
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="colormap is 'jet'"):
+        overlay_heatmap(gray_frame(8, 8), np.ones(16), (4, 4), colormap="jet")
 
 
 def test_cells_tile_the_frame():

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from vidreason.errors import VideoError
-from vidreason.video import decode_frames, frame_table, packets
-from vidreason.video.stream import open_video
+from vidreason.video import decode, decode_frames
+from vidreason.video.decode import forget_frame_tables, open_video, read_frame_table
+from vidreason.video.frame_table import Packets
 
 NUM_FRAMES = 40
 MPEG4 = {"codec": "mpeg4", "options": {"g": "12", "bf": "0"}}
 
 
-def listed(path: Path) -> tuple[packets.Packets | None, packets.Packets]:
+def listed(path: Path) -> tuple[Packets | None, Packets]:
     """What the index says, and what reading says."""
     with open_video(path) as video:
-        indexed = packets._indexed_packets(video)
-        return indexed, packets._read_packets(video)
+        indexed = decode._indexed_packets(video)
+        return indexed, decode._read_packets(video)
 
 
 def with_sound(path: Path, codec: str) -> Path:
@@ -87,12 +88,12 @@ def test_an_index_says_what_reading_says_of_real_files(shared_data):
 def test_a_file_with_a_good_index_is_not_read_to_count_its_frames(odd_videos, tmp_path, monkeypatch):
     path = odd_videos.encode(tmp_path / "a.avi", num_frames=NUM_FRAMES, **MPEG4)
     whole = decode_frames(path)
-    frame_table.forget_frame_tables()
-    monkeypatch.setattr(packets, "_read_packets", lambda video: pytest.fail("the packets were read"))
+    forget_frame_tables()
+    monkeypatch.setattr(decode, "_read_packets", lambda video: pytest.fail("the packets were read"))
     some = decode_frames(path, indices=[39, 0, 13, 13])
     assert [odd_videos.read_number(frame) for frame in some.frames] == [39, 0, 13, 13]
     assert np.array_equal(some.frames, whole.frames[[39, 0, 13, 13]])
-    assert frame_table.read_frame_table(path).keyframes.tolist() == [0, 12, 24, 36]
+    assert read_frame_table(path).keyframes.tolist() == [0, 12, 24, 36]
 
 
 def test_a_file_that_cannot_be_mapped_is_read(odd_videos, tmp_path, monkeypatch):
@@ -101,7 +102,7 @@ def test_a_file_that_cannot_be_mapped_is_read(odd_videos, tmp_path, monkeypatch)
     def refuse(*arguments, **named):
         raise OSError("no such operation on this device")
 
-    monkeypatch.setattr(packets.mmap, "mmap", refuse)
+    monkeypatch.setattr(decode.mmap, "mmap", refuse)
     indexed, read = listed(path)
     assert indexed is None and read.pts == list(range(NUM_FRAMES))
 
@@ -146,7 +147,7 @@ def test_an_index_that_the_file_does_not_bear_out_is_not_believed(odd_videos, tm
     indexed, read = listed(path)
     assert indexed is None and len(read) >= NUM_FRAMES - 1
     with open_video(path) as video:
-        assert packets.list_packets(video).packets.pts == read.pts
+        assert decode.list_packets(video).packets.pts == read.pts
     assert len(decode_frames(path)) >= NUM_FRAMES - 1
 
 
@@ -165,7 +166,7 @@ def test_a_file_that_leaves_frames_out_is_read(odd_videos, tmp_path):
     indexed, read = listed(path)
     assert indexed is None
     assert len(read) == NUM_FRAMES
-    frame_table.forget_frame_tables()
+    forget_frame_tables()
     assert odd_videos.read_number(decode_frames(path, indices=[25]).frames[0]) == 25
 
 

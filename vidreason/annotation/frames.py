@@ -29,8 +29,8 @@ from ..errors import ConfigError, ManifestError
 from ..manifests.captions import CAPTIONS_FILE, read_captions
 from ..manifests.manifest import Manifest
 from ..manifests.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
-from ..video.frame_table import read_frame_table
-from ..video.sampling import fps_timestamps, uniform_indices
+from ..video import fps_timestamps, uniform_indices
+from ..video.decode import read_frame_table
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from ..errors import ConfigError, VideoError
 from ..guidance import guidance_row
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_readable_frames, probe_video
-from ..video.frame_table import read_frame_table
+from ..video.decode import read_frame_table
 from .job import Annotation, AnnotationRun, AnnotationTask, Producer, Shard
 
 _FRAMES_AT_ONCE = 128  # of 96 pixels a side or less: about 4 MB

@@ -18,7 +18,7 @@ from ..guidance.geometry import GridMap, boxes_to_cells
 from ..guidance.join import DEFAULT_TOLERANCE_S, GuidanceIndex
 from ..guidance.schema import FULL_FRAME
 from ..manifests.manifest import Manifest
-from ..video.frame_table import read_frame_table
+from ..video.decode import read_frame_table
 from .measures import marked_cells
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from ..guidance.geometry import Rectangle
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_frames, jittered_indices, uniform_indices
 from ..video.cache import SharedVideos, decode_whole_video
+from .packed_store import PackedGuidance
 from .transforms import ClipTransform
 
 logger = logging.getLogger(__name__)
@@ -29,8 +31,14 @@ IGNORED_LABEL = -100
 
 SAMPLING_POLICIES = ("uniform", "jittered")
 
+Guidance = GuidanceIndex | PackedGuidance | None
+"""Guidance of a table, joined by time; what packed clips carry themselves; or none."""
+
 Extras = Callable[[], Mapping[str, float]]
 """Draws named numbers of a clip from torch's generator, which the clip has seeded; the collator stacks them."""
+
+Row = TypeVar("Row")
+"""What a reader needs to find the frames of a clip."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,14 @@ class ClipSettings:
     """How frames are taken from a video.
 
     Args:
-        num_frames: sampled per clip.
+        num_frames: Number of frames that are sampled from each clip.
         sampling: "uniform" (centres of equal segments), or "jittered" (a random frame of each segment).
-        decode_max_side_px: frames are scaled down to this longer side while decoding; None keeps them.
-        cache: keep every decoded video in memory. Worth it where the data set is small and epochs are many.
-        max_pixels: a larger frame is refused before it is decoded.
+        decode_max_side_px: Longer side in pixels that frames are scaled down to while decoding; None keeps them.
+        cache: Whether every decoded video is kept in memory. Worth it where the data set is small and epochs are many.
+        max_pixels: Largest width x height in pixels that is decoded; a video with larger frames is unreadable.
+
+    Raises:
+        ConfigError: There are no frames to sample, or the sampling is unknown.
     """
 
     num_frames: int
@@ -58,48 +69,263 @@ class ClipSettings:
             raise ConfigError(f"sampling is {self.sampling!r}, expected one of {SAMPLING_POLICIES}")
 
 
-class ClipSource:
-    """What all data sets of clips have in common, wherever their frames come from.
-
-    Randomness of a clip comes from (seed, epoch, index) alone, so that it is the same in any worker, in any order and
-    after resuming. A video that cannot be read becomes a clip with the label `IGNORED_LABEL` and is named once in the
-    log: it is counted, and ends nothing.
+@dataclass(frozen=True)
+class ClipEntry(Generic[Row]):
+    """What is known of a clip before its frames are read.
 
     Args:
-        class_names: in the order of the label ids.
-        split: whose clips these are.
-        transform: of frames and guidance.
-        settings: how frames are taken.
-        mirrored_labels: label name -> label name under a horizontal flip, for actions that have a direction.
-        seed: of frame jitter and augmentation.
+        number: Number of the clip, from which its randomness comes.
+        video: Number of its video among those that a cache keeps.
+        video_id: Id of its video, by which guidance is looked up and the log names it.
+        label: Id of its class, or one for each frame.
+        row: What its reader needs to find its frames.
+        picked: Positions of the frames that it consists of; None samples them.
+        guidance_times_s: Times in seconds to look guidance up at, one for each picked frame; None takes the frames'
+            own.
+        place: Named numbers that are given along with the clip.
+    """
+
+    number: int
+    video: int
+    video_id: str
+    label: int | list[int]
+    row: Row
+    picked: Sequence[int] | None = None
+    guidance_times_s: Sequence[float] | None = None
+    place: Mapping[str, int] = field(default_factory=dict)
+
+
+class ClipReader(ABC, Generic[Row]):
+    """Where the frames of clips come from."""
+
+    class_names: list[str]
+    """Names of the classes in the order of the label ids."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of clips."""
+
+    @abstractmethod
+    def entry(self, index: int, epoch: int) -> ClipEntry[Row]:
+        """What is known of a clip, which may lie elsewhere in its video in another epoch."""
+
+    @abstractmethod
+    def num_frames(self, entry: ClipEntry[Row], wanted: int) -> int:
+        """How many frames there are to sample from.
+
+        Args:
+            entry: Clip that is sampled.
+            wanted: Number of frames to sample.
+
+        Raises:
+            VideoError: There are none.
+            ConfigError: There are too few, because the others were left out on purpose.
+        """
+
+    @abstractmethod
+    def read(self, entry: ClipEntry[Row], picked: Sequence[int]) -> DecodedFrames:
+        """Some of the frames, by position; repeats allowed.
+
+        Raises:
+            VideoError: They cannot be read.
+        """
+
+    @abstractmethod
+    def read_whole(self, entry: ClipEntry[Row]) -> DecodedFrames:
+        """All frames of the entry's video, in the order of their positions.
+
+        Raises:
+            VideoError: They cannot be read.
+        """
+
+    @property
+    def num_videos(self) -> int:
+        """Number of videos, which is that of the clips unless several come from one video."""
+        return len(self)
+
+    def entry_of_video(self, video: int) -> ClipEntry[Row]:
+        """A clip of a video, by the video's number."""
+        return self.entry(video, 0)
+
+    def own_guidance(self, entry: ClipEntry[Row], picked: Sequence[int]) -> FrameGuidance:
+        """The guidance that is stored with the frames, if any is."""
+        return no_guidance(len(picked))
+
+
+class VideoFileReader(ClipReader[Mapping[str, Any]]):
+    """Reads clips from the video files of a manifest.
+
+    Args:
+        manifest: Table of the videos.
+        split: Split whose videos are read.
+        settings: Size and limits of the frames.
+        video_cache: Decoded videos that several data sets share; those that are decoded whole join it.
+
+    Raises:
+        ManifestError: The split is not in the manifest.
+    """
+
+    def __init__(self, manifest: Manifest, split: str, settings: ClipSettings, video_cache: SharedVideos | None):
+        self.class_names = manifest.class_names
+        self.rows: list[dict[str, Any]] = manifest.split(split).to_list()
+        self.video_root = manifest.video_root
+        self.settings = settings
+        self.video_cache = video_cache
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def entry(self, index: int, epoch: int) -> ClipEntry[Mapping[str, Any]]:
+        """The clip of a row of the manifest."""
+        row = self.rows[index]
+        return ClipEntry(index, index, row["video_id"], row["label"], row)
+
+    def num_frames(self, entry: ClipEntry[Mapping[str, Any]], wanted: int) -> int:
+        """The frames that the manifest counts."""
+        return entry.row["num_frames"]
+
+    def read(self, entry: ClipEntry[Mapping[str, Any]], picked: Sequence[int]) -> DecodedFrames:
+        """Frames by their native index, decoded from the file."""
+        settings = self.settings
+        return decode_frames(
+            self._path(entry), picked, max_side_px=settings.decode_max_side_px, max_pixels=settings.max_pixels
+        )
+
+    def read_whole(self, entry: ClipEntry[Mapping[str, Any]]) -> DecodedFrames:
+        """All frames of the file that decode."""
+        settings = self.settings
+        return decode_whole_video(
+            self._path(entry), settings.decode_max_side_px, settings.max_pixels, self.video_cache
+        )
+
+    def _path(self, entry: ClipEntry[Mapping[str, Any]]) -> Path:
+        return self.video_root / entry.row["path"]
+
+
+class CachedReader(ClipReader[Row]):
+    """Keeps in memory what another reader has read, whole videos at a time.
+
+    Args:
+        reader: Reads a video the first time.
+    """
+
+    def __init__(self, reader: ClipReader[Row]):
+        self.reader = reader
+        self.class_names = reader.class_names
+        self._videos: dict[int, DecodedFrames] = {}
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def entry(self, index: int, epoch: int) -> ClipEntry[Row]:
+        """As the other reader's."""
+        return self.reader.entry(index, epoch)
+
+    def num_frames(self, entry: ClipEntry[Row], wanted: int) -> int:
+        """The frames that are in memory."""
+        self.reader.num_frames(entry, wanted)  # names a clip that has too few, which memory does not tell
+        return len(self.read_whole(entry))
+
+    def read(self, entry: ClipEntry[Row], picked: Sequence[int]) -> DecodedFrames:
+        """Frames by position, from memory."""
+        whole = self.read_whole(entry)
+        return DecodedFrames(
+            whole.frames[list(picked)],
+            [whole.frame_indices[i] for i in picked],
+            [whole.timestamps_s[i] for i in picked],
+            whole.clock,
+        )
+
+    def read_whole(self, entry: ClipEntry[Row]) -> DecodedFrames:
+        """All frames of a video, from memory but for the first time."""
+        if entry.video not in self._videos:
+            self._videos[entry.video] = self.reader.read_whole(entry)
+        return self._videos[entry.video]
+
+    @property
+    def num_videos(self) -> int:
+        """Number of videos."""
+        return self.reader.num_videos
+
+    def entry_of_video(self, video: int) -> ClipEntry[Row]:
+        """As the other reader's."""
+        return self.reader.entry_of_video(video)
+
+    def own_guidance(self, entry: ClipEntry[Row], picked: Sequence[int]) -> FrameGuidance:
+        """As the other reader's."""
+        return self.reader.own_guidance(entry, picked)
+
+
+class Clips(Dataset, Generic[Row]):
+    """Clips with guidance over the model's tokens, wherever their frames come from.
+
+    Randomness of a clip comes from (seed, epoch, its number) alone, so that it is the same in any worker, in any order
+    and after resuming. A video that cannot be read becomes a clip with the label `IGNORED_LABEL` and is named once in
+    the log: it is counted, and ends nothing.
+
+    Args:
+        reader: Where the frames come from; kept in memory where `settings.cache` says so.
+        split: Name of the split, for the log.
+        transform: Turns frames and guidance into what the model takes.
+        settings: How frames are taken.
+        guidance: Where the evidence is; None trains and evaluates without.
+        mirrored_labels: Label name -> label name under a horizontal flip, for actions that have a direction.
+        seed: Seed of frame jitter and augmentation.
         extras: Draws further numbers of a clip, in its own random stream, such as which view of it is shown.
 
     Raises:
-        ConfigError: a mirrored label is unknown.
+        ConfigError: A mirrored label is unknown.
     """
 
     def __init__(
         self,
-        class_names: list[str],
+        reader: ClipReader[Row],
         split: str,
         transform: ClipTransform,
         settings: ClipSettings,
+        guidance: Guidance = None,
         mirrored_labels: Mapping[str, str] | None = None,
         seed: int = 0,
         extras: Extras | None = None,
     ):
+        self.reader = CachedReader(reader) if settings.cache else reader
         self.split = split
         self.transform = transform
         self.settings = settings
+        self.guidance = guidance
         self.seed = seed
         self.extras = extras
-        self.mirrored_labels = _mirrored_label_ids(class_names, mirrored_labels or {})
+        self.mirrored_labels = _mirrored_label_ids(reader.class_names, mirrored_labels or {})
         self.unreadable: dict[str, str] = {}  # video_id -> reason, as far as this process has seen
         # shared memory, so that workers that outlive an epoch see the next one
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A clip; see `make_clip`."""
+        return self.read_clip(index)
+
+    def read_clip(self, index: int, rectangle: Rectangle | None = None) -> dict[str, Any]:
+        """A clip, cropped to a rectangle (x0, y0, x1, y1) in [0, 1] of its frames where one is given."""
+        return self.make_clip(self.reader.entry(index, int(self._epoch)), rectangle)
+
+    def frames(self, index: int, rng: np.random.Generator | None = None) -> DecodedFrames:
+        """The sampled frames of a clip, before any transform: (frames, height, width, 3), uint8.
+
+        Args:
+            index: Index of the clip.
+            rng: Generator of the jitter; without one, frames are sampled uniformly.
+
+        Raises:
+            VideoError: The video cannot be read.
+        """
+        entry = self.reader.entry(index, int(self._epoch))
+        return self.reader.read(entry, self._pick(entry, rng))
+
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader before each epoch; moves on all random choices."""
+        """Move on all random choices. Called by the data loader before each epoch."""
         self._epoch.fill_(epoch)
 
     @property
@@ -114,159 +340,131 @@ class ClipSource:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of one frame."""
+        """Number of tokens of one frame."""
         return self.token_grid[0] * self.token_grid[1]
 
-    def make_clip(
-        self,
-        index: int,
-        video_id: str,
-        label: int | Sequence[int],
-        read: Callable[[np.random.Generator], tuple[np.ndarray, FrameGuidance]],
-        rectangle: Rectangle | None = None,
-    ) -> dict[str, Any]:
-        """What the collator takes of one clip.
+    def make_clip(self, entry: ClipEntry[Row], rectangle: Rectangle | None = None) -> dict[str, Any]:
+        """Read one clip, join its guidance and transform both.
 
         Args:
-            index: of the clip, from which its randomness comes.
-            video_id: for the log.
-            label: id of the class, or one for every frame.
-            read: gives the sampled frames (frames, height, width, 3), uint8, and their guidance.
-            rectangle: (x0, y0, x1, y1) in [0, 1] that the frames are cropped to; None keeps them whole.
+            entry: Clip to read.
+            rectangle: Part (x0, y0, x1, y1) in [0, 1] that the frames are cropped to; None keeps them whole.
 
         Returns:
-            pixel_values (frames, channels, height, width), labels, guidance (frames, tokens), guidance_status, and
-            what `extras` draws.
+            What the collator takes: pixel_values (frames, channels, height, width), labels, guidance (frames, tokens),
+            guidance_status, the entry's `place`, and what `extras` draws.
         """
         # one stream of random numbers per clip and epoch, for numpy's and torch's choices alike
-        clip_seed = np.random.SeedSequence([self.seed, int(self._epoch), index])
+        clip_seed = np.random.SeedSequence([self.seed, int(self._epoch), entry.number])
         try:
-            frames, found = read(np.random.default_rng(clip_seed))
+            picked = self._pick(entry, np.random.default_rng(clip_seed))
+            decoded = self.reader.read(entry, picked)
         except VideoError as error:
-            return self._unreadable_clip(video_id, label, error)
+            return self._unreadable_clip(entry, error)
+        found = self._look_up(entry, picked, decoded)
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would queue a call for every accelerator at every clip
             torch.default_generator.manual_seed(int(clip_seed.generate_state(1, np.uint64)[0] >> 1))
-            clip = self.transform(frames, found.maps, rectangle)
+            clip = self.transform(decoded.frames, found.maps, rectangle)
             extras = self.extras() if self.extras else {}
         return {
             "pixel_values": clip.pixel_values,
-            "labels": self._mirrored(label) if clip.mirrored else label,
+            "labels": self._mirrored(entry.label) if clip.mirrored else entry.label,
             "guidance": clip.guidance,
             "guidance_status": found.statuses,
+            **entry.place,
             **extras,
         }
 
-    def sample(self, num_frames: int, rng: np.random.Generator | None) -> list[int]:
-        """Which of so many frames are taken; uniformly where there is no generator for the jitter."""
+    def _pick(self, entry: ClipEntry[Row], rng: np.random.Generator | None) -> Sequence[int]:
+        """Positions of the frames that are taken; uniform where there is no generator for the jitter."""
+        if entry.picked is not None:
+            return entry.picked
+        num_frames = self.reader.num_frames(entry, self.settings.num_frames)
         if self.settings.sampling == "jittered" and rng is not None:
             return jittered_indices(num_frames, self.settings.num_frames, rng)
         return uniform_indices(num_frames, self.settings.num_frames)
 
-    def _mirrored(self, label: int | Sequence[int]) -> int | list[int]:
+    def _look_up(self, entry: ClipEntry[Row], picked: Sequence[int], decoded: DecodedFrames) -> FrameGuidance:
+        if self.guidance is None:
+            return no_guidance(len(picked))
+        if isinstance(self.guidance, GuidanceIndex):
+            times_s = decoded.timestamps_s if entry.guidance_times_s is None else entry.guidance_times_s
+            return self.guidance.lookup(entry.video_id, times_s)
+        return self.reader.own_guidance(entry, picked)
+
+    def _mirrored(self, label: int | list[int]) -> int | list[int]:
         """What a label, or each of several, becomes under a horizontal flip."""
-        if isinstance(label, Sequence):
+        if isinstance(label, list):
             return [self.mirrored_labels.get(one, one) for one in label]
         return self.mirrored_labels.get(label, label)
 
-    def _unreadable_clip(self, video_id: str, label: int | Sequence[int], error: VideoError) -> dict[str, Any]:
-        self.report_unreadable(video_id, error)
+    def _unreadable_clip(self, entry: ClipEntry[Row], error: VideoError) -> dict[str, Any]:
+        self._report_unreadable(entry.video_id, error)
         height, width = self.transform.output_size
-        per_frame = isinstance(label, Sequence)
         with torch.random.fork_rng(devices=[]):  # the names alone: nothing is drawn for a clip that is not there
             extras = dict.fromkeys(self.extras() if self.extras else {}, 0.0)
-        # all of them, not one: some models cannot leave out padded frames
-        num_frames = len(label) if per_frame else self.settings.num_frames
+        label = entry.label
+        # all of its frames, not one: some models cannot leave out padded frames
+        num_frames = len(label) if isinstance(label, list) else self.settings.num_frames
         return {
             "pixel_values": torch.zeros(num_frames, 3, height, width),
-            "labels": [IGNORED_LABEL] * num_frames if per_frame else IGNORED_LABEL,
+            "labels": [IGNORED_LABEL] * num_frames if isinstance(label, list) else IGNORED_LABEL,
             "guidance": torch.zeros(num_frames, self.num_tokens),
             "guidance_status": [MISSING] * num_frames,
+            **entry.place,
             **extras,
         }
 
-    def report_unreadable(self, video_id: str, error: VideoError) -> None:
-        """Name a clip in the log, the first time that it cannot be read."""
+    def _report_unreadable(self, video_id: str, error: VideoError) -> None:
+        """Name a video in the log, the first time that it cannot be read."""
         if video_id not in self.unreadable:
             self.unreadable[video_id] = str(error)
             logger.warning("skipped, split %s: %s", self.split, error)
 
-
-class CachedClips(ClipSource, Dataset, ABC):
-    """Clips by index, whose frames may be kept in memory once they are decoded."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self._cache: dict[int, DecodedFrames] = {}
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of clips."""
-
-    @abstractmethod
-    def video_id(self, index: int) -> str:
-        """Of a clip."""
-
-    @abstractmethod
-    def decode_whole(self, index: int) -> DecodedFrames:
-        """All frames of a clip, or of what else `cache_keys` counts."""
-
-    def kept(self, index: int) -> DecodedFrames:
-        """All frames of a clip, from memory but for the first time."""
-        if index not in self._cache:
-            self._cache[index] = self.decode_whole(index)
-        return self._cache[index]
-
     def fill_cache(self, progress: Callable[..., Any] | None = None) -> None:
-        """Decode all clips now, so that the first epoch is no slower than the others.
+        """Decode all videos now, so that the first epoch is no slower than the others.
 
         Args:
-            progress: wraps the iterable, as `tqdm.tqdm` does.
+            progress: Wraps the iterable, as `tqdm.tqdm` does.
         """
+        reader = self.reader
 
-        def decode(key: int) -> VideoError | None:
+        def decode(video: int) -> tuple[str, VideoError] | None:
+            entry = reader.entry_of_video(video)
             try:
-                self.kept(key)
+                reader.read_whole(entry)
             except VideoError as error:
-                return error
+                return entry.video_id, error
             return None
 
         # threads, since decoding spends its time outside Python's lock
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            keys = self.cache_keys()
-            errors = pool.map(decode, keys)
+            failures = pool.map(decode, range(reader.num_videos))
             if progress is not None:
-                errors = progress(errors, desc=f"decode {self.split}", total=len(keys))
-            for key, error in zip(keys, errors, strict=True):
-                if error is not None:
-                    self.report_unreadable(self.cache_name(key), error)
-
-    def cache_keys(self) -> Sequence[int]:
-        """What `kept` is asked for: clips, unless several of them share what is decoded."""
-        return range(len(self))
-
-    def cache_name(self, key: int) -> str:
-        """The video of a key, for the log."""
-        return self.video_id(key)
+                failures = progress(failures, desc=f"decode {self.split}", total=reader.num_videos)
+            for failure in failures:
+                if failure is not None:
+                    self._report_unreadable(*failure)
 
 
-class GuidedClips(CachedClips):
-    """Clips of one split of a manifest, with guidance over the model's tokens where a table has it.
+class GuidedClips(Clips[Mapping[str, Any]]):
+    """Clips of the video files of one split of a manifest.
 
     Args:
-        manifest: of the videos.
-        split: which of its splits.
-        transform: of frames and guidance.
-        settings: how frames are taken.
-        guidance: where the evidence is; None trains and evaluates without.
-        mirrored_labels: label name -> label name under a horizontal flip, for actions that have a direction.
-        seed: of frame jitter and augmentation.
-        extras: See `ClipSource`.
-        video_cache: Decoded videos that several data sets share, by what `decode_whole_video` keeps them; None for none.
+        manifest: Table of the videos.
+        split: Split whose videos are read.
+        transform: Turns frames and guidance into what the model takes.
+        settings: How frames are taken.
+        guidance: Where the evidence is; None trains and evaluates without.
+        mirrored_labels: Label name -> label name under a horizontal flip, for actions that have a direction.
+        seed: Seed of frame jitter and augmentation.
+        extras: Draws further numbers of a clip; see `Clips`.
+        video_cache: Decoded videos that several data sets share, as `decode_whole_video` keeps them; None for none.
 
     Raises:
-        ManifestError: the split is not in the manifest.
-        ConfigError: a mirrored label is unknown.
+        ManifestError: The split is not in the manifest.
+        ConfigError: A mirrored label is unknown.
     """
 
     def __init__(
@@ -281,71 +479,13 @@ class GuidedClips(CachedClips):
         extras: Extras | None = None,
         video_cache: SharedVideos | None = None,
     ):
-        super().__init__(manifest.class_names, split, transform, settings, mirrored_labels, seed, extras)
-        self.video_cache = video_cache
-        self.rows: list[dict[str, Any]] = manifest.split(split).to_list()
-        self.manifest = manifest
-        self.guidance = guidance
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def video_id(self, index: int) -> str:
-        return self.rows[index]["video_id"]
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """pixel_values (frames, channels, height, width), labels, guidance (frames, tokens) and guidance_status."""
-        return self.read_clip(index)
-
-    def read_clip(self, index: int, rectangle: Rectangle | None = None) -> dict[str, Any]:
-        """A clip, cropped to a rectangle (x0, y0, x1, y1) in [0, 1] of its frames where one is given."""
-        row = self.rows[index]
-
-        def read(rng: np.random.Generator) -> tuple[np.ndarray, FrameGuidance]:
-            decoded = self.frames(index, rng)
-            if self.guidance is None:
-                return decoded.frames, no_guidance(len(decoded))
-            return decoded.frames, self.guidance.lookup(row["video_id"], decoded.timestamps_s)
-
-        return self.make_clip(index, row["video_id"], row["label"], read, rectangle)
-
-    def frames(self, index: int, rng: np.random.Generator | None = None) -> DecodedFrames:
-        """The sampled frames of a clip, before any transform: (frames, height, width, 3), uint8.
-
-        Args:
-            index: of the clip.
-            rng: for the jitter; uniform sampling without.
-
-        Raises:
-            VideoError: the video cannot be read.
-        """
-        row = self.rows[index]
-        if self.settings.cache:
-            whole = self.kept(index)
-            return pick_frames(whole, self.sample(len(whole), rng))
-        return self._decode(index, self.sample(row["num_frames"], rng))
-
-    def decode_whole(self, index: int) -> DecodedFrames:
-        path, settings = self.manifest.video_path(self.rows[index]), self.settings
-        return decode_whole_video(path, settings.decode_max_side_px, settings.max_pixels, self.video_cache)
-
-    def _decode(self, index: int, indices: list[int]) -> DecodedFrames:
-        path, settings = self.manifest.video_path(self.rows[index]), self.settings
-        return decode_frames(path, indices, max_side_px=settings.decode_max_side_px, max_pixels=settings.max_pixels)
-
-
-def pick_frames(whole: DecodedFrames, picked: list[int]) -> DecodedFrames:
-    """Some of the frames, by position; repeats allowed."""
-    return DecodedFrames(
-        whole.frames[picked],
-        [whole.frame_indices[i] for i in picked],
-        [whole.timestamps_s[i] for i in picked],
-        whole.clock,
-    )
+        reader = VideoFileReader(manifest, split, settings, video_cache)
+        super().__init__(reader, split, transform, settings, guidance, mirrored_labels, seed, extras)
+        self.rows = reader.rows
 
 
 def no_guidance(num_frames: int) -> FrameGuidance:
-    """For frames that no table speaks of."""
+    """What is found for frames that no table has rows for."""
     return FrameGuidance([None] * num_frames, [MISSING] * num_frames)
 
 
@@ -365,6 +505,7 @@ class GuidedClipCollator:
     """
 
     def __call__(self, clips: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch of some clips."""
         tokens = {clip["guidance"].shape[-1] for clip in clips}
         if len(tokens) > 1:
             raise GuidanceError(f"clips of one batch have guidance over {sorted(tokens)} tokens")
@@ -386,7 +527,7 @@ class GuidedClipCollator:
         return batch
 
     def collate_labels(self, clips: list[Mapping[str, Any]]) -> torch.Tensor:
-        """The labels of clips: (batch,) int64."""
+        """The labels of clips: int64 (batch,)."""
         return torch.tensor([clip["labels"] for clip in clips])
 
 

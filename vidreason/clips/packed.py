@@ -7,85 +7,107 @@ The frames of a clip are the packed ones, the sampling and its randomness are th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..errors import ConfigError, VideoError
-from ..guidance import FrameGuidance, GuidanceIndex
-from ..guidance.geometry import Rectangle
+from ..guidance import FrameGuidance
 from ..video import DecodedFrames
 from ..video.jpeg import decode_jpegs
-from .data import CachedClips, ClipSettings, ClipSource, Extras, no_guidance, pick_frames
-from .packed_store import PackedClip, PackedGuidance, PackedStore, open_parquet
+from .data import ClipEntry, ClipReader, Clips, ClipSettings, Extras, Guidance
+from .packed_store import PackedClip, PackedStore, open_parquet
 from .transforms import ClipTransform
 
-Guidance = GuidanceIndex | PackedGuidance | None
-"""Guidance of another table, joined by time; the store's own; or none."""
 
+class PackedReader(ClipReader[PackedClip]):
+    """Reads the clips of a split of a store.
 
-class _PackedSource(ClipSource):
-    """How a packed row becomes a clip; both the indexed and the streamed set are one."""
+    Args:
+        store: Store of packed clips.
+        rows: Rows of the split by index, in Arrow's format; None where rows come from elsewhere, one after another.
+    """
 
-    store: PackedStore
-    guidance: Guidance
+    def __init__(self, store: PackedStore, rows: datasets.Dataset | None):
+        self.class_names = store.class_names
+        self.store = store
+        self._rows = rows
 
-    def read_frames(self, clip: PackedClip, picked: list[int]) -> DecodedFrames:
-        """Packed frames by position, repeats allowed.
+    def __len__(self) -> int:
+        return 0 if self._rows is None else len(self._rows)
+
+    def entry(self, index: int, epoch: int) -> ClipEntry[PackedClip]:
+        """The clip of a row of the store."""
+        if self._rows is None:
+            raise IndexError("clips of a stream have no index")
+        return self.entry_of(PackedClip(self._rows[index]), index)
+
+    def entry_of(self, clip: PackedClip, index: int = 0) -> ClipEntry[PackedClip]:
+        """The clip of a row that is already there."""
+        return ClipEntry(clip.value("clip_index"), index, clip.value("video_id"), clip.value("label"), clip)
+
+    def num_frames(self, entry: ClipEntry[PackedClip], wanted: int) -> int:
+        """The frames that were packed.
 
         Raises:
-            VideoError: a picture is damaged.
+            ConfigError: The video has more frames than were packed, and more are wanted than were packed.
+            VideoError: The row has no frames.
         """
+        clip = entry.row
+        packed = len(clip.frame_indices)
+        if packed < min(wanted, clip.value("num_frames")):
+            if packed == 0:
+                raise VideoError(f"{self.store.name}: {entry.video_id}", "no_frames")
+            raise ConfigError(
+                f"packed clips {self.store.name} hold {packed} of the {clip.value('num_frames')} frames of "
+                f"{entry.video_id}, and {wanted} are to be sampled: pack more frames of each clip"
+            )
+        return packed
+
+    def read(self, entry: ClipEntry[PackedClip], picked: Sequence[int]) -> DecodedFrames:
+        """Packed frames by position, each decoded once however often it is picked.
+
+        Raises:
+            VideoError: A picture is damaged.
+        """
+        clip = entry.row
         once, positions = np.unique(picked, return_inverse=True)
-        pictures = decode_jpegs(clip.jpegs(once.tolist()), f"{self.store.name}: {clip.value('video_id')}")
+        pictures = decode_jpegs(clip.jpegs(once.tolist()), f"{self.store.name}: {entry.video_id}")
         return DecodedFrames(
             pictures[positions] if len(once) < len(picked) else pictures,
             clip.frame_indices[picked].tolist(),
             clip.timestamps_s[picked].tolist(),
         )
 
-    def sample_packed(self, clip: PackedClip, rng: np.random.Generator | None) -> list[int]:
-        """Which of the packed frames are taken.
+    def read_whole(self, entry: ClipEntry[PackedClip]) -> DecodedFrames:
+        """All packed frames."""
+        return self.read(entry, list(range(len(entry.row.frame_indices))))
 
-        Raises:
-            ConfigError: the video has more frames than were packed, and the model takes more than were packed.
-            VideoError: the row has no frames.
-        """
-        packed, wanted = len(clip.frame_indices), self.settings.num_frames
-        if packed < min(wanted, clip.value("num_frames")):
-            if packed == 0:
-                raise VideoError(f"{self.store.name}: {clip.value('video_id')}", "no_frames")
-            raise ConfigError(
-                f"packed clips {self.store.name} hold {packed} of the {clip.value('num_frames')} frames of "
-                f"{clip.value('video_id')}, and {wanted} are to be sampled: pack more frames of each clip"
-            )
-        return self.sample(packed, rng)
-
-    def look_up(self, clip: PackedClip, decoded: DecodedFrames, picked: list[int]) -> FrameGuidance:
-        """The guidance of sampled frames."""
-        if isinstance(self.guidance, GuidanceIndex):
-            return self.guidance.lookup(clip.value("video_id"), decoded.timestamps_s)
-        return clip.guidance(picked) if self.guidance is not None else no_guidance(len(picked))
+    def own_guidance(self, entry: ClipEntry[PackedClip], picked: Sequence[int]) -> FrameGuidance:
+        """The guidance that was packed with the frames."""
+        return entry.row.guidance(picked)
 
 
-class PackedClips(CachedClips, _PackedSource):
+class PackedClips(Clips[PackedClip]):
     """Clips of one split of a store by index; memory-mapped, in the store's order.
 
     Args:
-        store: of packed clips.
-        split: of the store.
-        transform: of frames and guidance.
-        settings: how frames are taken; `decode_max_side_px` was decided when the store was packed.
-        guidance: of another table, or the store's own; None trains and evaluates without.
-        mirrored_labels: as in `GuidedClips`.
-        seed: of frame jitter and augmentation.
-        extras: See `ClipSource`.
+        store: Store of packed clips.
+        split: Split of the store.
+        transform: Turns frames and guidance into what the model takes.
+        settings: How frames are taken; `decode_max_side_px` was decided when the store was packed.
+        guidance: Guidance of another table, or the store's own; None trains and evaluates without.
+        mirrored_labels: Label name -> label name under a horizontal flip, for actions that have a direction.
+        seed: Seed of frame jitter and augmentation.
+        extras: Draws further numbers of a clip; see `Clips`.
 
     Raises:
-        ConfigError: the split is not in the store, or a mirrored label is unknown.
+        ConfigError: The split is not in the store, or a mirrored label is unknown.
     """
 
     def __init__(
@@ -99,44 +121,11 @@ class PackedClips(CachedClips, _PackedSource):
         seed: int = 0,
         extras: Extras | None = None,
     ):
-        super().__init__(store.class_names, split, transform, settings, mirrored_labels, seed, extras)
-        self.store = store
-        self.guidance = guidance
-        self.rows = store.load(split).with_format("arrow")
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def clip(self, index: int) -> PackedClip:
-        """A row of the store."""
-        return PackedClip(self.rows[index])
-
-    def video_id(self, index: int) -> str:
-        return self.clip(index).text("video_id")
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """pixel_values (frames, channels, height, width), labels, guidance (frames, tokens) and guidance_status."""
-        return self.read_clip(index)
-
-    def read_clip(self, index: int, rectangle: Rectangle | None = None) -> dict[str, Any]:
-        """A clip, cropped to a rectangle (x0, y0, x1, y1) in [0, 1] of its frames where one is given."""
-        clip = self.clip(index)
-
-        def read(rng: np.random.Generator) -> tuple[np.ndarray, FrameGuidance]:
-            picked = self.sample_packed(clip, rng)
-            kept = pick_frames(self.kept(index), picked) if self.settings.cache else None
-            decoded = kept or self.read_frames(clip, picked)
-            return decoded.frames, self.look_up(clip, decoded, picked)
-
-        row = (clip.value("clip_index"), clip.value("video_id"), clip.value("label"))
-        return self.make_clip(*row, read, rectangle)
-
-    def decode_whole(self, index: int) -> DecodedFrames:
-        clip = self.clip(index)
-        return self.read_frames(clip, list(range(len(clip.frame_indices))))
+        reader = PackedReader(store, store.load(split).with_format("arrow"))
+        super().__init__(reader, split, transform, settings, guidance, mirrored_labels, seed, extras)
 
 
-class PackedStream(_PackedSource, IterableDataset):
+class PackedStream(Clips[PackedClip], IterableDataset):
     """Clips of one split of a store one after another, read from its Parquet files as they are needed.
 
     The order of an epoch follows from (seed, epoch) alone: groups of rows in random order, then a shuffle buffer over
@@ -145,19 +134,19 @@ class PackedStream(_PackedSource, IterableDataset):
     all processes, whose parts accelerate gives to each of them; a clip is decoded only where it goes.
 
     Args:
-        store: of packed clips.
-        split: of the store.
-        transform: of frames and guidance.
-        settings: how frames are taken; nothing is kept in memory.
-        guidance: of another table, or the store's own; None trains and evaluates without.
-        mirrored_labels: as in `GuidedClips`.
-        seed: of the order, of frame jitter and of augmentation.
-        shuffle_buffer: clips among which the next one is drawn; 0 keeps the order of the store.
-        block_size: clips in a row that go to one worker: batch size times the number of processes.
-        extras: See `ClipSource`.
+        store: Store of packed clips.
+        split: Split of the store.
+        transform: Turns frames and guidance into what the model takes.
+        settings: How frames are taken; nothing is kept in memory.
+        guidance: Guidance of another table, or the store's own; None trains and evaluates without.
+        mirrored_labels: Label name -> label name under a horizontal flip, for actions that have a direction.
+        seed: Seed of the order, of frame jitter and of augmentation.
+        shuffle_buffer: Number of clips among which the next one is drawn; 0 keeps the order of the store.
+        block_size: Number of clips in a row that go to one worker: batch size times the number of processes.
+        extras: Draws further numbers of a clip; see `Clips`.
 
     Raises:
-        ConfigError: the split is not in the store, a file of it cannot be read, or a setting is out of range.
+        ConfigError: The split is not in the store, a file of it cannot be read, or a setting is out of range.
     """
 
     def __init__(
@@ -173,15 +162,14 @@ class PackedStream(_PackedSource, IterableDataset):
         block_size: int = 1,
         extras: Extras | None = None,
     ):
-        super().__init__(store.class_names, split, transform, settings, mirrored_labels, seed, extras)
         if shuffle_buffer < 0 or block_size < 1:
             raise ConfigError(
                 f"shuffle_buffer is {shuffle_buffer} and block_size {block_size}, expected >= 0 and >= 1"
             )
         if settings.cache:
             raise ConfigError("clips that are streamed are not kept in memory: switch cache_videos or streaming off")
-        self.store = store
-        self.guidance = guidance
+        self._packed = PackedReader(store, None)
+        super().__init__(self._packed, split, transform, settings, guidance, mirrored_labels, seed, extras)
         self.shuffle_buffer = shuffle_buffer
         self.block_size = block_size
         self._groups: list[tuple[str, int, int]] = []  # (file, number of the row group in it, its rows)
@@ -194,19 +182,23 @@ class PackedStream(_PackedSource, IterableDataset):
         return sum(size for *_, size in self._groups)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """Clips as `GuidedClips` gives them; each is decoded when something of it is asked for."""
+        """Clips as `make_clip` gives them; each is decoded when something of it is asked for."""
         groups, order = self._plan()
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         mine = np.arange(len(order)) // self.block_size % count == number
         is_mine = np.zeros(len(order), dtype=bool)
         is_mine[order[mine]] = True
-        rows, read = self._read(groups, is_mine), {}
+        rows = self._read(groups, is_mine)
+        read: dict[int, PackedClip] = {}
         for row in order[mine].tolist():
             while row not in read:
                 position, clip = next(rows)
                 read[position] = clip
             yield _LazyClip(functools.partial(self._make, read.pop(row)))
+
+    def _make(self, clip: PackedClip) -> dict[str, Any]:
+        return self.make_clip(self._packed.entry_of(clip))
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray]:
         """The order in which groups are read, and the order of the rows, by their number in the split."""
@@ -238,14 +230,6 @@ class PackedStream(_PackedSource, IterableDataset):
                 table = table.take(here)  # a copy, so that the rows of other workers do not stay in memory
             for position, row in enumerate(here.tolist()):
                 yield int(starts[group]) + row, PackedClip(table.slice(position, 1))
-
-    def _make(self, clip: PackedClip) -> dict[str, Any]:
-        def read(rng: np.random.Generator) -> tuple[np.ndarray, FrameGuidance]:
-            picked = self.sample_packed(clip, rng)
-            decoded = self.read_frames(clip, picked)
-            return decoded.frames, self.look_up(clip, decoded, picked)
-
-        return self.make_clip(clip.value("clip_index"), clip.value("video_id"), clip.value("label"), read)
 
 
 def buffered_order(count: int, buffer_size: int, rng: np.random.Generator) -> np.ndarray:

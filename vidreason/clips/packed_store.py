@@ -22,7 +22,7 @@ import pyarrow.parquet
 from datasets import ClassLabel, Features, Image, List, Value
 
 from ..errors import ConfigError
-from ..guidance.geometry import GridMap
+from ..guidance.geometry import Layout, grid_maps
 from ..guidance.join import MISSING, FrameGuidance
 
 PER_FRAME_PROVENANCE = ("producer", "model", "prompt_id", "prompt_sha256")
@@ -64,7 +64,7 @@ class PackedClip:
     """One row of a store. Its pictures stay encoded, and its guidance in Arrow's memory, until they are asked for.
 
     Args:
-        row: a table of one row with the columns of `packed_features`.
+        row: Table of one row with the columns of `packed_features`.
     """
 
     def __init__(self, row: pa.Table):
@@ -90,19 +90,23 @@ class PackedClip:
         return [encoded[frame].as_py() or b"" for frame in frames]
 
     def guidance(self, frames: Sequence[int]) -> FrameGuidance:
-        """The guidance of some of the packed frames, as `GuidanceIndex.lookup` gives it."""
+        """The guidance of some of the packed frames, as `GuidanceIndex.lookup` gives it.
+
+        Args:
+            frames: Positions among the packed frames.
+        """
         columns = self._column("guidance")
-        statuses = _items(columns.field("status"))
-        statuses = [statuses[frame].as_py() for frame in frames]
-        rows, cols = (np.asarray(_items(columns.field(name))) for name in ("grid_rows", "grid_cols"))
+        all_statuses = _items(columns.field("status"))
+        statuses = [all_statuses[frame].as_py() for frame in frames]
+        rows, cols = (np.asarray(_items(columns.field(name))).tolist() for name in ("grid_rows", "grid_cols"))
         weights, rectangles = _Ragged(columns.field("weights")), _Ragged(columns.field("rectangle"))
-        maps = [
-            None
-            if status == MISSING
-            else GridMap(weights[frame], (int(rows[frame]), int(cols[frame])), tuple(rectangles[frame].tolist()))
-            for frame, status in zip(frames, statuses, strict=True)
-        ]
-        return FrameGuidance(maps, statuses)
+        found = [frame for frame, status in zip(frames, statuses, strict=True) if status != MISSING]
+        layouts: list[Layout] = []
+        for frame in found:
+            x0, y0, x1, y1 = rectangles[frame].tolist()
+            layouts.append(((rows[frame], cols[frame]), (x0, y0, x1, y1)))
+        maps = iter(grid_maps([weights[frame] for frame in found], layouts))
+        return FrameGuidance([None if status == MISSING else next(maps) for status in statuses], statuses)
 
     def _column(self, name: str) -> pa.Array:
         return self._row.column(name).chunk(0)
@@ -130,8 +134,8 @@ class PackedGuidance:
     """The guidance that a split of a store carries.
 
     Args:
-        table: the name of the guidance table that it was packed from.
-        rows: one for each packed frame that the table has a row for: video_id, status, producer and model.
+        table: Name of the guidance table that it was packed from.
+        rows: A row for each packed frame that the table has a row for: video_id, status, producer and model.
     """
 
     table: str
@@ -146,8 +150,12 @@ class PackedGuidance:
 def check_packed(features: Features, where: str) -> None:
     """Check that a table is a store of packed clips.
 
+    Args:
+        features: Columns of the table.
+        where: Name of the table, for the error.
+
     Raises:
-        ConfigError: naming the columns that it lacks, or whose type is another.
+        ConfigError: It lacks columns, or their types are others; the message names them.
     """
     label = features.get("label")
     expected = packed_features(label.names if isinstance(label, ClassLabel) else ["?"])
@@ -164,11 +172,11 @@ class PackedStore:
     """A store of packed clips, found and checked, of which nothing but its files' ends has been read.
 
     Args:
-        name: a folder or a Hub id.
-        revision: of the Hub data set.
-        files: split -> its Parquet files: paths, or addresses that `fsspec` opens.
-        features: its columns.
-        source: data set and revision of its videos.
+        name: Folder or Hub id.
+        revision: Revision of the Hub data set.
+        files: Split -> its Parquet files: paths, or addresses that `fsspec` opens.
+        features: Columns of its rows.
+        source: Data set and revision of its videos.
     """
 
     name: str
@@ -186,7 +194,7 @@ class PackedStore:
         """The Parquet files of a split.
 
         Raises:
-            ConfigError: there is no such split.
+            ConfigError: There is no such split.
         """
         if split not in self.files:
             raise ConfigError(f"packed clips {self.name}: no split {split!r}; there are {sorted(self.files)}")
@@ -225,7 +233,7 @@ class PackedStore:
         """A split by index, memory-mapped. The first time, `datasets` writes it to its cache in Arrow's format.
 
         Raises:
-            ConfigError: there is no such split, or a file of it cannot be read.
+            ConfigError: There is no such split, or a file of it cannot be read.
         """
         # by its files, whose paths and times of change are then part of the cache's key; by the folder's name,
         # `datasets` would give the rows of any other folder that was called the same
@@ -240,11 +248,11 @@ def open_packed(name: str | os.PathLike, revision: str | None = None) -> PackedS
     """Find a store of packed clips.
 
     Args:
-        name: a local folder, else a Hub id.
-        revision: of the Hub data set.
+        name: Local folder, else a Hub id.
+        revision: Revision of the Hub data set.
 
     Raises:
-        ConfigError: there is nothing of that name, or it holds something else.
+        ConfigError: There is nothing of that name, or it holds something else.
     """
     name = str(name)
     if Path(name).is_dir() and not any((Path(name) / "data").glob("*-*-of-*.parquet")):
@@ -265,7 +273,7 @@ def open_parquet(file: str) -> pa.parquet.ParquetFile:
     """A Parquet file by path or address; a local one is mapped into memory.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: It cannot be read.
     """
     import fsspec
 

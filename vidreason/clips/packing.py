@@ -13,9 +13,9 @@ import logging
 import multiprocessing
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,26 +30,15 @@ from ..manifests.manifest import Manifest
 from ..video.decode import decode_frames
 from ..video.jpeg import encode_jpeg
 from .packed_store import PER_FRAME_PROVENANCE, packed_features
-from .packing_card import packing_card
-from .packing_request import PackInputs, PackRequest, PackSettings, open_inputs, pack_facts
+from .packing_request import PackInputs, PackReport, PackRequest, PackSettings, open_inputs, pack_facts
 
 logger = logging.getLogger(__name__)
 
 FACTS_FILE, SKIPPED_FILE, PART_FILE = "packing.json", "skipped.jsonl", "part.json"
 
 _CLIPS_AT_A_TIME = 16  # rows that are written, and read when streaming, together: a megabyte or two
-_FRAMES_AT_A_TIME = 128
-
-
-@dataclass(frozen=True)
-class PackReport:
-    """What a store holds: the clips, frames and bytes of JPEG of each split, and the videos that were left out."""
-
-    clips: dict[str, int]
-    frames: dict[str, int]
-    jpeg_bytes: dict[str, int]
-    statuses: dict[str, dict[str, int]]
-    skipped: list[dict[str, str]]
+_FRAMES_AT_A_TIME = 128  # that lie in memory decoded, when all frames of a long video are packed
+_TASKS_A_PROCESS = 4
 
 
 def pack_clips(
@@ -65,15 +54,15 @@ def pack_clips(
     A video that cannot be read is left out, counted, and named in `skipped.jsonl`.
 
     Args:
-        request: what is packed.
-        out: folder of the store. While it is made its name ends in `.partial`.
-        num_proc: processes that decode.
-        overwrite: make anew what is there.
-        progress: show a bar.
-        card_metadata: further keys of the card's YAML, such as `license`.
+        request: What is packed, and how.
+        out: Folder of the store. While it is made its name ends in `.partial`.
+        num_proc: Number of processes that decode.
+        overwrite: Whether a store that is there is made anew.
+        progress: Whether a bar is shown.
+        **card_metadata: Further keys of the card's YAML, such as `license`.
 
     Raises:
-        VidreasonError: manifest or guidance are not usable, no video of a split can be read, or there is a store
+        VidreasonError: Manifest or guidance are not usable, no video of a split can be read, or there is a store
             already, finished or not, that was asked for in another way.
     """
     if num_proc < 1:
@@ -86,11 +75,9 @@ def pack_clips(
         return finished
     work = _working_folder(out, facts, overwrite)
     parts = _parts(request, inputs.manifest, work)
-    with _mapped(functools.partial(_pack_part, request), parts, num_proc) as results:
-        bar = tqdm(desc="pack", unit=" clips", total=sum(part.size for part in parts), disable=not progress)
-        for part, _ in zip(parts, results, strict=True):
-            bar.update(part.size)
-        bar.close()
+    with tqdm(desc="pack", unit=" clips", total=sum(part.size for part in parts), disable=not progress) as bar:
+        for num_clips in _pack_parts(request, inputs, parts, num_proc):
+            bar.update(num_clips)
     report = _gather(work, parts, request.splits)
     body = packing_card(facts, report)
     metadata = {"pretty_name": f"Packed clips of {inputs.manifest.source}", "tags": ["video", "vidreason"]}
@@ -156,6 +143,10 @@ class _Part:
     def parquet(self) -> Path:
         return split_path(self.folder, self.split)
 
+    @property
+    def is_done(self) -> bool:
+        return (self.folder / PART_FILE).is_file()
+
 
 def _parts(request: PackRequest, manifest: Manifest, work: Path) -> list[_Part]:
     size = request.settings.clips_per_file
@@ -168,35 +159,44 @@ def _parts(request: PackRequest, manifest: Manifest, work: Path) -> list[_Part]:
     return parts
 
 
-@contextmanager
-def _mapped(function, parts: list[_Part], num_proc: int) -> Iterator[Iterator]:
-    """The results of the parts, in their order."""
+def _pack_parts(request: PackRequest, inputs: PackInputs, parts: list[_Part], num_proc: int) -> Iterator[int]:
+    """Write the parts that an earlier run did not; gives the number of clips each time that some are done."""
     if num_proc == 1 or len(parts) == 1:
-        yield map(function, parts)
+        for part in parts:
+            _pack_part(request.settings, inputs, part)
+            yield part.size
         return
+    # A task opens the tables for itself, so it is several parts; but not all of a process's, so that no process waits
+    # long for the last one.
+    size = max(1, len(parts) // (_TASKS_A_PROCESS * num_proc))
+    tasks = [parts[start : start + size] for start in range(0, len(parts), size)]
     # spawned, as a fork does not survive the threads that the caller may hold
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_proc, len(parts)), mp_context=context) as pool:
-        yield pool.map(function, parts)
+    with ProcessPoolExecutor(min(num_proc, len(tasks)), mp_context=context) as pool:
+        for task, _ in zip(tasks, pool.map(functools.partial(_pack_task, request), tasks), strict=True):
+            yield sum(part.size for part in task)
 
 
 # The work of a process
 
 
-_opened: tuple[PackRequest, PackInputs] | None = None  # of this process: tables are read once for all of its parts
-
-
-def _pack_part(request: PackRequest, part: _Part) -> None:
-    """Write one part, unless an earlier run did."""
-    global _opened
-    if (part.folder / PART_FILE).is_file():
+def _pack_task(request: PackRequest, parts: list[_Part]) -> None:
+    """Write some parts, from tables that are opened here: open ones are not sent to other processes."""
+    if all(part.is_done for part in parts):
         return
-    if _opened is None or _opened[0] != request:
-        _opened = (request, open_inputs(request))
+    inputs = open_inputs(request)
+    for part in parts:
+        _pack_part(request.settings, inputs, part)
+
+
+def _pack_part(settings: PackSettings, inputs: PackInputs, part: _Part) -> None:
+    """Write one part, unless an earlier run did."""
+    if part.is_done:
+        return
     partial = part.folder.with_name(f"{part.folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    packer = _Packer(request.settings, _opened[1], part.split)
-    features = packed_features(packer.inputs.manifest.class_names)
+    packer = _Packer(settings, inputs, part.split)
+    features = packed_features(inputs.manifest.class_names)
     limits = FileLimits(batch_rows=_CLIPS_AT_A_TIME)
     write_split(partial, part.split, packer.rows(part.start, part.stop), features, limits, compress=False)
     _write_json(partial / PART_FILE, packer.counts)
@@ -204,19 +204,25 @@ def _pack_part(request: PackRequest, part: _Part) -> None:
 
 
 class _Packer:
-    """Turns videos of a split into rows, and counts them."""
+    """Turns videos of a split into rows, and counts them.
+
+    Args:
+        settings: How frames are chosen, scaled and encoded.
+        inputs: Manifest and guidance.
+        split: Split of both.
+    """
 
     def __init__(self, settings: PackSettings, inputs: PackInputs, split: str):
         self.settings, self.inputs, self.split = settings, inputs, split
         self.index = inputs.indices.get(split)
-        self.provenance = None
+        self.provenance: pa.Table | None = None
         if self.index is not None:
             rows = inputs.tables[split].with_format("arrow").select_columns(list(PER_FRAME_PROVENANCE))[:]
             self.provenance = rows.combine_chunks()
         self.counts: dict[str, Any] = {"clips": 0, "frames": 0, "jpeg_bytes": 0, "statuses": {}, "skipped": []}
 
     def rows(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
-        """The rows of the clips [start, stop)."""
+        """The rows of the clips [start, stop) of the split, without those that cannot be read."""
         videos = self.inputs.manifest.split(self.split)
         for clip_index in range(start, stop):
             video = videos[clip_index]
@@ -239,8 +245,12 @@ class _Packer:
     def row(self, video: Mapping[str, Any], clip_index: int) -> dict[str, Any]:
         """One clip.
 
+        Args:
+            video: Row of the manifest.
+            clip_index: Index of the video in its split.
+
         Raises:
-            VideoError: the video cannot be read.
+            VideoError: The video cannot be read.
         """
         settings, height, width = self.settings, video["height"], video["width"]
         wanted = settings.frame_indices(video["num_frames"])
@@ -273,7 +283,7 @@ class _Packer:
 
     def _guidance(self, video_id: str, times_s: Sequence[float]) -> dict[str, Any]:
         """The guidance of a clip's frames in the columns of `GUIDANCE_FEATURES`."""
-        if self.index is None:
+        if self.index is None or self.provenance is None:
             empty = {name: [""] * len(times_s) for name in PER_FRAME_PROVENANCE}
             return {"table": "", **_columns([None] * len(times_s), [MISSING] * len(times_s)), **empty}
         found = self.index.lookup(video_id, times_s)
@@ -296,7 +306,7 @@ def _gather(work: Path, parts: list[_Part], splits: Sequence[str]) -> PackReport
     """Move the parts' files to their names in the store, and add up what they hold.
 
     Raises:
-        ConfigError: a split has no clip at all.
+        ConfigError: A split has no clip at all.
     """
     counts = {part: json.loads((part.folder / PART_FILE).read_text(encoding="utf-8")) for part in parts}
     report = PackReport({}, {}, {}, {}, [entry for count in counts.values() for entry in count["skipped"]])
@@ -319,6 +329,76 @@ def _gather(work: Path, parts: list[_Part], splits: Sequence[str]) -> PackReport
     lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in report.skipped]
     (work / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
     return report
+
+
+# The dataset card
+
+
+def packing_card(facts: Mapping[str, Any], report: PackReport) -> str:
+    """Markdown for a person: what was packed and how, what it holds, what was left out.
+
+    Args:
+        facts: Facts of the store, as in its `packing.json`.
+        report: What it holds.
+    """
+    parts = [
+        f"# Packed clips of {facts['source']}",
+        "A row is a clip: sampled frames of one video as JPEG, their times, the label, and the guidance of these "
+        "frames, which says where in them the evidence for the action is. The pictures are those of the videos, "
+        "whose licence holds for them.",
+        _card_usage(next(iter(report.clips))),
+        "## How it was packed",
+        _card_settings(facts["settings"]),
+        "## Splits",
+        _card_splits(facts, report),
+        "A frame whose guidance has a status other than `ok` is not supervised; `missing` means that the guidance "
+        "table has no row within "
+        f"{facts['guidance_tolerance_s']:g} s of the frame.",
+        "## Left out",
+        _card_skipped(report),
+    ]
+    return "\n\n".join(parts)
+
+
+def _card_usage(split: str) -> str:
+    return (
+        "```python\n"
+        "from datasets import load_dataset\n\n"
+        f'clips = load_dataset("this folder", split="{split}")  # or streaming=True\n'
+        'print(clips[0]["video_id"], clips[0]["frames"][0], clips[0]["guidance"]["status"])\n'
+        "```\n\n"
+        "To train on it: `python train.py recipe.yaml --packed_clips <this folder>`."
+    )
+
+
+def _card_settings(settings: Mapping[str, Any]) -> str:
+    count = settings["frames_per_clip"]
+    frames = f"the middle frames of {count} equal segments of each video" if count else "every frame"
+    size = "in the video's size"
+    for side in ("short", "long"):
+        if settings[f"{side}_side_px"] is not None:
+            size = f"scaled down to a {side}er side of {settings[f'{side}_side_px']} pixels"
+    return f"Packed are {frames}, {size}, as JPEG of quality {settings['quality']} ({settings['subsampling']})."
+
+
+def _card_splits(facts: Mapping[str, Any], report: PackReport) -> str:
+    lines = ["| split | clips | frames | MB | guidance | frames by status |", "|---|---|---|---|---|---|"]
+    for split, clips in report.clips.items():
+        statuses = ", ".join(f"{name} {count}" for name, count in sorted(report.statuses[split].items()))
+        lines.append(
+            f"| {split} | {clips} | {report.frames[split]} | {report.jpeg_bytes[split] / 1e6:.1f} "
+            f"| {facts['guidance'].get(split, 'none')} | {statuses or '-'} |"
+        )
+    return "\n".join(lines)
+
+
+def _card_skipped(report: PackReport) -> str:
+    if not report.skipped:
+        return "No video was left out."
+    reasons = Counter(entry["reason"] for entry in report.skipped)
+    lines = [f"{len(report.skipped)} videos were left out; `skipped.jsonl` names each.", ""]
+    lines += ["| reason | videos |", "|---|---|", *(f"| {reason} | {n} |" for reason, n in reasons.most_common())]
+    return "\n".join(lines)
 
 
 __all__ = ["FACTS_FILE", "PackReport", "PackRequest", "PackSettings", "pack_clips"]

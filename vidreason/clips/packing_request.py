@@ -1,4 +1,4 @@
-"""What a store of packed clips is made from, and how: settings, manifest and guidance."""
+"""What a store of packed clips is made from, how, and what came of it: request, inputs and report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..guidance.join import DEFAULT_TOLERANCE_S, GuidanceIndex
 from ..guidance.table import load_guidance
 from ..manifests.manifest import Manifest, load_manifest
-from ..video.sampling import uniform_indices
+from ..video.decode import uniform_indices
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +26,18 @@ class PackSettings:
     """How frames are chosen, scaled and encoded.
 
     Args:
-        frames_per_clip: the middle frames of so many equal segments; 0 for all frames. An odd multiple of what a
-            model takes keeps its uniformly sampled frames exactly, and leaves its training frames room to jitter.
-        short_side_px: frames are scaled down to this shorter side.
-        long_side_px: or to this longer side; with neither they keep their size.
-        quality: of JPEG, 1 to 95.
-        subsampling: of JPEG's colours, "4:2:0" or "4:4:4".
-        clips_per_file: of a Parquet file.
-        max_pixels: a video with larger frames is left out.
+        frames_per_clip: Number of frames of each clip, the middle ones of so many equal segments; 0 takes all. An odd
+            multiple of what a model takes keeps its uniformly sampled frames exactly, and leaves its training frames
+            room to jitter.
+        short_side_px: Shorter side in pixels that frames are scaled down to.
+        long_side_px: Longer side that they are scaled down to instead; with neither they keep their size.
+        quality: Quality of the JPEGs, 1 to 95.
+        subsampling: Subsampling of the JPEGs' colours, "4:2:0" or "4:4:4".
+        clips_per_file: Number of clips of a Parquet file.
+        max_pixels: Largest width x height in pixels that is packed; a video with larger frames is left out.
+
+    Raises:
+        ConfigError: A setting is out of range.
     """
 
     frames_per_clip: int = 24
@@ -80,12 +84,12 @@ class PackRequest:
     """What is packed.
 
     Args:
-        manifest: folder of the manifest.
-        video_root: where the videos lie, if not where the manifest says.
-        splits: of the manifest.
-        guidance: split -> guidance table, a folder or a Hub id; a split without one has no guidance.
-        tolerance_s: how far a guidance row may lie from a packed frame.
-        settings: how.
+        manifest: Folder of the manifest.
+        video_root: Folder that the videos lie in, if not where the manifest says.
+        splits: Splits of the manifest that are packed.
+        guidance: Split -> guidance table, a folder or a Hub id; a split without one has no guidance.
+        tolerance_s: Seconds that a guidance row may lie from a packed frame.
+        settings: How frames are chosen, scaled and encoded.
     """
 
     manifest: str
@@ -98,25 +102,53 @@ class PackRequest:
 
 @dataclass(frozen=True)
 class PackInputs:
-    """The opened manifest and guidance of a request."""
+    """The opened manifest and guidance of a request.
+
+    Args:
+        manifest: Table of the videos.
+        tables: Split -> rows of its guidance table.
+        indices: Split -> the same, for frames to be looked up in.
+        names: Split -> what the store calls its table.
+    """
 
     manifest: Manifest
-    tables: dict[str, Dataset]  # split -> rows of its guidance table
+    tables: dict[str, Dataset]
     indices: dict[str, GuidanceIndex]
-    names: dict[str, str]  # split -> what the store calls its table
+    names: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What a store holds.
+
+    Args:
+        clips: Split -> number of its clips.
+        frames: Split -> number of its frames.
+        jpeg_bytes: Split -> bytes of all its pictures.
+        statuses: Split -> status of guidance -> number of frames.
+        skipped: Videos that were left out: their video_id, path, split, reason and detail.
+    """
+
+    clips: dict[str, int]
+    frames: dict[str, int]
+    jpeg_bytes: dict[str, int]
+    statuses: dict[str, dict[str, int]]
+    skipped: list[dict[str, str]]
 
 
 def open_inputs(request: PackRequest) -> PackInputs:
     """Open and check what a request names.
 
     Raises:
-        VidreasonError: a manifest, a table or a split of it is not there, or guidance fits none of the videos.
+        VidreasonError: A manifest, a table or a split of it is not there, or guidance fits none of the videos.
     """
     manifest = load_manifest(request.manifest, request.video_root)
     for split in request.splits:
         manifest.split(split)
     load = functools.cache(load_guidance)
-    tables, indices, names = {}, {}, {}
+    tables: dict[str, Dataset] = {}
+    indices: dict[str, GuidanceIndex] = {}
+    names: dict[str, str] = {}
     for split, name in request.guidance.items():
         if split not in request.splits:
             raise ConfigError(f"guidance {name} is given for split {split!r}, which is not packed")
@@ -130,7 +162,7 @@ def open_inputs(request: PackRequest) -> PackInputs:
             raise ConfigError(f"guidance {name}, split {split!r}, fits none of the videos: {coverage.describe()}")
         if coverage.unknown_videos:
             logger.warning("guidance %s, split %r: %s", name, split, coverage.describe())
-        # a path of this machine is nobody's business
+        # not the path, which would publish where things lie on this machine
         names[split] = Path(name).resolve().name if Path(name).is_dir() else name
     return PackInputs(manifest, tables, indices, names)
 
@@ -152,6 +184,7 @@ def pack_facts(request: PackRequest, inputs: PackInputs) -> dict[str, Any]:
 
 def _digest(rows: Dataset, names: Sequence[str]) -> str:
     """SHA-256 of some columns."""
+    # Arrow's own bytes of the columns: what is hashed are values, whatever files and row groups they lie in
     table = rows.with_format("arrow").select_columns(list(names))[:].combine_chunks()
     sink = hashlib.sha256()
     for batch in table.to_batches():

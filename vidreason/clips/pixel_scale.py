@@ -8,24 +8,25 @@ import torch
 from transformers import BaseVideoProcessor
 
 
-def pixel_statistics(processor) -> tuple[Sequence[float], Sequence[float]]:
+def pixel_statistics(processor: BaseVideoProcessor) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation per channel, for pixels that were scaled to [0, 1].
 
     They are `image_mean` and `image_std` of most processors. ViViT's takes 1 off before it normalises, and some do not
     rescale; what they do to black and white tells.
 
     Args:
-        processor: of videos.
+        processor: Video processor of a model.
     """
     rule = getattr(processor, "rescale_and_normalize", None)
     if rule is None or _is_usual(processor):
         return processor.image_mean, processor.image_std
+    # a rule that is affine for each channel is known from what it does to two values
     bytes_ = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1).clone()
     settings = (processor.do_rescale, processor.rescale_factor, processor.do_normalize)
     black, white = rule(bytes_, *settings, tuple(processor.image_mean), tuple(processor.image_std)).double().flatten(1)
     return (-black / (white - black)).tolist(), (1 / (white - black)).tolist()
 
 
-def _is_usual(processor) -> bool:
+def _is_usual(processor: BaseVideoProcessor) -> bool:
     own_rule = type(processor).rescale_and_normalize is not BaseVideoProcessor.rescale_and_normalize
     return not own_rule and processor.do_rescale and processor.do_normalize and processor.rescale_factor == 1 / 255

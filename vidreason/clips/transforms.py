@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from transformers import BaseVideoProcessor
 
 from ..errors import ConfigError
 from ..guidance import GridMap, grid_cells, pad_or_truncate
@@ -24,8 +26,8 @@ from .pixel_scale import pixel_statistics
 RESAMPLING_RULES = ("area", "pad_or_truncate")
 
 Zoom = Callable[[Sequence[GridMap | None]], Rectangle | None]
-"""From the guidance of each frame to the rectangle (x0, y0, x1, y1) in [0, 1] that a clip is cropped to, or None for the
-whole frame. What it draws comes from torch's generator, which the clip has seeded."""
+"""From the guidance of each frame to the rectangle (x0, y0, x1, y1) in [0, 1] that a clip is cropped to, or None for
+the whole frame. What it draws comes from torch's generator, which the clip has seeded."""
 
 _RULER_GRID = (16, 16)
 """A fine grid that is sent along with the guidance: those of its cells that stay whole tell the transform's scale."""
@@ -36,10 +38,14 @@ class AugmentationConfig:
     """Random changes of a training clip, the same for all its frames.
 
     Args:
-        crop_scale_min: the smallest share of the frame's area that a random resized crop keeps; 1 keeps all of it.
-        crop_ratio_max: the largest stretch of the crop's aspect against the frame's, >= 1.
-        mirror_probability: of a horizontal flip. Give `mirrored_labels` where a flip changes what happens.
-        brightness: strength of the colour jitter, 0 for none; contrast and saturation take the same.
+        crop_scale_min: Smallest share of the frame's area that a random resized crop keeps; 1 keeps all of it.
+        crop_ratio_max: Largest stretch of the crop's aspect ratio against the frame's, at least 1.
+        mirror_probability: Probability of a horizontal flip. Where a flip changes what happens, the data set has to
+            be given `mirrored_labels`.
+        brightness: Strength of the colour jitter, 0 for none; contrast and saturation take the same.
+
+    Raises:
+        ConfigError: A setting is out of range.
     """
 
     crop_scale_min: float = 0.7
@@ -63,9 +69,10 @@ class TransformedClip:
     """What a model sees of a clip.
 
     Args:
-        pixel_values: (frames, channels, height, width), float32.
-        guidance: (frames, tokens), float32; sums to 1 where the frame has guidance inside the view, else all zero.
-        mirrored: whether the clip was flipped horizontally.
+        pixel_values: Normalised pixels, float32 (frames, channels, height, width).
+        guidance: Weights over the tokens, float32 (frames, tokens); they sum to 1 where the frame has guidance inside
+            the view, and are all zero elsewhere.
+        mirrored: Whether the clip was flipped horizontally.
     """
 
     pixel_values: torch.Tensor
@@ -80,24 +87,26 @@ class RandomAspectCrop(v2.Transform):
     square input would be a change of aspect that evaluation never shows.
 
     Args:
-        size: (height, width) in pixels of what comes out.
-        scale_min: the smallest share of the area that is kept.
-        ratio_max: the largest stretch of the aspect ratio.
+        size: Height and width in pixels of what comes out.
+        scale_min: Smallest share of the area that is kept.
+        ratio_max: Largest stretch of the aspect ratio.
     """
 
     def __init__(self, size: tuple[int, int], scale_min: float, ratio_max: float):
         super().__init__()
         self.size, self.scale_min, self.ratio_max = list(size), scale_min, ratio_max
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: Any) -> Any:
         """Crop all inputs alike; without the search through nested inputs that costs as much as a small resize."""
         params = self.make_params(list(inputs))
         outputs = tuple(self.transform(item, params) for item in inputs)
         return outputs if len(outputs) > 1 else outputs[0]
 
     def make_params(self, flat_inputs: list) -> dict[str, int]:
+        """Draw the crop of a video: its top, left, height and width in pixels."""
         height, width = next(item for item in flat_inputs if isinstance(item, tv_tensors.Video)).shape[-2:]
         area = torch.empty(1).uniform_(self.scale_min, 1.0).item()
+        # half of it: height is divided by it and width multiplied, so that the aspect ratio changes by its square
         stretch = np.exp(torch.empty(1).uniform_(-1.0, 1.0).item() * np.log(self.ratio_max) / 2)
         crop_height = min(height, max(1, round(height * area**0.5 / stretch)))
         crop_width = min(width, max(1, round(width * area**0.5 * stretch)))
@@ -105,7 +114,8 @@ class RandomAspectCrop(v2.Transform):
         left = int(torch.randint(0, width - crop_width + 1, ()).item())
         return {"top": top, "left": left, "height": crop_height, "width": crop_width}
 
-    def transform(self, inpt, params: dict[str, int]):
+    def transform(self, inpt: Any, params: dict[str, int]) -> Any:
+        """Crop and resize one input: a video, or boxes that lie over it."""
         return v2.functional.resized_crop(inpt, **params, size=self.size, antialias=True)
 
 
@@ -115,9 +125,10 @@ class ChannelPlanes(v2.Transform):
     Decoded frames keep the channels of a pixel together, and so does what is resized from them.
     """
 
-    _transformed_types = (tv_tensors.Video,)
+    _transformed_types = (tv_tensors.Video,)  # boxes pass as they are
 
-    def transform(self, inpt, params: dict):
+    def transform(self, inpt: Any, params: dict) -> Any:
+        """The same video (frames, channels, height, width), contiguous in memory."""
         return tv_tensors.wrap(inpt.contiguous(), like=inpt)
 
 
@@ -125,15 +136,18 @@ class ClipTransform:
     """Turns decoded frames and their guidance into what a model and its losses take.
 
     Args:
-        steps: `transforms.v2` transforms of pixels; geometric ones move the guidance along.
-        token_grid: (rows, columns) of the model's tokens for one frame.
-        output_size: (height, width) in pixels of what the steps give.
-        mean: per channel, subtracted after scaling pixels to [0, 1].
-        std: per channel.
-        mirror_probability: of a horizontal flip after all steps.
+        steps: Transforms of `transforms.v2` for pixels; geometric ones move the guidance along.
+        token_grid: Rows and columns of the model's tokens for one frame.
+        output_size: Height and width in pixels of what the steps give.
+        mean: Mean of each channel, subtracted after scaling pixels to [0, 1].
+        std: Standard deviation of each channel, divided by afterwards.
+        mirror_probability: Probability of a horizontal flip after all steps.
         resampling: "area" (exact overlap), or the paper's "pad_or_truncate".
-        min_kept: a frame whose guidance was cropped away but for less than this share is not supervised.
+        min_kept: Share of a frame's guidance that has to stay in the view; where less does, it is not supervised.
         zoom: Chooses, from the maps of a clip, the rectangle that it is cropped to before the steps; see `Zoom`.
+
+    Raises:
+        ConfigError: The rule of resampling is unknown.
     """
 
     def __init__(
@@ -170,9 +184,9 @@ class ClipTransform:
         """Transform one clip.
 
         Args:
-            frames: (frames, height, width, 3), uint8.
-            maps: guidance of each frame in the full frame's coordinates, None where there is none.
-            rectangle: (x0, y0, x1, y1) in [0, 1] that the frames are cropped to first; None keeps them whole.
+            frames: RGB frames, uint8 (frames, height, width, 3).
+            maps: Guidance of each frame in the full frame's coordinates, None where there is none.
+            rectangle: Part (x0, y0, x1, y1) in [0, 1] that the frames are cropped to first; None keeps them whole.
         """
         height, width = frames.shape[1:3]
         video = tv_tensors.Video(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
@@ -207,11 +221,11 @@ class ClipTransform:
         """Guidance of every frame over the tokens: (frames, tokens), float32.
 
         Args:
-            maps: of each frame.
-            grids: (grid, rectangle) of all maps.
-            cells: the ruler's cells, then those of each grid, before the transform.
-            moved: all of them in one array, after it.
-            mirrored: whether the clip was.
+            maps: Map of each frame.
+            grids: Grid and rectangle of the maps, each pair once.
+            cells: Cells of the ruler, then of each grid, before the transform; each (cells, 4).
+            moved: All of them after it, (all cells, 4).
+            mirrored: Whether the clip was flipped.
         """
         num_tokens = self.token_grid[0] * self.token_grid[1]
         guidance = np.zeros((len(maps), num_tokens), dtype=np.float32)
@@ -226,8 +240,11 @@ class ClipTransform:
         for grid, before in zip(grids, cells[1:], strict=True):
             spread = spread_over_grid(moved[start : start + len(before)], before, self.token_grid) / scale
             start += len(before)
-            rows = [frame for frame, m in enumerate(maps) if m is not None and (m.grid, m.rectangle) == grid]
-            weights = np.stack([maps[frame].weights for frame in rows]).astype(np.float64)
+            guided = {
+                frame: m.weights for frame, m in enumerate(maps) if m is not None and (m.grid, m.rectangle) == grid
+            }
+            rows = list(guided)
+            weights = np.stack(list(guided.values())).astype(np.float64)
             tokens = weights @ spread
             tokens[tokens.sum(axis=1) < self.min_kept * weights.sum(axis=1)] = 0
             guidance[rows] = _normalize(tokens)
@@ -242,7 +259,7 @@ def _cropped(
     x0, y0, x1, y1 = rectangle
     left, top = round(x0 * width), round(y0 * height)
     size = {"height": max(1, round(y1 * height) - top), "width": max(1, round(x1 * width) - left)}
-    return tuple(v2.functional.crop(item, top, left, **size) for item in (video, boxes))
+    return v2.functional.crop(video, top, left, **size), v2.functional.crop(boxes, top, left, **size)
 
 
 @lru_cache(maxsize=256)
@@ -277,7 +294,7 @@ def _normalize(weights: np.ndarray) -> np.ndarray:
 
 
 def training_transform(
-    processor,
+    processor: BaseVideoProcessor,
     token_grid: tuple[int, int],
     augmentation: AugmentationConfig,
     resampling: str = "area",
@@ -285,8 +302,15 @@ def training_transform(
 ) -> ClipTransform:
     """The transform of training clips for a video processor's input size and statistics.
 
+    Args:
+        processor: Video processor of the model.
+        token_grid: Rows and columns of the model's tokens for one frame.
+        augmentation: Random changes of a clip.
+        resampling: Rule by which guidance meets the tokens, "area" or "pad_or_truncate".
+        zoom: Chooses the rectangle that a clip is cropped to before all else; None crops none.
+
     Raises:
-        ConfigError: random crops together with `pad_or_truncate`, which cannot follow them.
+        ConfigError: Random crops are asked for together with `pad_or_truncate`, which cannot follow them.
     """
     if resampling == "pad_or_truncate" and (augmentation.crop_scale_min < 1 or zoom is not None):
         raise ConfigError(
@@ -312,8 +336,16 @@ def training_transform(
     )
 
 
-def evaluation_transform(processor, token_grid: tuple[int, int], resampling: str = "area") -> ClipTransform:
-    """What the video processor does to a clip (resize, centre crop), done to the guidance as well."""
+def evaluation_transform(
+    processor: BaseVideoProcessor, token_grid: tuple[int, int], resampling: str = "area"
+) -> ClipTransform:
+    """What the video processor does to a clip (resize, centre crop), done to the guidance as well.
+
+    Args:
+        processor: Video processor of the model.
+        token_grid: Rows and columns of the model's tokens for one frame.
+        resampling: Rule by which guidance meets the tokens, "area" or "pad_or_truncate".
+    """
     steps: list[v2.Transform] = []
     if processor.do_resize:
         size = dict(processor.size)
@@ -326,11 +358,11 @@ def evaluation_transform(processor, token_grid: tuple[int, int], resampling: str
     return ClipTransform(steps, token_grid, input_size(processor), mean, std, resampling=resampling)
 
 
-def input_size(processor) -> tuple[int, int]:
+def input_size(processor: BaseVideoProcessor) -> tuple[int, int]:
     """(height, width) in pixels of what a video processor gives.
 
     Raises:
-        ConfigError: the processor has no fixed size.
+        ConfigError: The processor has no fixed size.
     """
     size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
     if "height" not in size or "width" not in size:

@@ -186,6 +186,20 @@ class GridMap:
         return np.reshape(self.weights, (*np.shape(self.weights)[:-1], *self.grid))
 
 
+Layout = tuple[tuple[int, int], Rectangle]
+"""A grid's (rows, columns), and the part of the frame that it covers."""
+
+
+def grid_maps(weights: Sequence[np.ndarray], layouts: Sequence[Layout]) -> list[GridMap]:
+    """The maps of several frames, made in one call because a loader makes them for every frame of every clip.
+
+    Args:
+        weights: Weights of each frame, each (rows * columns,).
+        layouts: Grid of each frame, and what it covers.
+    """
+    return [GridMap(one, grid, rectangle) for one, (grid, rectangle) in zip(weights, layouts, strict=True)]
+
+
 def spread_over_grid(
     boxes: np.ndarray, whole_boxes: np.ndarray, grid: tuple[int, int], rectangle: Rectangle = FULL_FRAME
 ) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import GuidanceError
-from .geometry import GridMap, Rectangle
+from .geometry import GridMap, Layout, grid_maps
 
 MISSING = "missing"
 """Status of a sampled frame that no row of the table lies near enough to. It is never written to a table."""
@@ -111,9 +111,11 @@ class GuidanceIndex:
             timestamps_s: Presentation time of each sampled frame, in seconds from the start of the video.
         """
         found = self.find_rows(video_id, timestamps_s)
-        maps = [None if row is None else self._grid_map(row) for row in found]
-        statuses = [MISSING if row is None else self._statuses[self._status_of[row]] for row in found]
-        return FrameGuidance(maps, statuses)
+        maps = self._grid_maps(list({row for row in found if row is not None}))
+        return FrameGuidance(
+            [None if row is None else maps[row] for row in found],
+            [MISSING if row is None else self._statuses[self._status_of[row]] for row in found],
+        )
 
     def find_rows(self, video_id: str, timestamps_s: Sequence[float]) -> list[int | None]:
         """The number of the table's row that speaks for each frame, None where none does.
@@ -136,13 +138,12 @@ class GuidanceIndex:
         within = np.abs(times_s[best] - wanted_s) <= self.tolerance_s + 1e-6
         return [row if near else None for row, near in zip(rows[best].tolist(), within.tolist(), strict=True)]
 
-    def _grid_map(self, row: int) -> GridMap:
-        weights = self._weights[self._weight_starts[row] : self._weight_starts[row + 1]]
-        return GridMap(weights, *self._layouts[self._layout_of[row]])
-
-
-Layout = tuple[tuple[int, int], Rectangle]
-"""A grid's (rows, columns), and the part of the frame that it covers."""
+    def _grid_maps(self, rows: list[int]) -> dict[int, GridMap]:
+        """Row of the table -> its map, for all frames of a clip at once."""
+        starts, layouts = self._weight_starts, self._layouts
+        weights = [self._weights[starts[row] : starts[row + 1]] for row in rows]
+        maps = grid_maps(weights, [layouts[self._layout_of[row]] for row in rows])
+        return dict(zip(rows, maps, strict=True))
 
 
 def _read_names(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:

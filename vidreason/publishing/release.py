@@ -36,7 +36,15 @@ CODE_PATTERNS = (
     "action_segmentation_*.py",
 )
 SPACE_PATTERNS = ("README.md", "requirements.txt", "app.py", "clipview/*")
-WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "vidreason", "modeling_tsvit", "datasets_scripts", "space_app")
+WHEEL_SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "vidreason",
+    "modeling_tsvit",
+    "datasets_scripts",
+    "space_app",
+)
 _LARGE_BYTES = 5 * 2**30
 _LIMITS_HEADING = "\n## Limits and biases\n\n"
 

@@ -105,7 +105,7 @@ class SecondLooks(Dataset):
 
 def check_second_look(clips: Dataset) -> None:
     """Raises ConfigError where clips cannot be looked at twice."""
-    if not hasattr(clips, "read_clip"):
+    if isinstance(clips, torch.utils.data.IterableDataset) or not hasattr(clips, "read_clip"):
         raise ConfigError(
             f"second_look reads clips twice, by index, which {type(clips).__name__} does not give: leave streaming off"
         )

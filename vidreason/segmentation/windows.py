@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..clips.data import CachedClips, ClipSettings, Extras, GuidedClipCollator, no_guidance, pick_frames
+from ..clips.data import (
+    IGNORED_LABEL,
+    ClipEntry,
+    ClipReader,
+    Clips,
+    ClipSettings,
+    Extras,
+    GuidedClipCollator,
+)
 from ..clips.transforms import ClipTransform
 from ..errors import ConfigError
-from ..guidance import FrameGuidance, GuidanceIndex
-from ..rs.segmentation.losses import IGNORED_LABEL
+from ..guidance import GuidanceIndex
 from ..video import DecodedFrames, decode_frames
 from ..video.cache import SharedVideos, decode_at_rate
 from .frame_labels import FrameLabels, LabelledVideo
@@ -22,8 +30,13 @@ from .frame_labels import FrameLabels, LabelledVideo
 def window_starts(num_frames: int, window: int, stride: int) -> list[int]:
     """First frames of the windows that cover a video. The last one ends with the video, or is all of a shorter one.
 
+    Args:
+        num_frames: Number of sampled frames of the video.
+        window: Number of frames of a window.
+        stride: Number of frames from one window to the next.
+
     Raises:
-        ConfigError: the stride leaves gaps, or is none.
+        ConfigError: The stride is below 1, or leaves gaps.
     """
     if not 1 <= stride <= window:
         raise ConfigError(f"windows of {window} frames are {stride} frames apart, expected 1 to {window}")
@@ -31,7 +44,114 @@ def window_starts(num_frames: int, window: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-class VideoWindows(CachedClips):
+class WindowReader(ClipReader[LabelledVideo]):
+    """Reads windows of the videos of one split.
+
+    Args:
+        labels: Labels of the frames.
+        split: Split whose videos are read.
+        settings: Length of a window, and size and limits of the frames.
+        stride: Number of frames from one window to the next.
+        is_training: Whether windows start at random, anew in every epoch.
+        seed: Seed of the starts.
+        video_cache: Decoded videos that several data sets share.
+
+    Raises:
+        ManifestError: The split has no labels.
+        ConfigError: The stride does not fit the windows.
+    """
+
+    def __init__(
+        self,
+        labels: FrameLabels,
+        split: str,
+        settings: ClipSettings,
+        stride: int,
+        is_training: bool,
+        seed: int,
+        video_cache: SharedVideos | None,
+    ):
+        self.class_names = labels.label_names
+        self.labels, self.settings, self.stride = labels, settings, stride
+        self.is_training, self.seed = is_training, seed
+        self.video_cache = video_cache
+        self.videos: list[LabelledVideo] = labels.videos(split)
+        self.windows: list[tuple[int, int]] = []
+        """(video, first frame) of each; in training the frames that share the window's random start."""
+        for video, labelled in enumerate(self.videos):
+            starts = window_starts(len(labelled.times_s), settings.num_frames, stride)
+            self.windows += [(video, start) for start in starts]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def entry(self, index: int, epoch: int) -> ClipEntry[LabelledVideo]:
+        """A window with the label of each of its frames, and its `video` and `start`."""
+        video, start = self._place(index, epoch)
+        labelled = self.videos[video]
+        stop = min(start + self.settings.num_frames, len(labelled.times_s))
+        return ClipEntry(
+            number=index,
+            video=video,
+            video_id=labelled.video_id,
+            label=labelled.labels[start:stop].tolist(),
+            row=labelled,
+            picked=range(start, stop),
+            # the times of the rate and not those of the frames: labels and guidance then belong to the same instants
+            guidance_times_s=labelled.times_s[start:stop],
+            place={"video": video, "start": start},
+        )
+
+    def _place(self, index: int, epoch: int) -> tuple[int, int]:
+        """Video and first frame of a window, which in training is drawn for every epoch."""
+        video, start = self.windows[index]
+        last = max(0, len(self.videos[video].times_s) - self.settings.num_frames)
+        if not self.is_training or last == 0:
+            return video, start
+        # 1: another stream of random numbers than the clip's own, which is of (seed, epoch, index)
+        draw = np.random.default_rng([self.seed, epoch, index, 1]).random()
+        return video, min(last, max(0, math.floor(start + (draw - 0.5) * self.stride + 0.5)))
+
+    def num_frames(self, entry: ClipEntry[LabelledVideo], wanted: int) -> int:
+        """The sampled frames of the window's video."""
+        return len(entry.row.times_s)
+
+    def read(self, entry: ClipEntry[LabelledVideo], picked: Sequence[int]) -> DecodedFrames:
+        """Sampled frames of a video by position, decoded from its file."""
+        return decode_frames(
+            self._path(entry),
+            timestamps_s=[entry.row.times_s[position] for position in picked],
+            max_side_px=self.settings.decode_max_side_px,
+            max_pixels=self.settings.max_pixels,
+        )
+
+    def read_whole(self, entry: ClipEntry[LabelledVideo]) -> DecodedFrames:
+        """All sampled frames of a video."""
+        settings, rate = self.settings, self.labels.fps
+        return decode_at_rate(
+            self._path(entry),
+            entry.row.times_s,
+            rate,
+            settings.decode_max_side_px,
+            settings.max_pixels,
+            self.video_cache,
+        )
+
+    @property
+    def num_videos(self) -> int:
+        """Number of videos, each of which is kept for all of its windows."""
+        return len(self.videos)
+
+    def entry_of_video(self, video: int) -> ClipEntry[LabelledVideo]:
+        """A window of a video, by the video's number."""
+        labelled = self.videos[video]
+        return ClipEntry(0, video, labelled.video_id, labelled.labels.tolist(), labelled)
+
+    def _path(self, entry: ClipEntry[LabelledVideo]) -> Path:
+        return self.labels.manifest.video_path(entry.row.row)
+
+
+class VideoWindows(Clips[LabelledVideo]):
     """Windows of the videos of one split.
 
     Training windows start anew in every epoch: each video gives as many as cover it at the given stride, and each of
@@ -41,20 +161,21 @@ class VideoWindows(CachedClips):
     A video that is shorter than a window is one window by itself, padded in the batch.
 
     Args:
-        labels: of the frames.
-        split: whose windows these are.
-        transform: of frames and guidance.
-        settings: `num_frames` is the length of a window; `sampling` is not used.
-        stride: frames from one window to the next.
-        guidance: where the evidence is; None for none.
-        is_training: whether windows start at random.
-        mirrored_labels: label name -> label name under a horizontal flip.
-        seed: of the starts and of augmentation.
-        extras: See `ClipSource`.
-        video_cache: See `GuidedClips`.
+        labels: Labels of the frames.
+        split: Split whose videos are read.
+        transform: Turns frames and guidance into what the model takes.
+        settings: How frames are taken; `num_frames` is the length of a window, and `sampling` is not used.
+        stride: Number of frames from one window to the next.
+        guidance: Where the evidence is; None for none.
+        is_training: Whether windows start at random.
+        mirrored_labels: Label name -> label name under a horizontal flip.
+        seed: Seed of the starts and of augmentation.
+        extras: Draws further numbers of a window; see `Clips`.
+        video_cache: Decoded videos that several data sets share, as `decode_at_rate` keeps them; None for none.
 
     Raises:
-        ManifestError, ConfigError: the split, the stride or a mirrored label is not usable.
+        ManifestError: The split has no labels.
+        ConfigError: The stride does not fit the windows, or a mirrored label is unknown.
     """
 
     def __init__(
@@ -71,89 +192,20 @@ class VideoWindows(CachedClips):
         extras: Extras | None = None,
         video_cache: SharedVideos | None = None,
     ):
-        super().__init__(labels.label_names, split, transform, settings, mirrored_labels, seed, extras)
-        self.video_cache = video_cache
-        self.labels = labels
-        self.videos: list[LabelledVideo] = labels.videos(split)
-        self.guidance = guidance
-        self.is_training = is_training
-        self.windows: list[tuple[int, int]] = []
-        """(video, first frame) of each; in training the frames that share the window's random start."""
-        for video, labelled in enumerate(self.videos):
-            starts = window_starts(len(labelled.times_s), settings.num_frames, stride)
-            self.windows += [(video, start) for start in starts]
-        self.stride = stride
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def video_id(self, index: int) -> str:
-        return self.videos[self.windows[index][0]].video_id
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """pixel_values (frames, channels, height, width), labels (frames), guidance (frames, tokens),
-        guidance_status, and which window it is: `video` and `start`."""
-        video, start = self._place(index)
-        labelled = self.videos[video]
-        stop = min(start + self.settings.num_frames, len(labelled.times_s))
-
-        def read(rng: np.random.Generator) -> tuple[np.ndarray, FrameGuidance]:
-            decoded = self._window(video, start, stop)
-            if self.guidance is None:
-                return decoded.frames, no_guidance(len(decoded))
-            return decoded.frames, self.guidance.lookup(labelled.video_id, labelled.times_s[start:stop])
-
-        clip = self.make_clip(index, labelled.video_id, labelled.labels[start:stop].tolist(), read)
-        return {**clip, "video": video, "start": start}
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """Video and first frame of a window, which in training is drawn for every epoch."""
-        video, start = self.windows[index]
-        last = max(0, len(self.videos[video].times_s) - self.settings.num_frames)
-        if not self.is_training or last == 0:
-            return video, start
-        draw = np.random.default_rng([self.seed, int(self._epoch), index, 1]).random()
-        return video, min(last, max(0, math.floor(start + (draw - 0.5) * self.stride + 0.5)))
-
-    def _window(self, video: int, start: int, stop: int) -> DecodedFrames:
-        """The frames [start, stop) of a video's sampled ones.
-
-        Raises:
-            VideoError: they cannot be read.
-        """
-        if self.settings.cache:
-            return pick_frames(self.kept(video), list(range(start, stop)))
-        labelled, settings = self.videos[video], self.settings
-        return decode_frames(
-            self.labels.manifest.video_path(labelled.row),
-            timestamps_s=labelled.times_s[start:stop],
-            max_side_px=settings.decode_max_side_px,
-            max_pixels=settings.max_pixels,
-        )
-
-    def decode_whole(self, video: int) -> DecodedFrames:
-        """All sampled frames of a video; here `video` counts videos and not windows."""
-        labelled, settings = self.videos[video], self.settings
-        path = self.labels.manifest.video_path(labelled.row)
-        return decode_at_rate(
-            path, labelled.times_s, self.labels.fps, settings.decode_max_side_px, settings.max_pixels, self.video_cache
-        )
-
-    def cache_keys(self) -> Sequence[int]:
-        """Videos are what is kept, each for all of its windows."""
-        return range(len(self.videos))
-
-    def cache_name(self, key: int) -> str:
-        return self.videos[key].video_id
+        reader = WindowReader(labels, split, settings, stride, is_training, seed, video_cache)
+        super().__init__(reader, split, transform, settings, guidance, mirrored_labels, seed, extras)
+        self.labels, self.videos, self.windows = labels, reader.videos, reader.windows
 
 
 class WindowCollator(GuidedClipCollator):
     """As `GuidedClipCollator`, with labels (batch, frames), -100 for padding, and `video` and `start` (batch,)."""
 
     def __call__(self, clips: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch of some windows."""
         batch = super().__call__(clips)
         return {**batch, **{name: torch.tensor([clip[name] for clip in clips]) for name in ("video", "start")}}
 
     def collate_labels(self, clips: list[Mapping[str, Any]]) -> torch.Tensor:
+        """The labels of the frames of windows: int64 (batch, frames), -100 behind the end of a shorter one."""
         labels = [torch.tensor(clip["labels"]) for clip in clips]
         return torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED_LABEL)

@@ -3,10 +3,16 @@
 Manifests of video folders are in `vidreason.manifests.manifest`, which imports `datasets`; this package does not.
 """
 
-from .decode import DecodedFrames, decode_frames, decode_readable_frames
+from .decode import (
+    DecodedFrames,
+    decode_frames,
+    decode_readable_frames,
+    fps_timestamps,
+    jittered_indices,
+    uniform_indices,
+)
 from .overlay import overlay_grid, overlay_heatmap, side_by_side
 from .probe import VideoInfo, probe_video
-from .sampling import fps_timestamps, jittered_indices, uniform_indices
 from .writer import write_animation, write_video
 
 __all__ = [

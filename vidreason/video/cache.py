@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import VideoError
-from . import DecodedFrames, decode_frames
+from .decode import DecodedFrames, decode_frames
 
 SharedVideos = MutableMapping[tuple, DecodedFrames]
 """(path, longer side) -> all frames; or (path, longer side, rate) -> those at the times of a rate."""
@@ -31,12 +31,12 @@ def decode_whole_video(
 
     Args:
         path: The file of the video.
-        max_side_px: See `decode_frames`.
-        max_pixels: See `decode_frames`.
+        max_side_px: Longer side in pixels that frames are scaled down to; None keeps their size.
+        max_pixels: Largest stored width x height in pixels to accept; None accepts any.
         shared: Videos that were decoded before; those that are decoded here join it. None keeps nothing.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: The video cannot be read.
     """
     return _shared_or_decoded((str(path), max_side_px), path, None, max_side_px, max_pixels, shared)
 
@@ -55,17 +55,24 @@ def decode_at_rate(
         path: The file of the video.
         timestamps_s: All times at `fps` that the video has, in seconds.
         fps: The rate in frames per second, under which the frames are kept.
-        max_side_px: See `decode_frames`.
-        max_pixels: See `decode_frames`.
-        shared: See `decode_whole_video`.
+        max_side_px: Longer side in pixels that frames are scaled down to; None keeps their size.
+        max_pixels: Largest stored width x height in pixels to accept; None accepts any.
+        shared: Videos that were decoded before; those that are decoded here join it. None keeps nothing.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: The video cannot be read.
     """
     return _shared_or_decoded((str(path), max_side_px, fps), path, timestamps_s, max_side_px, max_pixels, shared)
 
 
-def _shared_or_decoded(key: tuple, path: Path, timestamps_s, max_side_px, max_pixels, shared) -> DecodedFrames:
+def _shared_or_decoded(
+    key: tuple,
+    path: Path,
+    timestamps_s: Sequence[float] | None,
+    max_side_px: int | None,
+    max_pixels: int | None,
+    shared: SharedVideos | None,
+) -> DecodedFrames:
     if shared is not None and key in shared:
         return shared[key]
     decoded = decode_frames(path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels)
@@ -82,13 +89,13 @@ def write_decoded(
 ) -> None:
     """Decode videos into a folder for `open_decoded`. It is for the machine and the runs at hand: it is not portable.
 
-    A video that cannot be read is left out; whoever wants its frames meets the error itself.
+    A video that cannot be read is left out; reading it later raises its error.
 
     Args:
-        folder: is made; what an earlier call left there is replaced.
-        paths: of the videos.
-        max_side_px: frames are scaled down to this longer side; None keeps them.
-        progress: wraps the iterable, as `tqdm.tqdm` does.
+        folder: Folder to make; what an earlier call left there is replaced.
+        paths: Files of the videos.
+        max_side_px: Longer side in pixels that frames are scaled down to; None keeps their size.
+        progress: Wraps the iterable, as `tqdm.tqdm` does.
     """
     paths = list(paths)
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,9 +134,13 @@ def open_decoded(folder: Path) -> SharedVideos:
     """What `write_decoded` wrote, as a cache of videos; videos that are not in it are decoded and kept in memory.
 
     The frames are read-only, and stay readable for as long as the folder is there.
+
+    Args:
+        folder: Folder that `write_decoded` wrote.
     """
+    # mapped, so that processes that run side by side share one copy in the page cache
     buffer = np.asarray(np.memmap(folder / _FRAMES, dtype=np.uint8, mode="r"))
-    videos = {}
+    videos: dict[tuple, DecodedFrames] = {}
     for line in (folder / _INDEX).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         frames = buffer[row["offset"] : row["offset"] + int(np.prod(row["shape"]))].reshape(row["shape"])

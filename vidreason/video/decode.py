@@ -1,21 +1,32 @@
-"""Frames of a video by index or by time, as they are displayed."""
+"""Frames of a video by index or by time, as they are displayed: the decoder, and all that is asked of FFmpeg for it.
+
+From top to bottom: frames on request; which frames to ask for; the tables of files; opening a file; listing its
+packets; running the decoder; pictures. Which frames a file holds is decided in `frame_table`, from what is listed
+here.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+import mmap
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import av
+import av.container
+import av.stream
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.buffer import Buffer
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import VideoError
-from .frame_table import FrameTable, count_readable, open_with_table
-from .stream import OpenVideo, Orientation, check_pixels, open_video
+from .frame_table import FrameTable, Listing, Packets, find_doubt, table_of_frames, table_of_packets
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +34,35 @@ logger = logging.getLogger(__name__)
 # a keyframe every 12 frames: its clips took 19 ms at 16 and 10.6 ms at 4. Files with few keyframes do not care.
 _SEEK_GAP_FRAMES = 4
 
+# FFmpeg opens these as if they were video: still images, and any text as terminal art
+_NOT_VIDEO_FORMATS = ("image2", "tty")
+
+# Here a picture that is not a reference is one that no other picture is decoded from. In HEVC it may still be one for
+# pictures of a higher temporal layer.
+_CODECS_THAT_CAN_SKIP = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
+
+# Containers with an index of keyframes. Others (MPEG-PS and TS) are sought by bytes, and may land inside a group of
+# pictures, whose frames then decode to other pixels.
+_SEEKABLE_FORMATS = ("mov", "matroska", "avi")
+
+# In an AVI, each chunk of these is one packet. Other streams are cut up anew by a parser.
+_CODECS_OF_WHOLE_CHUNKS = ("mpeg4", "mjpeg")
+
+# RIFF: the number of the stream in two digits and two letters for what the chunk holds, then its size
+_CHUNK_HEADER = np.dtype([("stream", "S2"), ("holds", "S2"), ("size", "<u4")])
+
+
+# Frames on request
+
 
 @dataclass(frozen=True, eq=False)
 class DecodedFrames:
     """Frames in the order in which they were asked for.
 
     Attributes:
-        frames: uint8 (frames, height, width, 3), RGB, as displayed.
-        frame_indices: the native index of each, counted in order of presentation from 0.
-        timestamps_s: the presentation time of each; the video's first frame is at 0.0.
+        frames: RGB as displayed, uint8 (frames, height, width, 3).
+        frame_indices: Native index of each, counted in order of presentation from 0.
+        timestamps_s: Presentation time of each in seconds; the video's first frame is at 0.0.
         clock: "stream" where these are the file's own times, "counted" where the file has none that hold.
     """
 
@@ -47,7 +78,7 @@ class DecodedFrames:
 def decode_frames(
     path: str | os.PathLike,
     indices: Sequence[int] | None = None,
-    timestamps_s: Sequence[float] | None = None,
+    timestamps_s: Sequence[float] | np.ndarray | None = None,
     max_side_px: int | None = None,
     size: tuple[int, int] | None = None,
     tolerance_s: float | None = None,
@@ -60,22 +91,25 @@ def decode_frames(
     the named ones do not decode.
 
     Args:
-        path: a local file.
-        indices: native frame indices, in any order, repeats allowed.
-        timestamps_s: times, in any order, repeats allowed; each gives the frame that is nearest in presentation time.
-        max_side_px: scale down, keeping the aspect ratio, so that the longer side is at most this.
-        size: (height, width) of the result as displayed, whatever the aspect ratio.
-        tolerance_s: how far a frame may be from the time asked for; None sets no limit.
-        max_pixels: the largest stored width x height to accept, looked at before anything is decoded.
+        path: Local file.
+        indices: Native frame indices, in any order, repeats allowed.
+        timestamps_s: Times in seconds, in any order, repeats allowed; each gives the frame that is nearest in
+            presentation time.
+        max_side_px: Longer side that frames are scaled down to, keeping the aspect ratio; smaller frames keep their
+            size.
+        size: Height and width of the result as displayed, whatever the aspect ratio.
+        tolerance_s: Seconds that a frame may be from the time asked for; None sets no limit.
+        max_pixels: Largest stored width x height to accept, looked at before anything is decoded.
 
     Returns:
         The frames (frames, height, width, 3) with their indices and times. All of them lie in memory: a long video
         wants `indices` or `timestamps_s`.
 
     Raises:
-        ValueError: both of indices and timestamps_s, or of max_side_px and size; an empty request; a negative index.
-        VideoError: the file cannot be used; decode_failed where a named frame is not there, does not decode, or is
-            farther from a named time than the tolerance.
+        ValueError: Both of indices and timestamps_s are given, or of max_side_px and size; the request is empty; or an
+            index is negative.
+        VideoError: The file cannot be used. The reason is decode_failed where a named frame is not there, does not
+            decode, or is farther from a named time than the tolerance.
     """
     _check_request(indices, timestamps_s, max_side_px, size)
     early = None
@@ -87,21 +121,20 @@ def decode_frames(
         _decode_into(output, video, path, table, max_pixels)
     if output.missing and indices is None and timestamps_s is None:
         requested = output.keep_decoded()
-    if output.missing:
+    if output.missing or output.frames is None:
         raise VideoError(path, "decode_failed", _describe_missing(path, output.missing, table))
-    times_s = table.times_s[requested].tolist()
-    return DecodedFrames(output.frames, requested, times_s, table.clock)
+    return DecodedFrames(output.frames, requested, table.times_s[requested].tolist(), table.clock)
 
 
 def decode_readable_frames(
     path: str | os.PathLike, indices: Sequence[int], max_side_px: int | None = None
 ) -> tuple[DecodedFrames | None, dict[int, VideoError]]:
-    """The frames named, one by one where damage in the middle of the file keeps some of them from decoding.
+    """Decode the frames named, one by one where damage in the middle of the file keeps some of them from decoding.
 
     Args:
-        path: a local file.
-        indices: native frame indices.
-        max_side_px: as in `decode_frames`.
+        path: Local file.
+        indices: Native frame indices.
+        max_side_px: Longer side that frames are scaled down to; None keeps their size.
 
     Returns:
         The frames that decode, in the order asked for, None where none does; and for each other index its error.
@@ -111,7 +144,8 @@ def decode_readable_frames(
     except VideoError as error:
         if len(indices) == 1:
             return None, {indices[0]: error}
-    parts, errors = [], {}
+    parts: list[DecodedFrames] = []
+    errors: dict[int, VideoError] = {}
     for index in indices:
         part, failed = decode_readable_frames(path, [index], max_side_px)
         errors |= failed
@@ -124,7 +158,12 @@ def decode_readable_frames(
     return DecodedFrames(frames, [part.frame_indices[0] for part in parts], times_s, parts[0].clock), errors
 
 
-def _check_request(indices, timestamps_s, max_side_px, size) -> None:
+def _check_request(
+    indices: Sequence[int] | None,
+    timestamps_s: Sequence[float] | np.ndarray | None,
+    max_side_px: int | None,
+    size: tuple[int, int] | None,
+) -> None:
     if indices is not None and timestamps_s is not None:
         raise ValueError("give indices or timestamps_s, not both")
     if max_side_px is not None and size is not None:
@@ -142,9 +181,17 @@ def _check_request(indices, timestamps_s, max_side_px, size) -> None:
         raise ValueError("timestamps_s must be finite")
 
 
-def _requested_indices(path, table: FrameTable, indices, timestamps_s, tolerance_s) -> list[int]:
+def _requested_indices(
+    path: str | os.PathLike,
+    table: FrameTable,
+    indices: Sequence[int] | None,
+    timestamps_s: Sequence[float] | np.ndarray | None,
+    tolerance_s: float | None,
+) -> list[int]:
+    """The native index of each requested frame; VideoError where there is none."""
+    num_frames = len(table.times_s)
     if timestamps_s is not None:
-        nearest = [table.nearest(timestamp_s) for timestamp_s in timestamps_s]
+        nearest = table.nearest(timestamps_s)
         for timestamp_s, index in zip(timestamps_s, nearest, strict=True):
             distance_s = abs(table.times_s[index] - timestamp_s)
             if tolerance_s is not None and distance_s > tolerance_s:
@@ -154,45 +201,506 @@ def _requested_indices(path, table: FrameTable, indices, timestamps_s, tolerance
                 raise VideoError(path, "decode_failed", detail)
         return nearest
     if indices is None:
-        return list(range(len(table)))
+        return list(range(num_frames))
     requested = [int(index) for index in indices]
-    if max(requested) >= len(table):
-        detail = f"frame {max(requested)} was asked for, {len(table)} frames are readable"
+    if max(requested) >= num_frames:
+        detail = f"frame {max(requested)} was asked for, {num_frames} frames are readable"
         raise VideoError(path, "decode_failed", detail)
     return requested
 
 
-def _decode_into(output: _Output, opened: OpenVideo | None, path, table: FrameTable, max_pixels: int | None) -> None:
+def _describe_missing(path: str | os.PathLike, missing: set[int], table: FrameTable) -> str:
+    named = ", ".join(map(str, sorted(missing)[:5])) + (", ..." if len(missing) > 5 else "")
+    return f"frames {named} do not decode; {count_readable(path, table)} of {len(table)} frames are readable"
+
+
+# Which frames to ask for
+
+
+def uniform_indices(num_frames: int, num_samples: int) -> list[int]:
+    """The middle frames of `num_samples` equal segments: `floor((i + 0.5) * num_frames / num_samples)`.
+
+    A video that is shorter than the number of samples repeats frames, in order.
+
+    Args:
+        num_frames: Number of frames of the video.
+        num_samples: Number of frames to take.
+
+    Raises:
+        ValueError: Either number is below 1.
+    """
+    _check_counts(num_frames, num_samples)
+    # in whole numbers: the same formula without the rounding of floats
+    return [(2 * i + 1) * num_frames // (2 * num_samples) for i in range(num_samples)]
+
+
+def jittered_indices(num_frames: int, num_samples: int, rng: np.random.Generator) -> list[int]:
+    """A random frame of each of `num_samples` equal segments, in order: the sampling of training clips.
+
+    The position within a segment is drawn on the continuous time axis, so that segments which do not hold a whole
+    number of frames are drawn from fairly, and short videos repeat frames.
+
+    Args:
+        num_frames: Number of frames of the video.
+        num_samples: Number of frames to take.
+        rng: Generator that draws the positions.
+
+    Raises:
+        ValueError: Either number is below 1.
+    """
+    _check_counts(num_frames, num_samples)
+    positions = (np.arange(num_samples) + rng.random(num_samples)) * num_frames / num_samples
+    return np.minimum(positions.astype(int), num_frames - 1).tolist()
+
+
+def fps_timestamps(duration_s: float, fps: float) -> list[float]:
+    """The times 0, 1 / fps, 2 / fps, ... before `duration_s`; at least the first one.
+
+    Args:
+        duration_s: Length of the video in seconds.
+        fps: Number of times in a second.
+
+    Raises:
+        ValueError: The duration is below zero, fps is not above zero, or either is not finite.
+    """
+    if not (math.isfinite(duration_s) and duration_s >= 0):
+        raise ValueError(f"duration_s must be finite and not negative, got {duration_s}")
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be finite and above zero, got {fps}")
+    # the tolerance keeps 0.3 s at 10 fps from giving a fourth time through the rounding of 0.3 * 10
+    count = max(1, math.ceil(duration_s * fps - 1e-9))
+    return [i / fps for i in range(count)]
+
+
+def _check_counts(num_frames: int, num_samples: int) -> None:
+    if num_frames < 1:
+        raise ValueError(f"num_frames must be at least 1, got {num_frames}")
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+
+
+# The tables of files
+
+
+class FrameTables:
+    """The tables of the files that were looked at last, for any number of threads.
+
+    Args:
+        size: Number of tables that are kept; the one that was used least recently goes first.
+    """
+
+    def __init__(self, size: int = 1024):
+        self.size = size
+        self._tables: dict[tuple, FrameTable] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple) -> FrameTable | None:
+        """The table of a key, None where it is not kept."""
+        with self._lock:
+            table = self._tables.pop(key, None)
+            if table is not None:
+                self._tables[key] = table  # dictionaries keep their order: the least used is the first
+            return table
+
+    def put(self, key: tuple, table: FrameTable) -> FrameTable:
+        """Keep a table, and return it."""
+        with self._lock:
+            self._tables[key] = table
+            if len(self._tables) > self.size:
+                del self._tables[next(iter(self._tables))]
+            return table
+
+    def clear(self) -> None:
+        """Forget all tables."""
+        with self._lock:
+            self._tables.clear()
+
+
+# One for the whole process, because a video is read once an epoch by code that shares nothing but its path: to list
+# its packets again takes as long as to decode a few frames. It changes no result: a file that changes has another key.
+_seen_tables = FrameTables()
+
+
+def forget_frame_tables() -> None:
+    """Let the next look at any file be the first one, as benchmarks and services for strangers want it."""
+    _seen_tables.clear()
+
+
+def read_frame_table(path: str | os.PathLike, max_pixels: int | None = None) -> FrameTable:
+    """The frame table of a file. The last tables are remembered, by path, size and time of change.
+
+    Args:
+        path: Local file.
+        max_pixels: Largest width x height to accept, looked at before anything is decoded.
+
+    Raises:
+        VideoError: The file cannot be opened (see `open_video`), or has no_frames.
+    """
+    with open_with_table(path, max_pixels) as (_, table):
+        return table
+
+
+@contextmanager
+def open_with_table(
+    path: str | os.PathLike,
+    max_pixels: int | None = None,
+    visit: Callable[[int, av.VideoFrame], None] | None = None,
+) -> Iterator[tuple[OpenVideo | None, FrameTable]]:
+    """Give a file's frame table, and the file itself where it had to be opened for that and is at its start again.
+
+    Args:
+        path: Local file.
+        max_pixels: Largest width x height to accept, looked at before anything is decoded.
+        visit: Is given every frame with its index where all of them have to be decoded for the table, so that they
+            need not be decoded once more.
+
+    Raises:
+        VideoError: The file cannot be opened (see `open_video`), or has no_frames.
+    """
+    key = _table_key(path, max_pixels)
+    table = _seen_tables.get(key)
+    if table is not None:
+        yield None, table
+        return
+    with open_video(path, max_pixels) as video:
+        listing = list_packets(video)
+        if not listing.packets:
+            raise VideoError(path, "no_frames")
+        doubt = find_doubt(listing)
+        if doubt is None:
+            table = _seen_tables.put(key, table_of_packets(str(path), listing))
+            yield (video if _rewind(video, listing) else None), table
+            return
+    # the file is opened anew: after a file has been read to its end, not every container can go back to the start
+    table = _seen_tables.put(key, _table_by_decoding(os.fspath(path), max_pixels, listing, doubt, visit))
+    yield None, table
+
+
+def _table_key(path: str | os.PathLike, max_pixels: int | None) -> tuple:
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return os.fspath(path), None, max_pixels  # `open_video` has the words for it
+    return os.fspath(path), (state.st_size, state.st_mtime_ns), max_pixels
+
+
+def _rewind(video: OpenVideo, listing: Listing) -> bool:
+    """Go back to the first packet, where the container has an index to go by."""
+    if not listing.packets.were_read:
+        return True
+    if not listing.can_seek or listing.packets.first_dts is None:
+        return False
+    try:
+        video.container.seek(listing.packets.first_dts, stream=video.stream)
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+def _table_by_decoding(
+    path: str,
+    max_pixels: int | None,
+    listing: Listing,
+    doubt: str,
+    visit: Callable[[int, av.VideoFrame], None] | None,
+) -> FrameTable:
+    """The table of a file whose packets cannot be taken at their word."""
+    logger.debug("%s: every frame is decoded to count them (%s)", path, doubt)
+    pts: list[int | None] = []
+    with open_video(path, max_pixels) as video:
+        for index, frame in enumerate(video.frames()):
+            pts.append(frame.pts)
+            if visit is not None:
+                visit(index, frame)
+    if not pts:
+        raise VideoError(path, "decode_failed", f"none of {len(listing.packets)} packets decodes")
+    return table_of_frames(path, pts, listing, doubt)
+
+
+def count_readable(path: str | os.PathLike, table: FrameTable) -> int:
+    """How many frames of a file's table really decode. Decodes the whole file, unless the table was made so."""
+    if table.decoded:
+        return len(table)
+    with open_video(path) as video:
+        return len({index for index, _ in numbered_frames(video, table)} - {None})
+
+
+# Opening a file
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """An open container and its video stream.
+
+    Args:
+        path: Path of the file, for errors and the log.
+        container: Container, which is closed by `open_video`.
+        stream: Its first video stream.
+    """
+
+    path: str
+    container: av.container.InputContainer
+    stream: av.VideoStream
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether the decoder can leave out frames that no other frame needs."""
+        return self.stream.codec_context.name in _CODECS_THAT_CAN_SKIP
+
+    def frames(self, wanted_pts: Collection[int] | None = None) -> Iterator[av.VideoFrame]:
+        """Decode from the current position, in order of presentation.
+
+        A damaged or cut packet is passed over, and an end that comes too early ends the frames. Which frames are lost
+        shows in comparison with the frame table.
+
+        Args:
+            wanted_pts: Times of the frames that are wanted, as their packets state them. Of the others those may be
+                left out that no frame is decoded from; in H.264 with its usual B-frames that is half of them.
+        """
+        codec = self.stream.codec_context
+        codec.skip_frame = "DEFAULT"
+        skips = False
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.is_corrupt:
+                    continue  # a decoder would make a picture of it, with grey or smeared blocks
+                # a packet without a time may be of any frame, so it is decoded; at the end it flushes the decoder
+                if wanted_pts is not None and skips != (packet.pts is not None and packet.pts not in wanted_pts):
+                    skips = not skips
+                    codec.skip_frame = "NONREF" if skips else "DEFAULT"
+                try:
+                    decoded = packet.decode()
+                except av.error.FFmpegError as error:
+                    logger.debug("%s: packet at %s does not decode (%s)", self.path, packet.pts, error)
+                    continue
+                yield from decoded
+        except av.error.FFmpegError as error:
+            logger.debug("%s: reading ends early (%s)", self.path, error)
+
+
+@contextmanager
+def open_video(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[OpenVideo]:
+    """Open the first video stream of a file.
+
+    Args:
+        path: Local file.
+        max_pixels: Largest width x height to accept, looked at before anything is decoded.
+
+    Raises:
+        VideoError: The reason is missing, empty_file, not_a_video, no_video_stream, too_large or decode_failed.
+    """
+    _check_file(path)
+    try:
+        # tags of any encoding are let pass: nothing is read from them, and files in the wild have broken ones
+        container = av.open(os.fspath(path), metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError, UnicodeError) as error:
+        raise VideoError(path, "not_a_video", _first_line(error)) from error
+    with container:
+        stream = _select_stream(path, container)
+        check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
+        # many videos are read side by side, by workers or threads; inside one, threads mostly wait for each other
+        stream.codec_context.thread_count = 1
+        try:
+            yield OpenVideo(str(path), container, stream)
+        except av.error.FFmpegError as error:
+            raise VideoError(path, "decode_failed", _first_line(error)) from error
+
+
+def check_pixels(path: str | os.PathLike, width: int, height: int, max_pixels: int | None) -> None:
+    """Raise `VideoError` (too_large) for pictures of more than `max_pixels`."""
+    if max_pixels is not None and width * height > max_pixels:
+        raise VideoError(path, "too_large", f"{width} x {height} is more than {max_pixels} pixels")
+
+
+def _check_file(path: str | os.PathLike) -> None:
+    file = Path(path)
+    if not file.is_file():
+        raise VideoError(path, "missing", "not a regular file" if file.exists() else "")
+    if file.stat().st_size == 0:
+        raise VideoError(path, "empty_file")
+
+
+def _select_stream(path: str | os.PathLike, container: av.container.InputContainer) -> av.VideoStream:
+    format_name = container.format.name
+    if format_name in _NOT_VIDEO_FORMATS or format_name.endswith("_pipe"):
+        raise VideoError(path, "not_a_video", f"a still image or a text, read as {format_name!r}")
+    # a song's cover picture is a video stream of one frame to FFmpeg
+    streams = [stream for stream in container.streams.video if not _is_cover_picture(stream)]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise VideoError(path, "no_video_stream", f"streams: {', '.join(kinds) or 'none'}")
+    if streams[0].codec_context is None:
+        raise VideoError(path, "decode_failed", "no decoder for this codec")
+    return streams[0]
+
+
+def _is_cover_picture(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+# Listing packets
+
+
+def list_packets(video: OpenVideo) -> Listing:
+    """All packets of a file that has just been opened: from an AVI's index where that says it all, or by reading them.
+
+    Where they were read, the file has to go back to its start before frames are decoded.
+    """
+    stream = video.stream
+    packets = _indexed_packets(video) or _read_packets(video)
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    if stream.time_base is None:  # FFmpeg gives every video stream of a container one
+        raise VideoError(video.path, "decode_failed", "its stream has no unit of time")
+    return Listing(
+        packets=packets.from_first_keyframe(),
+        time_base=float(stream.time_base),
+        stated_frames=stream.frames,
+        stated_fps=float(rate) if rate else None,
+        reorders=bool(stream.codec_context.has_b_frames),
+        can_seek=_is_format(video, _SEEKABLE_FORMATS),
+    )
+
+
+def _is_format(video: OpenVideo, names: tuple[str, ...]) -> bool:
+    return video.container.format.name.split(",")[0] in names  # FFmpeg says "mov,mp4,m4a,3gp,3g2,mj2"
+
+
+def _read_packets(video: OpenVideo) -> Packets:
+    pts, durations, are_keyframes = [], [], []
+    complete, first_dts = True, None
+    try:
+        for packet in video.container.demux(video.stream):
+            if first_dts is None:
+                first_dts = packet.dts
+            complete = complete and not packet.is_corrupt
+            # an empty packet flushes the decoder; a discarded one lies before the start that an edit list sets
+            if packet.size and not packet.is_discard:
+                pts.append(packet.pts)
+                durations.append(packet.duration or 0)
+                are_keyframes.append(packet.is_keyframe)
+    except av.error.FFmpegError:
+        complete = False
+    return Packets(pts, durations, are_keyframes, complete, first_dts)
+
+
+def _indexed_packets(video: OpenVideo) -> Packets | None:
+    """The packets as the index of an AVI lists them, None where only reading the file can tell.
+
+    FFmpeg has the index in memory once a file is open; reading a clip of UCF101 packet by packet takes longer than
+    opening it. An index may be wrong, though, or the file damaged behind it. So it counts only where its chunks, sound
+    included, fill the file from the start of its data to the index without a gap, each under a header of its own
+    stream and size: then reading would find these packets and no others.
+    """
+    stream = video.stream
+    if not _is_format(video, ("avi",)) or stream.codec_context.name not in _CODECS_OF_WHOLE_CHUNKS:
+        return None
+    if stream.codec_context.has_b_frames:
+        return None  # packets then get times from FFmpeg's own guess at the order of presentation
+    if stream.average_rate is None or stream.time_base is None or stream.average_rate * stream.time_base != 1:
+        return None  # a packet's duration is then not one unit
+    entries = [(entry.pos, entry.size, entry.timestamp, entry.is_keyframe) for entry in stream.index_entries]
+    if not entries:
+        return None
+    starts, sizes, times, are_keyframes = (list(column) for column in zip(*entries, strict=True))
+    pts = list(range(len(entries)))
+    if times != pts:
+        return None  # frames that the file leaves out
+    chunks = [_Chunks(stream.index, starts, sizes)]
+    for other in video.container.streams:
+        if other.index != stream.index:
+            others = list(other.index_entries)
+            chunks.append(_Chunks(other.index, [entry.pos for entry in others], [entry.size for entry in others]))
+    try:
+        borne_out = _chunks_fill_file(video.path, chunks)
+    except OSError:  # not every file system lets files be mapped
+        return None
+    if not borne_out:
+        return None
+    return Packets(pts, [1] * len(pts), are_keyframes, were_read=False)
+
+
+class _Chunks(NamedTuple):
+    """Where a stream's packets lie in an AVI."""
+
+    stream_index: int
+    starts: list[int]  # bytes
+    sizes: list[int]  # bytes, of what the chunks hold
+
+
+def _chunks_fill_file(path: str, streams: list[_Chunks]) -> bool:
+    """Whether the chunks of an AVI lie one after the other, each under the header that it should have."""
+    starts: list[int] = []
+    ends: list[int] = []
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for chunks in streams:
+            headers = b"".join([data[start : start + _CHUNK_HEADER.itemsize] for start in chunks.starts])
+            if len(headers) < len(chunks.starts) * _CHUNK_HEADER.itemsize:
+                return False  # the file ends early
+            stated = np.frombuffer(headers, dtype=_CHUNK_HEADER)
+            if stated["size"].tolist() != chunks.sizes or np.any(stated["stream"] != b"%02d" % chunks.stream_index):
+                return False
+            starts += chunks.starts
+            sizes = np.array(chunks.sizes, dtype=np.int64)
+            sizes += _CHUNK_HEADER.itemsize + sizes % 2  # chunks begin at even bytes
+            ends += (sizes + chunks.starts).tolist()
+        starts.sort()
+        ends.sort()
+        before, after = data[starts[0] - 4 : starts[0]], data[ends[-1] : ends[-1] + 4]
+    return starts[1:] == ends[:-1] and (before, after) == (b"movi", b"idx1")
+
+
+# Running the decoder
+
+
+def _decode_into(
+    output: _Output,
+    opened: OpenVideo | None,
+    path: str | os.PathLike,
+    table: FrameTable,
+    max_pixels: int | None,
+) -> None:
     """Decode what the output wants, with a jump to the next keyframe where that saves time.
 
     Args:
-        output: takes the frames.
-        opened: the file, at its start, if it is open already.
-        path: of the file.
-        table: its frames.
-        max_pixels: as in `open_video`.
+        output: Takes the frames.
+        opened: The file, at its start, if it is open already.
+        path: Path of the file.
+        table: Frames of the file.
+        max_pixels: Largest width x height to accept when the file is opened.
     """
     if not output.missing:
         return
     runs = _plan_runs(table, sorted(output.missing))
     short_cut = opened is not None or any(start for start, _ in runs)
     with nullcontext(opened) if opened is not None else open_video(path, max_pixels) as video:
-        # packets' times are those of their frames only where no frame had to be decoded to know them
-        skips = not table.decoded and video.can_skip
-        wanted_pts = frozenset(table.pts[sorted(output.missing)].tolist()) if skips else None
+        wanted_pts = pts_to_decode(video, table, sorted(output.missing))
         for start, stop in runs:
             _decode_run(video, table, start, stop, output, wanted_pts)
-    if output.missing and (short_cut or skips):  # a file with a wrong index, or whose frames are not what they say
+    if output.missing and (short_cut or wanted_pts is not None):
+        # a file with a wrong index, or whose frames are not what they say: once more, in full
         with open_video(path, max_pixels) as video:
             _decode_run(video, table, 0, max(output.missing) + 1, output)
+
+
+def pts_to_decode(video: OpenVideo, table: FrameTable, wanted: list[int] | np.ndarray) -> frozenset[int] | None:
+    """Times of the wanted frames, where others may be left out; None where every frame has to be decoded."""
+    # packets' times are those of their frames only where no frame had to be decoded to know them
+    if table.decoded or table.pts is None or not video.can_skip:
+        return None
+    return frozenset(table.pts[wanted].tolist())
 
 
 def _plan_runs(table: FrameTable, wanted: list[int]) -> list[tuple[int, int]]:
     """Ranges [start, stop) of frames to decode in one go; `start` is a keyframe or 0."""
     runs = [[0, 0]]
-    for index in wanted:
-        before = table.keyframes[table.keyframes <= index]
-        keyframe = int(before[-1]) if len(before) else 0
+    # for each wanted frame the number of keyframes up to it, all at once
+    counts = np.searchsorted(table.keyframes, wanted, side="right").tolist()
+    for index, count in zip(wanted, counts, strict=True):
+        keyframe = int(table.keyframes[count - 1]) if count else 0
         if keyframe - runs[-1][1] >= _SEEK_GAP_FRAMES:
             runs.append([keyframe, index + 1])
         runs[-1][1] = index + 1
@@ -208,7 +716,7 @@ def _decode_run(
     wanted_pts: frozenset[int] | None = None,
 ) -> None:
     """Decode the frames [start, stop), and let the output take those that it wants; others may be left out."""
-    if start:
+    if start and table.pts is not None:
         video.container.seek(int(table.pts[start]), stream=video.stream)
     for index, frame in numbered_frames(video, table, wanted_pts):
         if index is None:
@@ -219,16 +727,44 @@ def _decode_run(
             break
 
 
-def numbered_frames(video: OpenVideo, table: FrameTable, wanted_pts: frozenset[int] | None):
-    """Frames with their native index, None for a frame that the table does not know."""
-    for position, frame in enumerate(video.frames(wanted_pts)):
-        yield (position if table.pts is None else table.index_of(frame.pts)), frame
+def numbered_frames(
+    video: OpenVideo, table: FrameTable, wanted_pts: frozenset[int] | None = None
+) -> Iterator[tuple[int | None, av.VideoFrame]]:
+    """Frames from the current position with their native index, None for a frame that the table does not know."""
+    if table.pts is None:  # the clock is counted, which nothing is sought or left out under
+        yield from enumerate(video.frames(wanted_pts))
+        return
+    for frame in video.frames(wanted_pts):
+        index = None
+        if frame.pts is not None:
+            place = int(table.pts.searchsorted(frame.pts))
+            if place < len(table.pts) and table.pts[place] == frame.pts:
+                index = place
+        yield index, frame
+
+
+# Pictures
 
 
 class _Output:
-    """The picture of each requested frame, allocated once the first one shows the size."""
+    """The picture of each requested frame, allocated once the first one shows the size.
 
-    def __init__(self, path, requested: list[int], max_side_px, size, max_pixels):
+    Args:
+        path: File, for errors.
+        requested: Native index of each picture, in the order of the result.
+        max_side_px: Longer side that frames are scaled down to.
+        size: Height and width of the result; None keeps the aspect ratio.
+        max_pixels: Largest width x height of a frame to accept.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        requested: list[int],
+        max_side_px: int | None,
+        size: tuple[int, int] | None,
+        max_pixels: int | None,
+    ):
         self.path, self.requested = path, requested
         self.max_side_px, self.size, self.max_pixels = max_side_px, size, max_pixels
         self.frames: np.ndarray | None = None
@@ -239,14 +775,15 @@ class _Output:
         self._converter = RgbConverter(path)
 
     def add(self, index: int, frame: av.VideoFrame) -> None:
+        """Take a decoded frame, if it was requested and is not there yet."""
         if index not in self.missing:
             return
-        check_pixels(self.path, frame.width, frame.height, self.max_pixels)
+        check_pixels(self.path, frame.width, frame.height, self.max_pixels)  # a header may state less than comes
         orientation = Orientation.of(frame)
         if self.frames is None:
             height, width = self.size or fitted_size(frame, orientation, self.max_side_px)
             self.frames = np.empty((len(self.requested), height, width, 3), dtype=np.uint8)
-        picture = self._converter.convert(frame, orientation, self.frames.shape[1:3])
+        picture = self._converter.convert(frame, orientation, (self.frames.shape[1], self.frames.shape[2]))
         for position in self._positions[index]:  # one by one: a list of positions would copy the picture twice
             self.frames[position] = picture
         self.missing.discard(index)
@@ -254,34 +791,92 @@ class _Output:
     def keep_decoded(self) -> list[int]:
         """Drop the frames that are missing, and return the indices that stay."""
         kept = [position for position, index in enumerate(self.requested) if index not in self.missing]
-        if kept:
+        if self.frames is not None:
             logger.warning("%s: %d of %d frames do not decode", self.path, len(self.missing), len(self.requested))
             self.frames = self.frames[kept]
             self.missing = set()
         return [self.requested[position] for position in kept]
 
 
+@dataclass(frozen=True)
+class Orientation:
+    """How to turn a stored picture into the displayed one: transpose first, then flip.
+
+    The display matrix of ISO/IEC 14496-12 (tkhd) maps a stored point (x, y) to `(a x + c y, b x + d y)`. Phones write
+    quarter turns, front cameras also mirrors; any other angle is taken to the nearest quarter turn.
+    """
+
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_cols: bool = False
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> Orientation:
+        """The orientation that a decoded frame's side data asks for."""
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if not isinstance(matrix, Buffer):
+            return cls()
+        # nine numbers of 32 bits, row by row: a, b, u; c, d, v; x, y, w
+        a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
+        if abs(a) >= abs(b):
+            return cls(False, flip_rows=d < 0, flip_cols=a < 0)
+        return cls(True, flip_rows=b < 0, flip_cols=c < 0)
+
+    @property
+    def rotation_deg(self) -> int:
+        """The clockwise turn: 0, 90, 180 or 270. Where the picture is also mirrored, the turn before the mirroring."""
+        if self.transpose:
+            return 270 if self.flip_rows else 90
+        return 180 if self.flip_rows else 0
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether left and right are exchanged after the turn."""
+        return self.flip_rows ^ self.flip_cols ^ self.transpose
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """(rows, cols, channels) as stored to (height, width, channels) as displayed, without a copy."""
+        if self.transpose:
+            picture = picture.transpose(1, 0, 2)
+        if self.flip_rows:
+            picture = picture[::-1]
+        return picture[:, ::-1] if self.flip_cols else picture
+
+
 class RgbConverter:
-    """Turns the decoded frames of a video upright and into RGB, and scales them while at it."""
+    """Turns the decoded frames of a video upright and into RGB, and scales them while at it.
+
+    Args:
+        path: File, for the log.
+    """
 
     def __init__(self, path: str | os.PathLike):
         self.path = path
-        self._reformatter = VideoReformatter()
-        # one thread: waiting for others costs more than a small picture takes
-        self._target = {"format": "rgb24", "interpolation": "BILINEAR", "threads": 1}
+        self._reformatter = VideoReformatter()  # kept, because it sets up its scaler once for frames that are alike
+        self._colorspace: Colorspace | None = None  # the frame's own
 
     def convert(self, frame: av.VideoFrame, orientation: Orientation, size: tuple[int, int]) -> np.ndarray:
         """A decoded frame as displayed: uint8 (height, width, 3) of this size."""
-        height, width = size
-        stored_width, stored_height = (height, width) if orientation.transpose else (width, height)
-        self._target |= {"width": stored_width, "height": stored_height}
         try:
-            picture = self._reformatter.reformat(frame, **self._target)
+            picture = self._scaled(frame, orientation, size)
         except (av.error.FFmpegError, ValueError) as error:  # a matrix that FFmpeg's scaler has not, such as YCgCo
             logger.warning("%s: colours of matrix %s are read as BT.709 (%s)", self.path, frame.colorspace, error)
-            self._target |= {"src_colorspace": "ITU709", "dst_colorspace": "ITU709"}
-            picture = self._reformatter.reformat(frame, **self._target)
+            self._colorspace = Colorspace.ITU709
+            picture = self._scaled(frame, orientation, size)
         return orientation.apply(picture.to_ndarray())
+
+    def _scaled(self, frame: av.VideoFrame, orientation: Orientation, size: tuple[int, int]) -> av.VideoFrame:
+        height, width = size
+        return self._reformatter.reformat(
+            frame,
+            width=height if orientation.transpose else width,
+            height=width if orientation.transpose else height,
+            format="rgb24",
+            src_colorspace=self._colorspace,
+            dst_colorspace=self._colorspace,
+            interpolation="BILINEAR",
+            threads=1,  # waiting for others costs more than a small picture takes
+        )
 
 
 def fitted_size(frame: av.VideoFrame, orientation: Orientation, max_side_px: int | None) -> tuple[int, int]:
@@ -289,8 +884,3 @@ def fitted_size(frame: av.VideoFrame, orientation: Orientation, max_side_px: int
     height, width = (frame.width, frame.height) if orientation.transpose else (frame.height, frame.width)
     scale = min(1.0, max_side_px / max(height, width)) if max_side_px else 1.0
     return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _describe_missing(path, missing: set[int], table: FrameTable) -> str:
-    named = ", ".join(map(str, sorted(missing)[:5])) + (", ..." if len(missing) > 5 else "")
-    return f"frames {named} do not decode; {count_readable(path, table)} of {len(table)} frames are readable"

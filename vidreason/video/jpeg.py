@@ -24,9 +24,9 @@ def encode_jpeg(frame: np.ndarray, quality: int, subsampling: str) -> bytes:
     """A frame as JPEG.
 
     Args:
-        frame: (height, width, 3), uint8, RGB.
-        quality: 1 to 95.
-        subsampling: of the colours, such as "4:2:0".
+        frame: RGB picture, uint8 (height, width, 3).
+        quality: Quality, 1 to 95.
+        subsampling: Subsampling of the colours, such as "4:2:0".
     """
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
@@ -37,14 +37,14 @@ def decode_jpegs(jpegs: Sequence[bytes], where: str | os.PathLike) -> np.ndarray
     """Decode pictures of one size.
 
     Args:
-        jpegs: encoded, in colour or grey; at least one.
-        where: they come from, for the error.
+        jpegs: Encoded pictures, in colour or grey; at least one.
+        where: Name of what they come from, for the error.
 
     Returns:
-        (frames, height, width, 3), uint8, RGB.
+        RGB pictures, uint8 (frames, height, width, 3).
 
     Raises:
-        VideoError: one of them is damaged, or they are of unequal sizes.
+        VideoError: A picture is damaged, or they are of unequal sizes.
     """
     try:
         first = _decode(jpegs[0])
@@ -63,6 +63,7 @@ def decode_jpegs(jpegs: Sequence[bytes], where: str | os.PathLike) -> np.ndarray
 def _decode(jpeg: bytes) -> np.ndarray:
     """(height, width, 3), uint8."""
     if simplejpeg is not None:
+        # neither shortcut: both change pixels
         return simplejpeg.decode_jpeg(jpeg, "RGB", fastdct=False, fastupsample=False)
     with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
         return np.asarray(picture.convert("RGB"))

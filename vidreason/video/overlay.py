@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
+
+Colormap = Callable[[np.ndarray], np.ndarray]
+"""From values in [0, 1] of any shape to colours in [0, 1], (..., 3) or (..., 4) with an opacity that is not used.
+matplotlib's are such functions."""
+
 _TITLE_BACKGROUND, _TITLE_COLOR = (255, 255, 255), (20, 20, 20)
 _GAP_PX = 8
 
@@ -26,18 +32,18 @@ def overlay_grid(
     The heaviest cell gets half colour, half picture. Cells of weight zero stay as they are.
 
     Args:
-        frame: uint8 (height, width, 3).
-        weights: rows * cols non-negative numbers, row-major from the top left, or (rows, cols).
-        grid: (rows, cols).
-        rectangle: (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
-        color: RGB.
-        lines: draw the cells' borders.
+        frame: Picture, uint8 (height, width, 3).
+        weights: Non-negative numbers, (rows * cols,) row-major from the top left, or (rows, cols).
+        grid: Rows and columns of the grid.
+        rectangle: Part (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
+        color: Red, green and blue of the tint, 0 to 255.
+        lines: Whether the cells' borders are drawn.
 
     Returns:
-        uint8 (height, width, 3), a new array.
+        A new picture, uint8 (height, width, 3).
 
     Raises:
-        ValueError: weights that do not fit the grid or are negative or not finite, or a rectangle outside the frame.
+        ValueError: The weights do not fit the grid, are negative or not finite; or the rectangle leaves the frame.
     """
     _check_frame(frame)
     cells = _checked_weights(weights, grid)
@@ -58,40 +64,42 @@ def overlay_heatmap(
     grid: tuple[int, int],
     alpha: float = 0.5,
     rectangle: tuple[float, float, float, float] = FULL_FRAME,
-    colormap: str = "magma",
+    colormap: str | Colormap = "magma",
     interpolate: bool = False,
     peak: float | None = None,
 ) -> np.ndarray:
     """Lay a colour map of a grid of weights over a frame. Colours run from zero to the heaviest cell, or to `peak`.
 
     Args:
-        frame: uint8 (height, width, 3).
-        weights: rows * cols non-negative numbers, row-major from the top left, or (rows, cols).
-        grid: (rows, cols).
-        alpha: the share of the colours, 0 to 1.
-        rectangle: (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
-        colormap: one of matplotlib's.
-        interpolate: smooth between the centres of cells; otherwise each cell has one colour.
+        frame: Picture, uint8 (height, width, 3).
+        weights: Non-negative numbers, (rows * cols,) row-major from the top left, or (rows, cols).
+        grid: Rows and columns of the grid.
+        alpha: Share of the colours, 0 to 1.
+        rectangle: Part (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
+        colormap: "magma", "gray", or a function such as `matplotlib.colormaps["viridis"]`.
+        peak: Weight that gets the last colour, so that pictures compare; None takes the heaviest cell's.
+        interpolate: Whether colours are smooth between the centres of cells; otherwise each cell has one colour.
 
     Returns:
-        uint8 (height, width, 3), a new array.
+        A new picture, uint8 (height, width, 3).
 
     Raises:
-        ValueError: as `overlay_grid`, or alpha outside [0, 1].
+        ValueError: The weights do not fit the grid, are negative or not finite; the rectangle leaves the frame; alpha
+            is outside [0, 1]; or the name of the colour map is unknown.
     """
     _check_frame(frame)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be within [0, 1], got {alpha}")
     cells = _checked_weights(weights, grid)
-    peak = cells.max()
-    cells = cells / peak if peak > 0 else cells
+    peak = float(cells.max()) if peak is None else peak
+    cells = np.minimum(cells / peak, 1) if peak > 0 else cells
     row_edges, col_edges = cell_edges(frame.shape[:2], grid, rectangle)
     size = (int(col_edges[-1] - col_edges[0]), int(row_edges[-1] - row_edges[0]))
     if interpolate and min(size) > 0:
         values = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR))
     else:
         values = _per_pixel(cells, row_edges, col_edges)
-    colors = matplotlib.colormaps[colormap](values)[..., :3] * 255
+    colors = (_named_colors(colormap, values) if isinstance(colormap, str) else colormap(values))[..., :3] * 255
     result = frame.copy()
     region = result[row_edges[0] : row_edges[-1], col_edges[0] : col_edges[-1]]
     region[:] = _blend(region, colors, np.full(values.shape, alpha, dtype=np.float32))
@@ -102,14 +110,14 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]], height_px: int) -> np
     """Put titled pictures in a row, scaled to one height, on an even size that H.264 can hold.
 
     Args:
-        panels: (title, uint8 (height, width, 3)) from left to right.
-        height_px: the height of the pictures, below their titles.
+        panels: Title and picture, uint8 (height, width, 3), of each panel from left to right.
+        height_px: Height of the pictures in pixels, below their titles.
 
     Returns:
-        uint8 (height, width, 3), both even.
+        A picture, uint8 (height, width, 3), height and width even.
 
     Raises:
-        ValueError: no panels, a height below 2, or a picture that is not uint8 (height, width, 3).
+        ValueError: There are no panels, the height is below 2, or a picture is not uint8 (height, width, 3).
     """
     if not panels:
         raise ValueError("no panels to put side by side")
@@ -117,8 +125,9 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]], height_px: int) -> np
         raise ValueError(f"height_px must be at least 2, got {height_px}")
     for _, frame in panels:
         _check_frame(frame)
-    font = ImageFont.load_default(size=max(10, height_px // 16))
-    strip_px = int(font.size * 1.6)
+    font_px = max(10, height_px // 16)
+    font = ImageFont.load_default(size=font_px)
+    strip_px = int(font_px * 1.6)  # a line of text with some air
     pictures = [_scaled_to_height(frame, height_px) for _, frame in panels]
     width = sum(picture.width for picture in pictures) + _GAP_PX * (len(pictures) - 1)
     height = strip_px + height_px
@@ -133,22 +142,36 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]], height_px: int) -> np
     return np.asarray(canvas)
 
 
+def _named_colors(name: str, values: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] to colours (..., 3), as matplotlib's colour map of 256 colours has them."""
+    if name not in ("magma", "gray"):
+        raise ValueError(f"colormap is {name!r}, expected 'magma', 'gray' or a function")
+    colors = _magma() if name == "magma" else np.linspace(0, 1, 256)[:, None].repeat(3, axis=1)
+    return colors[np.minimum((values * 256).astype(int), 255)]  # the last colour is that of its range and of 1 itself
+
+
+@functools.cache
+def _magma() -> np.ndarray:
+    """The colours of magma, float64 (256, 3). A table of our own, as matplotlib takes a second to import."""
+    return np.loadtxt(Path(__file__).with_name("magma.txt"))
+
+
 def cell_edges(
     frame_size: tuple[int, int], grid: tuple[int, int], rectangle: tuple[float, float, float, float] = FULL_FRAME
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the cells of a grid begin and end, in whole pixels.
 
     Args:
-        frame_size: (height, width) in pixels.
-        grid: (rows, cols).
-        rectangle: (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
+        frame_size: Height and width in pixels.
+        grid: Rows and columns of the grid.
+        rectangle: Part (x0, y0, x1, y1) in [0, 1] of the frame that the grid covers.
 
     Returns:
-        int (rows + 1,) from the top and int (cols + 1,) from the left. A pixel belongs to the cell that holds its
-        centre, so that the cells tile the rectangle without a gap where sizes do not divide.
+        Edges from the top, int (rows + 1,), and from the left, int (cols + 1,). A pixel belongs to the cell that holds
+        its centre, so that the cells tile the rectangle without a gap where sizes do not divide.
 
     Raises:
-        ValueError: a rectangle that is empty or leaves the frame.
+        ValueError: The rectangle is empty or leaves the frame.
     """
     x0, y0, x1, y1 = rectangle
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
@@ -158,7 +181,7 @@ def cell_edges(
 
 
 def _pixel_edges(start: float, stop: float, cells: int) -> np.ndarray:
-    """int (cells + 1,): the first pixel of each cell, and the end."""
+    """The first pixel of each cell, and the end: int (cells + 1,)."""
     # the last term puts a centre that lies on an edge into the later cell, whatever the rounding of floats
     return np.ceil(np.linspace(start, stop, cells + 1) - 0.5 - 1e-9).astype(int)
 
@@ -209,7 +232,9 @@ def _scaled_to_height(frame: np.ndarray, height_px: int) -> Image.Image:
     return Image.fromarray(frame).resize(size, method)
 
 
-def _shortened(title: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, width_px: int) -> str:
+def _shortened(
+    title: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int
+) -> str:
     if draw.textlength(title, font=font) <= width_px:
         return title
     while title and draw.textlength(title + "…", font=font) > width_px:

@@ -13,8 +13,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..errors import VideoError
-from .frame_table import count_readable, read_frame_table
-from .stream import Orientation, check_pixels, open_video
+from .decode import Orientation, check_pixels, count_readable, open_video, read_frame_table
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif")
 """Suffixes of the files that folders of videos are searched for, in lower case."""
@@ -25,20 +24,20 @@ class VideoInfo:
     """Facts about a video.
 
     Attributes:
-        path: the file.
-        width: pixels as displayed, after the rotation flag. A pixel aspect ratio other than 1 is not applied.
-        height: likewise.
-        num_frames: frames that were decoded where the file leaves any doubt about their number (`frames_decoded`),
-            otherwise packets with a time of their own, which is the same number in a file without damage. The
+        path: Path of the file.
+        width: Width in pixels as displayed, after the rotation flag. A pixel aspect ratio other than 1 is not applied.
+        height: Height in pixels as displayed.
+        num_frames: Number of frames that were decoded where the file leaves any doubt about it (`frames_decoded`),
+            otherwise of packets with a time of their own, which is the same number in a file without damage. The
             header's statement is not used.
-        fps: frames per second on average, from the frames' times; headers are used for single frames only.
-        duration_s: from the first frame's start to the last frame's end.
-        rotation_deg: the clockwise turn from the stored to the displayed picture: 0, 90, 180 or 270.
-        codec: FFmpeg's name, such as "h264".
-        mirrored: left and right are exchanged after the turn, as some front cameras ask for.
+        fps: Frames per second on average, from the frames' times; headers are used for single frames only.
+        duration_s: Seconds from the first frame's start to the last frame's end.
+        rotation_deg: Clockwise turn from the stored to the displayed picture: 0, 90, 180 or 270.
+        codec: FFmpeg's name of the codec, such as "h264".
+        mirrored: Whether left and right are exchanged after the turn, as some front cameras ask for.
         clock: "stream" where the file's own times are used, "counted" where they are missing or wrong.
-        frames_decoded: `num_frames` counts frames that were decoded.
-        damaged: the file ends early; `num_frames` is what is readable.
+        frames_decoded: Whether `num_frames` counts frames that were decoded.
+        damaged: Whether the file ends early; `num_frames` is what is readable.
     """
 
     path: str
@@ -59,12 +58,12 @@ def probe_video(path: str | os.PathLike, decode_all: bool = False, max_pixels: i
     """Read the facts about a video: its packets are listed and its first frame is decoded.
 
     Args:
-        path: a local file.
-        decode_all: decode every frame, which finds damage in the middle of a file. Slow.
-        max_pixels: the largest width x height to accept.
+        path: Local file.
+        decode_all: Whether every frame is decoded, which finds damage in the middle of a file. Slow.
+        max_pixels: Largest width x height in pixels to accept.
 
     Raises:
-        VideoError: the file cannot be used; `reason` says why. With `decode_all`, decode_failed where not every frame
+        VideoError: The file cannot be used; `reason` says why. With `decode_all`, decode_failed where not every frame
             can be read.
     """
     table = read_frame_table(path, max_pixels)
@@ -103,9 +102,9 @@ class VideoProbe:
     """Reads the facts about a video under a root; where that fails, says why in place of raising.
 
     Args:
-        root: the folder that paths start from.
-        decode_all: as in `probe_video`.
-        max_pixels: as in `probe_video`.
+        root: Folder that paths start from.
+        decode_all: Whether every frame is decoded; see `probe_video`.
+        max_pixels: Largest width x height in pixels to accept.
     """
 
     root: Path
@@ -126,10 +125,10 @@ def probe_videos(probe: Callable[[str], Probed], paths: Sequence[str], num_proc:
     """Read facts about videos, in several processes if asked, with a progress bar.
 
     Args:
-        probe: from a path to its facts, or to its entry in the list of videos that are left out, such as a
+        probe: Gives the facts about a path, or its entry in the list of videos that are left out, such as a
             `VideoProbe`. It must pickle.
-        paths: as the probe takes them.
-        num_proc: processes.
+        paths: Paths as the probe takes them.
+        num_proc: Number of processes.
 
     Returns:
         Path -> what the probe said, in the order of the paths.
@@ -137,7 +136,7 @@ def probe_videos(probe: Callable[[str], Probed], paths: Sequence[str], num_proc:
     return dict(zip(paths, _probe_all(probe, paths, num_proc), strict=True))
 
 
-def _probe_all(probe, paths: Sequence[str], num_proc: int) -> Iterator[Probed]:
+def _probe_all(probe: Callable[[str], Probed], paths: Sequence[str], num_proc: int) -> Iterator[Probed]:
     progress = functools.partial(tqdm, total=len(paths), desc="reading videos", unit="video")
     if num_proc <= 1 or len(paths) < 2:
         yield from progress(map(probe, paths))

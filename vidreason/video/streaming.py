@@ -11,10 +11,18 @@ import av
 import numpy as np
 
 from ..errors import VideoError
-from .decode import RgbConverter, fitted_size, numbered_frames
-from .frame_table import FrameTable, open_with_table
-from .sampling import fps_timestamps
-from .stream import OpenVideo, Orientation, check_pixels, open_video
+from .decode import (
+    OpenVideo,
+    Orientation,
+    RgbConverter,
+    check_pixels,
+    fitted_size,
+    fps_timestamps,
+    numbered_frames,
+    open_video,
+    pts_to_decode,
+    read_frame_table,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,35 +43,36 @@ class FrameStream:
     not end hours of video; `num_replaced` counts them, and the log says how many there were.
 
     Args:
-        path: a local file.
-        fps: frames per second.
-        max_side_px: scale down, keeping the aspect ratio, so that the longer side is at most this.
-        max_pixels: the largest stored width x height to accept, looked at before anything is decoded.
+        path: Local file.
+        fps: Frames per second that are given.
+        max_side_px: Longer side that frames are scaled down to, keeping the aspect ratio; None keeps their size.
+        max_pixels: Largest stored width x height to accept, looked at before anything is decoded.
 
     Raises:
-        VideoError: the file cannot be used. On reading: not one of the frames decodes.
+        VideoError: The file cannot be used; or, on reading, not one of the frames decodes.
 
     Attributes:
-        duration_s: from the first frame's start to the last frame's end.
-        timestamps_s: of all frames that will be given.
-        num_replaced: of the frames given in the last pass.
+        duration_s: Seconds from the first frame's start to the last frame's end.
+        timestamps_s: Times in seconds of all frames that will be given.
+        num_replaced: Number of frames that others stood in for in the last pass.
     """
 
     def __init__(
         self, path: str | os.PathLike, fps: float, max_side_px: int | None = None, max_pixels: int | None = None
     ):
         self.path, self.max_side_px, self.max_pixels = path, max_side_px, max_pixels
-        with open_with_table(path, max_pixels) as (_, table):
-            self._table: FrameTable = table
-        self.duration_s, self.num_replaced = table.duration_s, 0
-        self.timestamps_s = fps_timestamps(table.duration_s, fps)
+        self._table = read_frame_table(path, max_pixels)
+        self.duration_s, self.num_replaced = self._table.duration_s, 0
+        self.timestamps_s = fps_timestamps(self.duration_s, fps)
 
     def __len__(self) -> int:
         return len(self.timestamps_s)
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        nearest = [self._table.nearest(timestamp_s) for timestamp_s in self.timestamps_s]
-        converter, size, picture = RgbConverter(self.path), None, None
+        nearest = self._table.nearest(self.timestamps_s)
+        converter = RgbConverter(self.path)
+        size: tuple[int, int] | None = None
+        picture: np.ndarray | None = None
         self.num_replaced, position = 0, 0
         with open_video(self.path, self.max_pixels) as video:
             for index, frame in self._decoded(video, np.unique(nearest)):
@@ -71,6 +80,7 @@ class FrameStream:
                     continue
                 check_pixels(self.path, frame.width, frame.height, self.max_pixels)
                 orientation = Orientation.of(frame)
+                # the first frame's size is everyone's, so that a stream that changes its size stays of one shape
                 size = size or fitted_size(frame, orientation, self.max_side_px)
                 picture = converter.convert(frame, orientation, size)
                 while position < len(nearest) and nearest[position] <= index:
@@ -89,11 +99,8 @@ class FrameStream:
 
     def _decoded(self, video: OpenVideo, wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames with their native index, up to the last that is wanted. Others may be left out."""
-        # packets' times are those of their frames only where no frame had to be decoded to know them
-        skips = not self._table.decoded and video.can_skip
-        wanted_pts = frozenset(self._table.pts[wanted].tolist()) if skips else None
         last = int(wanted[-1])
-        for index, frame in numbered_frames(video, self._table, wanted_pts):
+        for index, frame in numbered_frames(video, self._table, pts_to_decode(video, self._table, wanted)):
             if index is None:
                 continue
             if index <= last:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from PIL import Image
 
 from ..errors import VidreasonError
@@ -31,18 +31,19 @@ def write_video(
     name only when it is whole. One encoder thread, so that the same frames give the same bytes on any machine.
 
     Args:
-        path: the file to write. Its folder is made where it is absent.
-        frames: uint8 RGB pictures, each (height, width, 3), all of one size; any iterable, read once.
-        fps: frames per second.
-        crf: x264's constant rate factor, 0 (lossless) to 51.
-        preset: x264's trade of speed against size.
+        path: File to write. Its folder is made where it is absent.
+        frames: RGB pictures, each uint8 (height, width, 3), all of one size; any iterable, read once.
+        fps: Frames per second.
+        crf: Constant rate factor of x264, 0 (lossless) to 51.
+        preset: Preset of x264, its trade of speed against size.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: no frames, frames that are not uint8 (height, width, 3), unequal sizes, or fps not above zero.
-        VidreasonError: the encoder refused.
+        ValueError: There are no frames, a frame is not uint8 (height, width, 3), their sizes are unequal, or fps is
+            not above zero.
+        VidreasonError: The encoder refused.
     """
     path = Path(path)
     if not fps > 0:
@@ -71,16 +72,17 @@ def write_animation(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: 
     """Write frames as an animated WebP that repeats for ever, which pages show where they show no video.
 
     Args:
-        path: the file to write. Its folder is made where it is absent.
-        frames: uint8 RGB pictures, each (height, width, 3), all of one size.
-        fps: frames per second.
-        quality: of WebP's lossy compression, 0 to 100.
+        path: File to write. Its folder is made where it is absent.
+        frames: RGB pictures, each uint8 (height, width, 3), all of one size.
+        fps: Frames per second.
+        quality: Quality of WebP's lossy compression, 0 to 100.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: no frames, frames that are not uint8 (height, width, 3), unequal sizes, or fps not above zero.
+        ValueError: There are no frames, a frame is not uint8 (height, width, 3), their sizes are unequal, or fps is
+            not above zero.
     """
     path = Path(path)
     if not fps > 0:
@@ -94,7 +96,7 @@ def write_animation(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: 
     return path
 
 
-def _checked_frames(path: Path, frames: Iterable[np.ndarray]):
+def _checked_frames(path: Path, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield frames (height, width, 3) that are known to be uint8 and of one size."""
     expected = None
     for position, frame in enumerate(frames):
@@ -126,7 +128,7 @@ def _encode(container, stream, first: np.ndarray, others: Iterable[np.ndarray]) 
     def encode(position: int, frame: np.ndarray) -> None:
         picture = av.VideoFrame.from_ndarray(_pad_to_even(frame), format="rgb24")
         # one thread: waiting for others costs more than a small picture takes
-        picture = reformatter.reformat(picture, format="yuv420p", dst_colorspace="ITU709", threads=1)
+        picture = reformatter.reformat(picture, format="yuv420p", dst_colorspace=Colorspace.ITU709, threads=1)
         picture.pts, picture.time_base = position, time_base
         container.mux(stream.encode(picture))
 

@@ -38,7 +38,7 @@ from ...llm.chat import (
 from ...llm.store import RequestStore
 from ...manifests.manifest import Manifest
 from ...video import decode_readable_frames
-from ...video.frame_table import read_frame_table
+from ...video.decode import read_frame_table
 from ..frames import (
     ClassLabels,
     FirstUses,

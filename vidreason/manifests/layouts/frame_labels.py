@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...video.frame_table import FrameTable, read_frame_table
+from ...video.decode import read_frame_table
+from ...video.frame_table import FrameTable
 from ...video.probe import Probed, VideoInfo, VideoProbe
 from ..manifest import video_id_of
 from ..splits import read_list

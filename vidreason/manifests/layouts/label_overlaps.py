@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...video.frame_table import FrameTable, read_frame_table
+from ...video.decode import read_frame_table
+from ...video.frame_table import FrameTable
 from ...video.probe import Probed, VideoProbe
 from .frame_labels import Segment, SegmentedVideoInfo, find_segments
 from .timed_labels import CORRECTED, LEFT_OUT, NOTED, Finding, TimedLabel
