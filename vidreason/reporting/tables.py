@@ -33,6 +33,33 @@ class Column:
     scale: float = 1
 
 
+@dataclass(frozen=True)
+class MetricStyle:
+    """How a metric is shown.
+
+    Args:
+        name: The metric in words.
+        unit: Unit of the values as they are shown, such as "%" or "nats".
+        scale: Factor that values are multiplied by, such as 100 for a fraction shown in percent.
+        decimals: Digits after the point of all values.
+    """
+
+    name: str
+    unit: str
+    scale: float
+    decimals: int
+
+    @property
+    def label(self) -> str:
+        """Name and unit, for the head of a column or an axis."""
+        return f"{self.name} ({self.unit})"
+
+    @property
+    def difference_label(self) -> str:
+        """Head of a column of differences: percentages differ by points."""
+        return f"difference ({'points' if self.unit == '%' else self.unit})"
+
+
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column | str]) -> str:
     """A Markdown table, numbers to the right, ending in a line break.
 

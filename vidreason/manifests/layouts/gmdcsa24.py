@@ -108,7 +108,7 @@ def read_gmdcsa24(
     Args:
         root: the folder of the persons' folders.
         leave_out: names of the persons to test on, each in a fold of its own; all where none are named.
-        single_split: all videos in one split `all`, for `vidreason.rs.study.leave_one_group_out`, which makes its
+        single_split: all videos in one split `all`, for `vidreason.study.leave_one_group_out`, which makes its
             folds itself.
         allow_incomplete: build from the videos that are there.
 
