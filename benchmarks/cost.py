@@ -136,7 +136,7 @@ def run(args: CostArguments) -> None:
     """Reckon, or write the page of an earlier estimate again.
 
     Raises:
-        ConfigError: rates are missing, or what should be read is not usable.
+        ConfigError: Rates are missing, or what should be read is not usable.
     """
     if args.page_only:
         print(rebuild_page(Path(args.out)))
@@ -148,7 +148,7 @@ def write_estimate(args: CostArguments) -> None:
     """Reckon, and write cost.json and README.md.
 
     Raises:
-        ConfigError: rates are missing or not usable.
+        ConfigError: Rates are missing or not usable.
     """
     if args.rates is None:
         raise ConfigError("rates is not set: name a report of benchmarks/video_rates.py")
@@ -175,7 +175,7 @@ def rebuild_page(folder: Path) -> str:
     """Write README.md from the cost.json beside it, and return the page.
 
     Raises:
-        ConfigError: cost.json is not there, or is no estimate.
+        ConfigError: Cost.json is not there, or is no estimate.
     """
     path = folder / "cost.json"
     try:
@@ -190,7 +190,7 @@ def read_rates(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A report of `benchmarks/video_rates.py`, and in it the rates of files like the data set's.
 
     Raises:
-        ConfigError: it is not there, is none, or a rate in it is no positive number.
+        ConfigError: It is not there, is none, or a rate in it is no positive number.
     """
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vidreason.errors import ConfigError
 
@@ -37,28 +38,40 @@ def count_flops(name: str, num_labels: int = 174) -> ModelFlops:
         num_labels: Number of labels of the classification head; Something-Something v2 has 174.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: There is no such model.
     """
     import torch  # here, since a page is rebuilt without it
-    from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
         model, num_frames, side = _build(name, num_labels)
         clip = torch.empty(1, num_frames, 3, side, side)
     key = "pixel_values_videos" if name == "vjepa2" else "pixel_values"
     model.train()
-    with FlopCounterMode(display=False) as forward:
-        logits = model(**{key: clip}).logits
-    with FlopCounterMode(display=False) as backward:
-        logits.sum().backward()
+    forward, training = pass_flops(model, **{key: clip})
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return ModelFlops(
         model=name,
         description=f"{num_frames} frames of {side} px, {parameters:.1f}M parameters",
         num_frames=num_frames,
-        forward=forward.get_total_flops(),
-        training=forward.get_total_flops() + backward.get_total_flops(),
+        forward=forward,
+        training=training,
     )
+
+
+def pass_flops(model: Any, **clip: Any) -> tuple[int, int]:
+    """Matrix products, convolutions and attention of a forward pass, and of that with its backward pass.
+
+    Args:
+        model: A model that gives `logits`.
+        clip: Its arguments.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as forward:
+        logits = model(**clip).logits
+    with FlopCounterMode(display=False) as backward:
+        logits.sum().backward()
+    return forward.get_total_flops(), forward.get_total_flops() + backward.get_total_flops()
 
 
 def _build(name: str, num_labels: int):

@@ -74,7 +74,7 @@ class FaithfulnessSettings:
         seed: Seed of all random orders. A clip's orders depend on it and on the clip's number alone.
 
     Raises:
-        ConfigError: a setting that does not exist or makes no sense.
+        ConfigError: A setting that does not exist or makes no sense.
     """
 
     rankings: tuple[str, ...] = RANKINGS
@@ -131,7 +131,7 @@ def measure_faithfulness(
         device: The device of the model.
 
     Raises:
-        ConfigError: the model gives no `frame_attention`, or guidance is over another number of tokens.
+        ConfigError: The model gives no `frame_attention`, or guidance is over another number of tokens.
     """
     was_training = model.training
     model.eval()

@@ -80,7 +80,7 @@ def run(args: FaithfulnessArguments) -> None:
     """Measure, unless only the pages are wanted, and write the pages.
 
     Raises:
-        ConfigError: an argument is missing or makes no sense, or `out` holds something else under the same name.
+        ConfigError: An argument is missing or makes no sense, or `out` holds something else under the same name.
     """
     out = Path(args.out)
     if (out / FILE_NAME).exists() or args.report_only:
@@ -138,7 +138,7 @@ def measure_model(
     batches = DataLoader(Subset(clips, chosen), args.batch_size, collate_fn=GuidedClipCollator())
     # disable=None: a bar on a terminal and nothing in a log
     progress = tqdm(batches, desc=f"{split} {Path(folder).name}", unit="batch", disable=None)
-    model.to(device)
+    torch.nn.Module.to(model, device)  # transformers hides the types of its own `to`
     curves = measure_faithfulness(cast(AttendingModel, model), progress, settings, device)
     ids = [clips.rows[index]["video_id"] for index in chosen]
     facts = {
@@ -188,7 +188,7 @@ def draw_clips(total: int, wanted: int | None, seed: int) -> list[int]:
         seed: Seed of the draw.
 
     Raises:
-        ConfigError: fewer than one is wanted.
+        ConfigError: Fewer than one is wanted.
     """
     if wanted is None or wanted >= total:
         return list(range(total))

@@ -155,7 +155,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """The JSON of a run.
 
     Raises:
-        ConfigError: it is not there, half written, or of something else.
+        ConfigError: It is not there, half written, or of something else.
     """
     path = folder / FILE_NAME
     try:

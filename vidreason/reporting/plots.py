@@ -100,7 +100,7 @@ def plot_training_curves(
         `path`.
 
     Raises:
-        VidreasonError: there are no runs or no panels.
+        VidreasonError: There are no runs or no panels.
     """
     if not histories or not panels:
         raise VidreasonError("a figure of training curves needs at least one run and one panel")
@@ -129,7 +129,7 @@ def plot_points(
         `path`.
 
     Raises:
-        VidreasonError: there is nothing to draw.
+        VidreasonError: There is nothing to draw.
     """
     series = _series(panels)
     if not series or not groups:
@@ -173,7 +173,7 @@ def plot_lines(
         `path`.
 
     Raises:
-        VidreasonError: there is nothing to draw.
+        VidreasonError: There is nothing to draw.
     """
     levels = levels or {}
     series = list(dict.fromkeys([*_series(levels), *_series(panels)]))

@@ -62,7 +62,7 @@ def summarize(values: Iterable[float], confidence: float = 0.95) -> Summary:
         confidence: Level of the interval, between 0 and 1.
 
     Raises:
-        VidreasonError: there are no values, one is not finite, or the confidence is no probability.
+        VidreasonError: There are no values, one is not finite, or the confidence is no probability.
     """
     sample = [float(value) for value in values]
     if not sample:
@@ -90,7 +90,7 @@ def compare_paired(
         confidence: Level of the interval of the mean difference, between 0 and 1.
 
     Raises:
-        VidreasonError: the pairs do not match, or a value is not finite; the message names the seeds or folds.
+        VidreasonError: The pairs do not match, or a value is not finite; the message names the seeds or folds.
     """
     unmatched = set(first) ^ set(second)
     if unmatched:

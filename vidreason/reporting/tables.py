@@ -71,7 +71,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column |
         columns: What is shown, in order; a text stands for `Column(text)`.
 
     Raises:
-        VidreasonError: there are no columns, no row has a column's key, or a number is not finite.
+        VidreasonError: There are no columns, no row has a column's key, or a number is not finite.
     """
     shown = _as_columns(columns)
     cells = _format_rows(rows, shown)
@@ -91,7 +91,7 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], column
         columns: Columns as `markdown_table` takes them.
 
     Raises:
-        VidreasonError: there are no columns, no row has a column's key, or a number is not finite.
+        VidreasonError: There are no columns, no row has a column's key, or a number is not finite.
     """
     shown = _as_columns(columns)
     cells = _format_rows(rows, shown)

@@ -212,7 +212,7 @@ def guidance_source(settings: Mapping[str, Any], kinds: Mapping[str, GuidanceKin
         where: Place in the study file, for messages.
 
     Raises:
-        ConfigError: naming `where`, the settings make no source.
+        ConfigError: The settings make no source; the message names `where`.
     """
     settings = dict(settings)
     producer = settings.get("producer", "")

@@ -40,7 +40,7 @@ def check_settings(study: Study) -> None:
     """Check the names of all settings before the first of many runs is made.
 
     Raises:
-        ConfigError: a setting does not exist; the message names it and the run.
+        ConfigError: A setting does not exist; the message names it and the run.
     """
     known = set(study.system.known_settings())
     for run in study.runs():
@@ -62,7 +62,7 @@ def make_run(run: RunPlan, work: Path, num_proc: int, keep_model: bool, videos: 
         videos: What earlier runs of this process have decoded.
 
     Raises:
-        VidreasonError: settings, data or training have something wrong.
+        VidreasonError: Settings, data or training have something wrong.
     """
     recipe = write_recipe(run_folder(run, work), run, make_places(run, work, num_proc))
     facts = run.system.train(recipe, {}, keep_model, videos.of(run))

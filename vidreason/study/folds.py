@@ -44,7 +44,7 @@ class GroupedVideos:
         test_pattern: Regular expression; only videos whose id has a match are tested on.
 
     Raises:
-        ConfigError: there are fewer than two groups.
+        ConfigError: There are fewer than two groups.
     """
 
     def __init__(self, manifest: str, guidance: str, split: str = ALL_VIDEOS, test_pattern: str = ""):
@@ -62,7 +62,7 @@ class GroupedVideos:
         Videos of the group that are not tested on are left out: they are like those that are.
 
         Raises:
-            ConfigError: the group has nothing to test on.
+            ConfigError: The group has nothing to test on.
         """
         split_of = {}
         for row in self.rows:
@@ -115,7 +115,7 @@ class GroupsKind:
         """Write the fold of a run: see `vidreason.study.plugins.DataKind`.
 
         Raises:
-            ConfigError: a setting is missing, or there is no such group.
+            ConfigError: A setting is missing, or there is no such group.
         """
         missing = sorted({"manifest", "guidance", "test_group"} - set(settings))
         if missing:

@@ -80,7 +80,7 @@ def run_all(args: LeaveOneGroupOutArguments) -> None:
     """Make every run that has no record yet.
 
     Raises:
-        ConfigError: an argument is missing or makes no sense, or the data have no groups.
+        ConfigError: An argument is missing or makes no sense, or the data have no groups.
     """
     recipes = dict(recipe.split("=", 1) for recipe in args.recipes if "=" in recipe)
     if len(recipes) != len(args.recipes) or not recipes:
@@ -142,7 +142,7 @@ def write_tables(out: Path, title: str, system: System) -> str:
         system: What the runs were trained by.
 
     Raises:
-        ConfigError: there are no runs, or they are of different tasks.
+        ConfigError: There are no runs, or they are of different tasks.
     """
     runs = [stored.record for stored in read_records(out)]
     if not runs:
@@ -171,7 +171,7 @@ def reported_metrics(runs: GroupRecords, system: System) -> tuple[str, ...]:
     """The metrics of the runs' task, which is the one that most of whose metrics they have.
 
     Raises:
-        ConfigError: the runs are of different tasks.
+        ConfigError: The runs are of different tasks.
     """
     found = {_task_of(run, system) for run in runs}
     if len(found) > 1:

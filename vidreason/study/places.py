@@ -54,7 +54,7 @@ def make_places(run: RunPlan, work: Path, num_proc: int = 1) -> DataPlaces:
         num_proc: Number of processes that render a world.
 
     Raises:
-        VidreasonError: the data cannot be made, or are not where the study says.
+        VidreasonError: The data cannot be made, or are not where the study says.
     """
     data = run.data_kind.make(run.study, run.data_settings, run.seed, work / "data", num_proc)
     split = run.recipe.get("train_split", "train")

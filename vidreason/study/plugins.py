@@ -197,7 +197,7 @@ class System(Protocol):
         """Settings with those of a named method in place of its name, so that a result is known by all of them.
 
         Raises:
-            ConfigError: there is no such method.
+            ConfigError: There is no such method.
         """
 
     def known_settings(self) -> Collection[str]:
@@ -225,5 +225,5 @@ class System(Protocol):
             {video_id: reason}}} and further facts for the record.
 
         Raises:
-            VidreasonError: settings, data or training have something wrong.
+            VidreasonError: Settings, data or training have something wrong.
         """

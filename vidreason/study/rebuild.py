@@ -25,7 +25,7 @@ def rebuild_all(folder: Path) -> list[Path]:
         folder: A study's results, or a folder of many.
 
     Raises:
-        ConfigError: there is nothing to rebuild, or results are half-written, broken or foreign.
+        ConfigError: There is nothing to rebuild, or results are half-written, broken or foreign.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder")

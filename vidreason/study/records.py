@@ -93,7 +93,7 @@ def read_records(folder: Path) -> list[StoredRecord]:
     """All records of a folder of results, sorted by the names of their runs.
 
     Raises:
-        ConfigError: a record is broken, half-written or there twice, or `runs/` holds a file that is no record.
+        ConfigError: A record is broken, half-written or there twice, or `runs/` holds a file that is no record.
     """
     return _sorted([*_read_lines(folder / RECORDS_FILE), *_read_files(folder / RUNS_FOLDER)])
 
@@ -150,7 +150,7 @@ def add_record(folder: Path, record: dict[str, Any]) -> None:
         record: The record; its numbers have to be finite, since JSON has no others.
 
     Raises:
-        ConfigError: there is a record of this run already, or the results are not usable.
+        ConfigError: There is a record of this run already, or the results are not usable.
     """
     name = record_name(record)
     if name is None:
@@ -181,7 +181,7 @@ def check_record(stored: StoredRecord, run: RunPlan) -> dict[str, Any]:
     """A record that has to be that of a planned run.
 
     Raises:
-        ConfigError: it is none of a study, or belongs to another study or to other settings.
+        ConfigError: It is none of a study, or belongs to another study or to other settings.
     """
     record = _of_a_study(stored)
     where = stored.where
@@ -199,7 +199,7 @@ def _of_a_study(stored: StoredRecord) -> dict[str, Any]:
     """The record of a study's run.
 
     Raises:
-        ConfigError: it is none, or its settings were changed.
+        ConfigError: It is none, or its settings were changed.
     """
     record = stored.record
     if any(name not in record for name in _FIELDS) or record["kind"] != RUN_KIND:
@@ -264,7 +264,7 @@ def read_results(study: Study, out: Path) -> dict[str, dict[str, Any]]:
         out: Folder of the results.
 
     Raises:
-        ConfigError: a record is half-written, broken, or none of this study's.
+        ConfigError: A record is half-written, broken, or none of this study's.
     """
     planned = {run.name: run for run in study.runs()}
     records = {}
@@ -284,7 +284,7 @@ def copy_study(study: Study, out: Path) -> None:
         out: Folder of the results; it is made where it does not exist.
 
     Raises:
-        ConfigError: the folder holds another study.
+        ConfigError: The folder holds another study.
     """
     copy = out / STUDY_FILE
     if copy.exists() and read_yaml(copy).get("name") != study.name:

@@ -28,7 +28,7 @@ def write_tables(folder: Path) -> str:
         folder: Folder of the results, with the copy of the study file and of its recipe.
 
     Raises:
-        ConfigError: these cannot be read, or results are half-written, broken or foreign.
+        ConfigError: These cannot be read, or results are half-written, broken or foreign.
     """
     study = load_study(folder / STUDY_FILE)
     records = read_results(study, folder)

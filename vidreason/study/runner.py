@@ -21,7 +21,7 @@ def plan_runs(study: Study, settings: RunnerSettings) -> tuple[list[RunPlan], li
     """The runs to make, seed by seed, and the names of those that are there.
 
     Raises:
-        ConfigError: the results are not usable, or `only` matches no run.
+        ConfigError: The results are not usable, or `only` matches no run.
     """
     for worker_setting in ("num_workers", "num_threads"):
         if getattr(settings, worker_setting) < 1:
@@ -40,7 +40,7 @@ def run_study(study: Study, settings: RunnerSettings) -> Outcome:
     """Make every run that has no result.
 
     Raises:
-        ConfigError: the results are not usable, or `only` matches no run.
+        ConfigError: The results are not usable, or `only` matches no run.
     """
     todo, there = plan_runs(study, settings)
     copy_study(study, settings.out)
@@ -62,7 +62,7 @@ def reuse_runs(todo: list[RunPlan], settings: RunnerSettings) -> list[str]:
     """Take over what other studies have made: the names of the runs that need not be made any more.
 
     Raises:
-        ConfigError: a folder to reuse from is not there, or a record in it is broken.
+        ConfigError: A folder to reuse from is not there, or a record in it is broken.
     """
     found: dict[str, dict[str, Any]] = {}
     for folder in settings.reuse:

@@ -74,7 +74,7 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        ConfigError: it is not there, or is no mapping.
+        ConfigError: It is not there, or is no mapping.
     """
     path = Path(path)
     if not path.is_file():
@@ -95,7 +95,7 @@ def load_study(path: str | os.PathLike) -> Study:
         path: The study file; its recipe lies beside it.
 
     Raises:
-        ConfigError: either cannot be read, or asks for what makes no study. The message names file and key.
+        ConfigError: Either cannot be read, or asks for what makes no study. The message names file and key.
     """
     path = Path(path)
     content = read_yaml(path)

@@ -34,7 +34,7 @@ def check_plots(study: Study) -> None:
     """Check what a study says of its figures, before hours are spent on the runs for them.
 
     Raises:
-        ConfigError: naming the plot and the key.
+        ConfigError: A figure cannot be drawn; the message names the plot and the key.
     """
     for number, plot in enumerate(study.plots, start=1):
         where = f"{study.path}: plots, number {number}"
@@ -70,7 +70,7 @@ def draw_plots(study: Study, results: Sequence[Result], folder: Path) -> dict[st
     """Draw the figures of a study that have anything to show: what they show in words -> file.
 
     Raises:
-        ConfigError: a figure cannot be drawn (`check_plots`).
+        ConfigError: A figure cannot be drawn (`check_plots`).
     """
     check_plots(study)
     drawn = {}

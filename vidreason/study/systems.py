@@ -32,8 +32,12 @@ GUIDANCE_KINDS: Mapping[str, GuidanceKind] = {"objects": ObjectsKind()}
 def find_system(name: Any, where: str) -> System:
     """A system by its name.
 
+    Args:
+        name: Name of the system, as a file or flag gives it.
+        where: Place of the name, for messages.
+
     Raises:
-        ConfigError: naming `where`, there is no such system.
+        ConfigError: There is no such system; the message names `where`.
     """
     if name not in SYSTEMS:
         raise ConfigError(f"{where}: system is {name!r}, expected one of {sorted(SYSTEMS)}")

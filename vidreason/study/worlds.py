@@ -43,7 +43,7 @@ class WorldKind:
         """Render the world of a seed: see `vidreason.study.plugins.DataKind`.
 
         Raises:
-            ConfigError: no world can be made of the settings.
+            ConfigError: No world can be made of the settings.
         """
         drawn_seed = settings.get("first_seed", 0) + seed
         config_class, build = self._open_world()
@@ -112,7 +112,7 @@ class ObjectsKind:
         """Ask about the frames of a split, and write the table: see `vidreason.study.plugins.GuidanceKind`.
 
         Raises:
-            VidreasonError: the world is not there, or the answers cannot be used.
+            VidreasonError: The world is not there, or the answers cannot be used.
         """
         from ..annotation.grid.run import LLMArguments
         from ..annotation.job import AnnotationArguments, AnnotationJob

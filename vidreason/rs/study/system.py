@@ -38,7 +38,7 @@ class RSStudies:
         """Settings with those of the `method` they name, whose own values win.
 
         Raises:
-            ConfigError: there is no such method.
+            ConfigError: There is no such method.
         """
         own = dict(settings)
         return {**method_settings(own.pop("method", None)), **own}
