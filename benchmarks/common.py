@@ -22,8 +22,9 @@ import torch
 import transformers
 from scipy import stats
 
+from vidreason.reporting.tables import NOT_RUN, Column, markdown_table
+
 MIB = 2**20
-NOT_RUN = "not run"
 
 
 def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -80,10 +81,11 @@ class Spread:
     """A median of repeated measurements.
 
     Args:
-        median: of them.
-        low: of the interval that holds the median of the distribution with 95 %; None for fewer than 6 values.
-        high: likewise.
-        repeats: how many.
+        median: Median of the measurements.
+        low: Lower end of the interval that holds the median of the distribution with 95 %; None for fewer than 6
+            values.
+        high: Upper end of the interval; None where `low` is.
+        repeats: Number of measurements.
     """
 
     median: float
@@ -92,6 +94,7 @@ class Spread:
     repeats: int
 
     def as_json(self) -> dict[str, Any]:
+        """The fields by name."""
         return asdict(self)
 
 
@@ -114,9 +117,9 @@ class Times:
     """Seconds of a variant, one of each round.
 
     Args:
-        wall_s: by the clock.
-        cpu_s: of processor time, all threads of this process. What other processes take away is not in it, which on
-            a busy machine makes it the steadier of the two; on a GPU it says nothing.
+        wall_s: Seconds by the clock.
+        cpu_s: Seconds of processor time, all threads of this process. What other processes take away is not in it,
+            which on a busy machine makes it the steadier of the two; on a GPU it says nothing.
     """
 
     wall_s: list[float] = field(default_factory=list)
@@ -126,15 +129,15 @@ class Times:
 def interleave(
     variants: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 2, device: torch.device | str = "cpu"
 ) -> dict[str, Times]:
-    """Time calls whose variants take turns, so that what else the machine does befalls all alike.
+    """Time calls whose variants take turns, so that what else the machine does slows all alike.
 
     The order turns around from one round to the next: no variant always follows the same other one.
 
     Args:
-        variants: name -> what is timed.
-        repeats: rounds that count.
-        warmup: rounds before them.
-        device: waited for before and after each call.
+        variants: Name -> the call that is timed.
+        repeats: Number of rounds that count.
+        warmup: Number of rounds before them.
+        device: Device that is waited for before and after each call.
     """
     device = torch.device(device)
     times = {name: Times() for name in variants}
@@ -163,11 +166,11 @@ def classification_steps(
     """One training step (forward pass, cross-entropy, backward pass, AdamW) and one inference call, on a fixed batch.
 
     Args:
-        model: takes `pixel_values` and gives `logits`.
-        clips: (batch, frames, channels, height, width).
-        labels: (batch,).
-        forward: what is called, where it is not the model itself but is made from it.
-        autocast: gives the context of the forward pass.
+        model: A model that takes `pixel_values` and gives `logits`.
+        clips: Tensor of shape (batch, frames, channels, height, width).
+        labels: Tensor of shape (batch,), int64.
+        forward: Function that is called, where it is not the model itself but is made from it.
+        autocast: Function that gives the context of the forward pass.
 
     Returns:
         The optimizer, and {"training", "inference"}.
@@ -270,8 +273,8 @@ def show_ratio(spread: Mapping[str, Any] | None) -> str:
 
 def markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table from texts, the first column to the left and the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    columns = [Column(str(number), text, right=number > 0) for number, text in enumerate(header)]
+    return markdown_table([dict(zip(map(str, range(len(header))), row, strict=True)) for row in rows], columns)
 
 
 def is_finite(value: Any) -> bool:

@@ -57,6 +57,7 @@ class FormatArguments:
 
 
 def main() -> int:
+    """Measure; a mistake ends with one line that names it."""
     return run_command(run, FormatArguments)
 
 
@@ -64,7 +65,7 @@ def run(args: FormatArguments) -> None:
     """Measure and report.
 
     Raises:
-        ConfigError: the recipe has no model with a convolutional stem.
+        ConfigError: The recipe has no model with a convolutional stem.
     """
     device = pick_device(args.device)
     if args.threads:

@@ -36,10 +36,10 @@ from common import (
     show_ratio,
     write_report,
 )
+from flops import pass_flops
 from peak_flops import peak_flops_per_s, utilisation
 from timed_training import TrainingArguments, train_for
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from video_models import BUILDERS, ModelArguments, build_model
 
 from vidreason.command_line import run_command
@@ -70,6 +70,7 @@ class SpeedArguments:
 
 
 def main() -> int:
+    """Measure; a mistake ends with one line that names it."""
     return run_command(run, SpeedArguments, ModelArguments, TrainingArguments)
 
 
@@ -117,12 +118,8 @@ def count_flops(name: str, size: ModelArguments) -> dict[str, int]:
     model = build_model(name, size, NUM_LABELS)
     clip = torch.zeros(1, size.num_frames, 3, size.image_size, size.image_size)
     with sdpa_kernel(SDPBackend.MATH):
-        with FlopCounterMode(display=False) as forward:
-            logits = model(pixel_values=clip).logits
-        with FlopCounterMode(display=False) as backward:
-            logits.sum().backward()
-    inference = forward.get_total_flops()
-    return {"inference": inference, "training": inference + backward.get_total_flops()}
+        inference, training = pass_flops(model, pixel_values=clip)
+    return {"inference": inference, "training": training}
 
 
 def measure_speed(

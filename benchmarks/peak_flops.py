@@ -30,8 +30,8 @@ def peak_flops_per_s(device_name: str, precision: str) -> float | None:
     """The peak of a chip, or None where it is not known: a share of a guessed peak would be no measurement.
 
     Args:
-        device_name: as `torch.cuda.get_device_name` has it.
-        precision: "bf16" or "fp32" (without TF32).
+        device_name: Name as `torch.cuda.get_device_name` has it.
+        precision: "bf16", or "fp32" without TF32.
     """
     words = device_name.replace("-", " ").split()
     for parts, peaks in PEAK_TFLOPS:

@@ -83,6 +83,7 @@ class Variant:
 
 
 def main() -> int:
+    """Measure; a mistake ends with one line that names it."""
     return run_command(run, OverheadArguments, ModelArguments)
 
 

@@ -85,7 +85,7 @@ def main(args: SegmentationArguments) -> None:
     """Measure and report.
 
     Raises:
-        ConfigError: the lengths are not ascending.
+        ConfigError: The lengths are not ascending.
     """
     if not args.minutes or sorted(set(args.minutes)) != args.minutes or args.minutes[0] < 1:
         raise ConfigError(f"--minutes is {args.minutes}, expected different lengths from 1, ascending")
@@ -144,9 +144,10 @@ def make_labeller(args: SegmentationArguments) -> VideoLabeller:
 
 
 class WholeWindows(VideoLabeller):
-    """Sends every window through the whole model, as who has only `forward` does it. The scores are not kept."""
+    """Sends every window through the whole model, as a user of `forward` alone would. The scores are not kept."""
 
     def label(self, frames, overlapped=True):
+        """Take the frames of a video in, and give no labels: only the time is wanted."""
         held, start, done = [], 0, 0
         for chunk in in_thread(chunked(frames, self.chunk_frames)):
             held += chunk

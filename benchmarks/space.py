@@ -64,7 +64,7 @@ def main(args: SpaceArguments) -> None:
     """Measure and report.
 
     Raises:
-        ConfigError: a video is not there, or the app does not start.
+        ConfigError: A video is not there, or the app does not start.
     """
     videos = dict(pair.partition("=")[::2] for pair in args.videos)
     for name, file in videos.items():

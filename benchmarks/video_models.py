@@ -155,7 +155,7 @@ def build_model(name: str, size: ModelArguments, num_labels: int, seed: int = 0)
     """A model with random weights, the same for the same seed.
 
     Raises:
-        ConfigError: the name is not among `BUILDERS`.
+        ConfigError: The name is not among `BUILDERS`.
     """
     if name not in BUILDERS:
         raise ConfigError(f"there is no model {name!r} to measure; choose among {', '.join(BUILDERS)}")

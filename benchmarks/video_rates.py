@@ -2,7 +2,7 @@
 
     python benchmarks/video_rates.py --videos my_videos --output docs/results/speed/video_rates.json
 
-For `vidreason.study.cost`. Two sets of files are measured: the videos as they are, and copies of them in the form of
+For `benchmarks/cost.py`. Two sets of files are measured: the videos as they are, and copies of them in the form of
 Something-Something v2 (VP9 in WebM, 12 frames a second, 240 pixels high, cut to its mean length and bit rate), since
 that is what a decoder has to deal with there. Rates are per second of processor time, all threads of this process
 together, so that what else the machine does is not in them; a core gives one such second a second.
@@ -23,11 +23,11 @@ from typing import Any
 import av
 import numpy as np
 from common import describe_machine, machine, markdown_rows, settings_of, write_report
+from cost import SOMETHING_SOMETHING_V2
 from PIL import Image
 from transformers import HfArgumentParser
 
 from vidreason.errors import VidreasonError
-from vidreason.study.cost import SOMETHING_SOMETHING_V2
 from vidreason.video import decode_frames, probe_video, uniform_indices
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm")
@@ -47,6 +47,7 @@ class VideoRateArguments:
 
 
 def main() -> int:
+    """Measure; a mistake ends with one line that names it."""
     (args,) = HfArgumentParser(VideoRateArguments).parse_args_into_dataclasses()
     paths = sorted(path for path in Path(args.videos).rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:

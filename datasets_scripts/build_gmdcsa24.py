@@ -6,7 +6,7 @@
 
 The first reads the videos once and writes a manifest for each person, `fold_subject_1` and so on, who is its test
 split; the second writes one manifest; the third has all videos in one split `all`, as
-`vidreason.rs.study.leave_one_group_out` wants it. Typing errors in the tables are printed and written to
+`vidreason.study.leave_one_group_out` wants it. Typing errors in the tables are printed and written to
 `label_report.csv`, with what was made of them.
 """
 

@@ -20,6 +20,7 @@ import tempfile
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +80,14 @@ class DemoArguments:
 
 @dataclass(frozen=True)
 class DemoData:
-    """Where the demo's data lie."""
+    """Where the demo's data lie.
+
+    Args:
+        manifest: The videos of the world.
+        manifest_folder: Folder of their manifest.
+        training_guidance: Folder of the noisy guidance of the training split.
+        true_guidance: Folder of the true guidance of all splits.
+    """
 
     manifest: Manifest
     manifest_folder: Path
@@ -91,7 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo; a mistake ends with one line that names it."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     transformers_logging.set_verbosity_error()
-    (args,) = HfArgumentParser(DemoArguments).parse_args_into_dataclasses(arguments)
+    parser = HfArgumentParser(DemoArguments)  # type: ignore[arg-type]  # its NewType fits no dataclass
+    (args,) = parser.parse_args_into_dataclasses(arguments)
     try:
         report = run_demo(args)
     except VidreasonError as error:
@@ -101,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run_demo(args: DemoArguments) -> dict:
+def run_demo(args: DemoArguments) -> dict[str, Any]:
     """Do everything and return the report."""
     folder = Path(args.output_dir)
     print("1/3  synthetic videos and guidance", flush=True)
@@ -154,7 +163,7 @@ def train_all(data: DemoData, folder: Path, args: DemoArguments) -> dict[str, Ru
         return {
             name: run_training(*parse_arguments(command), video_cache=videos) for name, command in commands.items()
         }
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix="frames_") as frames,
         context.Manager() as manager,
@@ -225,7 +234,7 @@ def _show_progress(futures: dict[str, Future], progress) -> None:
         bar.close()
 
 
-def build_report(results: dict[str, RunResult], data: DemoData, args: DemoArguments) -> dict:
+def build_report(results: dict[str, RunResult], data: DemoData, args: DemoArguments) -> dict[str, Any]:
     """What `report.json` holds."""
     return {
         "seed": args.seed,
@@ -248,7 +257,7 @@ def draw_overlays(folder: Path, data: DemoData) -> None:
 
     The clips are the first of every third class of `test_shifted`, whatever the models make of them.
     """
-    models = {}
+    models: dict[str, tuple[Any, Any]] = {}
     for name, title in (("plain", "plain"), ("rs", "paper's"), ("rs_evidence", "ours")):
         path = folder / "models" / name
         models[title] = (
@@ -270,7 +279,9 @@ def draw_overlays(folder: Path, data: DemoData) -> None:
     write_animation(folder / "overlay.webp", pairs, fps)
 
 
-def _compare_clip(manifest: Manifest, row: dict, index: GuidanceIndex, models: dict) -> list[np.ndarray]:
+def _compare_clip(
+    manifest: Manifest, row: dict[str, Any], index: GuidanceIndex, models: dict[str, tuple[Any, Any]]
+) -> list[np.ndarray]:
     """Every frame of a clip with attention and guidance side by side: (height, width, 3), uint8."""
     decoded = decode_frames(manifest.video_path(row))
     guidance = index.lookup(row["video_id"], decoded.timestamps_s)
@@ -283,7 +294,7 @@ def _compare_clip(manifest: Manifest, row: dict, index: GuidanceIndex, models: d
     ]
 
 
-def summary(report: dict, folder: Path) -> str:
+def summary(report: dict[str, Any], folder: Path) -> str:
     """The report in a few lines."""
     lines = [f"{'':21}{'top-1':>8}{'top-5':>8}{'loss':>8}{'in region':>11}{'pointing':>10}"]
     for split in TEST_SPLITS:

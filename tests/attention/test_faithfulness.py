@@ -10,14 +10,13 @@ import torch
 
 from vidreason.attention.curves import (
     FaithfulnessSettings,
-    area_under_curve,
     measure_faithfulness,
     pixel_cells,
     step_counts,
     token_places,
 )
 from vidreason.attention.faithfulness import FaithfulnessArguments, draw_clips, run
-from vidreason.attention.faithfulness_report import summarize_curves, verdict
+from vidreason.attention.faithfulness_report import areas_under_curves, summarize_curves, verdict
 from vidreason.clips.data import IGNORED_LABEL, GuidedClipCollator
 from vidreason.errors import ConfigError, VidreasonError
 from vidreason.reporting.bootstrap import Bootstrap
@@ -75,7 +74,7 @@ def test_the_right_map_makes_the_curve_fall_and_rise_at_once():
     assert curve(measured, "attention", "deletion") == pytest.approx([HIGH, LOW, LOW, LOW, LOW])
     assert curve(measured, "attention", "insertion") == pytest.approx([LOW, HIGH, HIGH, HIGH, HIGH])
     assert curve(measured, "attention", "deletion", "top1") == [1, 0, 0, 0, 0]
-    areas = area_under_curve(measured.values["attention", "deletion", "predicted_label"], measured.fractions)
+    areas = areas_under_curves(measured.values, measured.fractions)["attention", "deletion", "predicted_label"]
     assert areas == pytest.approx([0.125 * HIGH + 0.875 * LOW])
 
 
@@ -87,7 +86,7 @@ def test_a_map_that_puts_the_evidence_last_leaves_it_standing_to_the_end():
     measured = measure(OneCell(evidence=2, attended=0), [wrong], rankings=("guidance",))
     assert curve(measured, "guidance", "deletion") == pytest.approx([HIGH, HIGH, HIGH, HIGH, LOW])
     assert curve(measured, "guidance", "insertion") == pytest.approx([LOW, LOW, LOW, LOW, HIGH])
-    areas = area_under_curve(measured.values["guidance", "insertion", "predicted_label"], measured.fractions)
+    areas = areas_under_curves(measured.values, measured.fractions)["guidance", "insertion", "predicted_label"]
     assert areas == pytest.approx([0.875 * LOW + 0.125 * HIGH])
 
 

@@ -8,18 +8,19 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-
-from vidreason.errors import ConfigError
-from vidreason.study.cost import (
+from cost import (
     SOMETHING_SOMETHING_V2,
     CostArguments,
     data_costs,
     guidance_costs,
     model_costs,
     read_rates,
+    rebuild_page,
     write_estimate,
 )
-from vidreason.study.flops import MODELS, ModelFlops, count_flops
+from flops import MODELS, ModelFlops, count_flops
+
+from vidreason.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 RATES = {
@@ -182,7 +183,7 @@ def test_the_committed_estimate_is_that_of_the_committed_rates():
 
 def test_the_commands_of_the_page_name_flags_that_there_are():
     page = (ROOT / "docs" / "scaling.md").read_text().replace("\\\n", " ")
-    commands = [shlex.split(line) for line in page.splitlines() if line.startswith("python -m vidreason.study.cost")]
+    commands = [shlex.split(line) for line in page.splitlines() if line.startswith("python benchmarks/cost.py")]
     assert commands
     flags = {word[2:] for command in commands for word in command if word.startswith("--")}
     assert flags <= {field.name for field in fields(CostArguments)}
@@ -194,3 +195,24 @@ def test_the_page_shows_the_committed_estimate():
     shown = [line for line in section.splitlines() if line.startswith("|")]
     assert len(shown) > 12
     assert [line for line in shown if line not in estimate] == []
+
+
+def test_the_committed_page_is_that_of_the_committed_estimate(tmp_path):
+    committed = ROOT / "docs" / "results" / "ssv2_cost"
+    (tmp_path / "cost.json").write_bytes((committed / "cost.json").read_bytes())
+    rebuild_page(tmp_path)
+    assert (tmp_path / "README.md").read_bytes() == (committed / "README.md").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["{}", "{", None])
+def test_a_page_without_an_estimate_is_not_written(tmp_path, text):
+    if text is not None:
+        (tmp_path / "cost.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"cost\.json is no estimate of costs"):
+        rebuild_page(tmp_path)
+    assert not (tmp_path / "README.md").exists()
+
+
+def test_an_estimate_needs_rates(tmp_path):
+    with pytest.raises(ConfigError, match="rates is not set"):
+        write_estimate(CostArguments(out=str(tmp_path)))

@@ -11,7 +11,9 @@ import weizmann_strips
 
 from vidreason.guidance import load_guidance
 from vidreason.manifests.manifest import load_manifest
-from vidreason.rs.study.leave_one_group_out import LeaveOneGroupOutArguments, run_all, write_tables
+from vidreason.rs.study import RSStudies
+from vidreason.study.leave_one_group_out import LeaveOneGroupOutArguments, run_all, write_tables
+from vidreason.study.records import read_records
 from vidreason.video import decode_frames
 
 TINY_RECIPE = """
@@ -69,7 +71,7 @@ def test_leave_one_person_out_from_strips_to_table(shared_data, tmp_path, reposi
         work=str(tmp_path / "work"),
     )
     run_all(args)
-    runs = [json.loads(path.read_text()) for path in (tmp_path / "results" / "runs").glob("*.json")]
+    runs = [stored.record for stored in read_records(tmp_path / "results")]
     assert sorted((run["recipe"], run["group"]) for run in runs) == [
         (recipe, person) for recipe in ("plain", "rs") for person in ("person0", "person1")
     ]
@@ -79,7 +81,7 @@ def test_leave_one_person_out_from_strips_to_table(shared_data, tmp_path, reposi
     assert all("original" in video_id for video_id in fold.splits["test"]["video_id"])
     guided = load_guidance(tmp_path / "work" / "fold_person0" / "guidance")["train"]
     assert not any("person0" in video_id for video_id in set(guided["video_id"]))
-    text = write_tables(tmp_path / "results", "Two people")
+    text = write_tables(tmp_path / "results", "Two people", RSStudies())
     assert "| plain |" in text and "| rs |" in text and "top1, rs minus plain" in text
 
 

@@ -15,6 +15,13 @@ PLAIN = [
     {"epoch": 2.0, "step": 20, "eval_validation_top1": 0.5},
     {"epoch": 2.0, "step": 20, "train_loss": 1.5},
 ]
+PANELS = (
+    Panel("Total training loss", "loss (nats)", ("loss",)),
+    Panel("Accuracy", "top-1 accuracy (fraction)", ("eval_top1", "eval_validation_top1", "eval_test_top1")),
+    Panel("Spatial alignment loss", "KL divergence (nats)", ("loss_spatial",)),
+    Panel("Temporal consistency loss", "JS divergence (nats)", ("loss_temporal",)),
+)
+
 SUPERVISED = [
     {"epoch": 1.0, "step": 10, "loss": 3.0, "loss_spatial": 0.75, "loss_temporal": 0.05},
     {"epoch": 2.0, "step": 20, "loss": 2.0, "loss_spatial": 0.5, "loss_temporal": 0.04, "eval_top1": 0.75},
@@ -31,7 +38,7 @@ def points(axis):
 
 
 def test_the_four_panels(tmp_path, drawn):
-    path = plot_training_curves({"plain": PLAIN, "rs": SUPERVISED}, tmp_path / "new" / "curves.png")
+    path = plot_training_curves({"plain": PLAIN, "rs": SUPERVISED}, tmp_path / "new" / "curves.png", PANELS)
     total, accuracy, spatial, temporal = drawn[0].axes
     assert points(total) == {((1, 2.0), (2, 1.0)), ((1, 3.0), (2, 2.0))}
     assert points(accuracy) == {((1, 0.25), (2, 0.5)), ((2, 0.75),)}
@@ -44,14 +51,14 @@ def test_the_four_panels(tmp_path, drawn):
 
 
 def test_a_panel_without_any_values_says_so(tmp_path, drawn):
-    plot_training_curves({"plain": PLAIN}, tmp_path / "curves.png")
+    plot_training_curves({"plain": PLAIN}, tmp_path / "curves.png", PANELS)
     assert [text.get_text() for text in drawn[0].axes[2].texts] == ["not recorded"]
     assert [text.get_text() for text in drawn[0].axes[0].texts] == []
 
 
 def test_values_that_are_not_finite_are_counted(tmp_path, drawn):
     history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate([1.0, float("nan"), float("inf")])]
-    plot_training_curves({"run": history}, tmp_path / "curves.png")
+    plot_training_curves({"run": history}, tmp_path / "curves.png", PANELS)
     assert legend(drawn[0].axes[0]) == ["run (2 of 3 values not finite)"]
 
 
@@ -63,7 +70,7 @@ def test_other_keys_and_an_odd_number_of_panels(tmp_path, drawn):
 
 
 def test_many_runs_stay_apart(tmp_path, drawn):
-    plot_training_curves({f"run {index}": PLAIN for index in range(20)}, tmp_path / "curves.png")
+    plot_training_curves({f"run {index}": PLAIN for index in range(20)}, tmp_path / "curves.png", PANELS)
     styles = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
     assert len(styles) == 20
     assert np.gcd(len(COLORS), len(LINE_STYLES)) == 1
@@ -75,7 +82,27 @@ def test_nothing_to_draw_is_an_error(tmp_path, histories, panels):
         plot_training_curves(histories, tmp_path / "curves.png", panels=panels)
 
 
-def test_pyplot_is_not_touched():
-    program = "import sys, vidreason.reporting.plots; print('matplotlib.pyplot' in sys.modules)"
+LIGHT = [
+    "vidreason.study",
+    "vidreason.reporting.tables",
+    "vidreason.reporting.plots",
+    "vidreason.reporting.bootstrap",
+    "vidreason.attention.faithfulness_report",
+]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_figures_load_matplotlib_only_when_they_are_drawn(module):
+    program = f"import sys, {module}; print(sorted({{'matplotlib', 'torch'}} & set(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert finished.stdout.strip() == "[]"
+
+
+def test_pyplot_is_not_touched(tmp_path):
+    program = (
+        "import sys; from vidreason.reporting.plots import Mark, plot_points; "
+        f"plot_points({{'test': {{'a': [Mark(0, 1.0)]}}}}, ['b'], {str(tmp_path / 'a.png')!r}, 'c'); "
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert finished.stdout.strip() == "False"

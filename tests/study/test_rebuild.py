@@ -1,16 +1,16 @@
 """`python -m vidreason.study tables`: every table is rebuilt from the JSON beside it, those that are committed too."""
 
-import json
 import shutil
 import subprocess
 import sys
 
 import pytest
 from fixtures.fake_runs import fake_metrics
+from fixtures.small_studies import as_version_0_1_0, change_record
 
 from vidreason.errors import ConfigError
-from vidreason.rs.study.leave_one_group_out import write_title
 from vidreason.study.__main__ import main
+from vidreason.study.leave_one_group_out import write_title
 from vidreason.study.rebuild import REBUILDERS, rebuild_all
 from vidreason.study.records import copy_study
 
@@ -33,7 +33,11 @@ def test_what_is_committed_is_what_the_json_gives(repository, tmp_path):
             (marker.parent / "README.md").unlink()
             (marker.parent / "results.csv").unlink(missing_ok=True)
             (marker.parent / "results.json").unlink(missing_ok=True)
+    cost = copy / "ssv2_cost"
+    (cost / "README.md").unlink()
     folders = rebuild_all(copy)
+    page_only = [sys.executable, str(repository / "benchmarks" / "cost.py"), "--page_only", "true", "--out", str(cost)]
+    subprocess.run(page_only, check=True, capture_output=True, timeout=120)
     assert copy / "weizmann4" in folders
     compared = {
         path.relative_to(committed): path.read_bytes()
@@ -62,16 +66,34 @@ def test_rebuilding_needs_no_torch(make_study, write_results, tmp_path, reposito
 
 
 def test_the_file_that_leaving_one_group_out_leaves_for_rebuilding(repository, tmp_path):
-    shutil.copytree(repository / "docs" / "results" / "weizmann4" / "runs", tmp_path / "runs")
+    shutil.copy(repository / "docs" / "results" / "weizmann4" / "records.jsonl", tmp_path)
     write_title(tmp_path, "Some people: four actions")
     rebuild_all(tmp_path)
     assert (tmp_path / "README.md").read_text().startswith("# Some people: four actions\n")
 
 
 def test_runs_that_nothing_says_of_are_named(tmp_path):
-    (tmp_path / "unknown" / "runs").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"unknown/runs holds runs, but no study\.yaml"):
+    (tmp_path / "unknown").mkdir()
+    (tmp_path / "unknown" / "records.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"unknown holds runs, but no study\.yaml"):
         rebuild_all(tmp_path)
+    (tmp_path / "unknown" / "records.jsonl").unlink()
+    (tmp_path / "unknown" / "runs").mkdir()
+    with pytest.raises(ConfigError, match=r"unknown holds runs, but no study\.yaml"):
+        rebuild_all(tmp_path)
+
+
+def test_results_of_version_0_1_0_give_the_same_pages(make_study, write_results, tmp_path):
+    study = make_study()
+    copy_study(study, tmp_path)
+    write_results(study, tmp_path, lambda cell, seed, split: 0.5 + 0.1 * seed)
+    rebuild_all(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in ("README.md", "results.csv", "results.json")}
+    as_version_0_1_0(tmp_path)
+    for name in before:
+        (tmp_path / name).unlink()
+    rebuild_all(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.parametrize(
@@ -80,7 +102,6 @@ def test_runs_that_nothing_says_of_are_named(tmp_path):
         ("study.yaml", "kind: survey\n", "kind is 'survey'"),
         ("study.yaml", "kind: leave_one_group_out\n", "has no title"),
         ("study.yaml", "title: A\n", "missing keys"),
-        ("cost.json", "{}", "is no estimate of costs"),
         ("faithfulness.json", "{}", "is not a report of deletion"),
     ],
 )
@@ -106,9 +127,7 @@ def test_half_written_results_leave_the_tables_as_they_are(make_study, write_res
     write_results(study, tmp_path / "out", lambda cell, seed, split: 0.5)
     assert main(["tables", str(tmp_path / "out")]) == 0
     before = (tmp_path / "out" / "README.md").read_bytes()
-    path = tmp_path / "out" / "runs" / "none-unused-50-seed0.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "metrics": {"test": fake_metrics(0.9)}, "study": "other"}))
+    change_record(tmp_path / "out", "none-unused-50-seed0", metrics={"test": fake_metrics(0.9)}, study="other")
     assert main(["tables", str(tmp_path / "out")]) == 1
-    assert str(path) in capsys.readouterr().err
+    assert str(tmp_path / "out" / "records.jsonl") in capsys.readouterr().err
     assert (tmp_path / "out" / "README.md").read_bytes() == before

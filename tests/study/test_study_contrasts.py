@@ -8,7 +8,7 @@ from fixtures.small_studies import VALUES
 from scipy import stats
 
 from vidreason.errors import ConfigError
-from vidreason.study.contrasts import contrast_results
+from vidreason.study.comparison import contrast_results
 from vidreason.study.records import copy_study, read_results
 from vidreason.study.report import write_tables
 

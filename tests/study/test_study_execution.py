@@ -9,8 +9,8 @@ import pytest
 from fixtures.small_studies import write_study
 
 from vidreason.rs.run import parse_arguments
-from vidreason.study import execution
 from vidreason.study.__main__ import main
+from vidreason.study.execution import DecodedVideos
 from vidreason.study.records import read_results
 from vidreason.study.study_file import load_study
 
@@ -69,19 +69,19 @@ def test_a_run_leaves_its_record_and_its_recipe_and_no_model(study_path, work, t
 
 
 def test_decoded_videos_are_kept_for_runs_of_the_same_world(study_path):
-    study = load_study(study_path)
-    first, second = (execution._videos_of(study.plan(cell, seed=0)) for cell in study.cells[:2])
+    study, videos = load_study(study_path), DecodedVideos()
+    first, second = (videos.of(study.plan(cell, seed=0)) for cell in study.cells[:2])
     assert first is second
     first["a"] = "decoded"
-    assert execution._videos_of(study.plan(study.cells[0], seed=1)) == {}
-    assert execution._videos_of(study.plan(study.cells[0], seed=0)) == {}  # those of one world at a time
+    assert videos.of(study.plan(study.cells[0], seed=1)) == {}
+    assert videos.of(study.plan(study.cells[0], seed=0)) == {}  # those of one world at a time
 
 
 def test_a_run_with_a_setting_that_cannot_be_is_told(work, tmp_path, capsys):
     path = write_study(tmp_path / "study", {"seeds": [0]}, {"spatial_weight": 1.0, "temperature": -1.0})
     assert run(path, work, tmp_path / "out", "--only", PART) == 1
     assert "FAILED both-noisy-50-seed0: ConfigError: temperature is -1.0" in capsys.readouterr().out
-    assert not list((tmp_path / "out").rglob("*.json"))
+    assert read_results(load_study(path), tmp_path / "out") == {}
 
 
 @pytest.mark.slow

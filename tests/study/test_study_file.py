@@ -6,8 +6,8 @@ import pytest
 from fixtures.small_studies import STUDY
 
 from vidreason.errors import ConfigError
-from vidreason.study.design import GuidanceSource
 from vidreason.study.execution import check_settings
+from vidreason.study.plugins import GuidanceSource
 from vidreason.study.study_file import load_study
 from vidreason.study.study_plots import check_plots
 
@@ -102,7 +102,7 @@ def test_every_setting_knows_its_baseline(make_study):
         ({"seeds": []}, "seeds are"),
         ({"seeds": [1, 1]}, "seeds are"),
         ({"seeds": [True]}, "seeds are"),
-        ({"data": {}}, "one of manifest, synthetic and assembly"),
+        ({"data": {}}, "one of manifest, synthetic, assembly and leave_one_group_out"),
         ({"data": {"synthetic": {"size": 3}}}, r"data, synthetic has \['size'\]"),
         ({"axes": {}}, "axes is empty"),
         ({"axes": {"share": {"a-b": {}}}}, "axes, share, a-b"),
@@ -114,6 +114,8 @@ def test_every_setting_knows_its_baseline(make_study):
         ({"baseline": {"supervision": "none", "guidance": "wrong"}}, "no block makes the baseline of none-unused-50"),
         ({"metrics": ["top2"]}, r"metrics has \['top2'\]"),
         ({"data": {"manifest": "m"}}, "data name no truth"),
+        ({"data": {"leave_one_group_out": {"groups": 3}}}, r"data, leave_one_group_out has \['groups'\]"),
+        ({"system": "nobodys"}, "system is 'nobodys', expected one of"),
     ],
 )
 def test_a_mistake_is_named(make_study, changes, message):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from fixtures import fake_runs
-from fixtures.small_studies import VALUES
+from fixtures.small_studies import VALUES, change_record
 
 from vidreason.errors import ConfigError
 from vidreason.study.records import copy_study
@@ -124,17 +124,15 @@ def test_a_study_without_a_baseline_compares_nothing(results):
 
 def test_videos_that_were_skipped_are_told(results):
     folder = results()
-    path = folder / "runs" / "none-unused-50-seed0.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "skipped": {"test": {"a": "broken", "b": "broken"}}}))
+    change_record(folder, "none-unused-50-seed0", skipped={"test": {"a": "broken", "b": "broken"}})
     assert "Run none-unused-50-seed0 skipped videos that could not be read: 2 of test." in write_tables(folder)
 
 
 def test_runs_of_another_study_are_named_as_such(results):
     folder = results()
     for seed in (0, 1):
-        path = folder / "runs" / f"none-unused-50-seed{seed}.json"
         origin = {"study": "large", "run": f"plain-seed{seed}"}
-        path.write_text(json.dumps({**json.loads(path.read_text()), "reused_from": origin}))
+        change_record(folder, f"none-unused-50-seed{seed}", reused_from=origin)
     assert "2 of the runs have the settings of runs of the study `large`, and are those." in write_tables(folder)
     assert json.loads((folder / "results.json").read_text())["reused"] == {"large": 2}
 

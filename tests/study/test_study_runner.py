@@ -1,7 +1,6 @@
 """The runner: what is made, by whom, what happens when a run fails or everything is killed. Training is made up."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -11,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from fixtures.fake_runs import read_trace
-from fixtures.small_studies import STUDY
+from fixtures.small_studies import STUDY, as_version_0_1_0, change_record
 
 from vidreason.errors import ConfigError
-from vidreason.study.records import read_results, record_path
-from vidreason.study.runner import RunnerSettings, claim, plan_runs, run_study, summary
+from vidreason.study.attempts import RunnerSettings, claim
+from vidreason.study.records import RECORDS_FILE, read_records, read_results
+from vidreason.study.runner import run_study, summary
 from vidreason.study.workers import worker_environment
 
 
@@ -32,10 +32,10 @@ def test_runs_are_made_once_and_then_are_there(make_study, make_settings):
     first = run_study(study, settings)
     assert len(first.made) == 15
     assert (first.there, first.failed) == ([], {})
-    before = {path: path.read_bytes() for path in (settings.out / "runs").iterdir()}
+    before = (settings.out / RECORDS_FILE).read_bytes()
     second = run_study(study, settings)
     assert (len(second.there), second.made) == (15, [])
-    assert {path: path.read_bytes() for path in (settings.out / "runs").iterdir()} == before
+    assert (settings.out / RECORDS_FILE).read_bytes() == before
     assert len(read_trace(settings.work)) == 15
     assert len(read_results(study, settings.out)) == 15
 
@@ -63,7 +63,7 @@ def test_a_run_that_fails_is_told_and_stops_no_other(make_study, make_settings, 
     assert len(outcome.made) == 15
     assert list(outcome.failed) == ["bad-noisy-100-seed1"]
     assert f"FAILED bad-noisy-100-seed1: {reason}" in summary(outcome)
-    assert not (settings.out / "runs" / "bad-noisy-100-seed1.json").exists()
+    assert "bad-noisy-100-seed1" not in [stored.name for stored in read_records(settings.out)]
     assert "Traceback" in (settings.work / "small" / "bad-noisy-100-seed1" / "log.txt").read_text()
 
 
@@ -102,7 +102,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from fixtures.fake_runs import fake_run
-from vidreason.study.runner import RunnerSettings, run_study
+from vidreason.study.attempts import RunnerSettings
+from vidreason.study.runner import run_study
 from vidreason.study.study_file import load_study
 
 if __name__ == "__main__":
@@ -115,7 +116,8 @@ def start(study, settings: RunnerSettings, workers: int) -> subprocess.Popen:
     script = settings.work / "script.py"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, str(script), str(study.path), str(settings.out), str(settings.work), str(workers)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
@@ -133,34 +135,42 @@ def test_a_study_that_is_killed_goes_on_where_it_was(make_study, make_settings):
     study, settings = make_study({"learning_rate": "slow"}), make_settings()
     command = start(study, settings, workers=2)
     deadline = time.monotonic() + 60
-    while len(list((settings.out / "runs").glob("*.json"))) < 2 and time.monotonic() < deadline:
+    while len(read_records(settings.out)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(command.pid, signal.SIGKILL)
     command.wait()
-    before = {path: path.read_bytes() for path in (settings.out / "runs").glob("*.json")}
+    before = {stored.name: stored.record for stored in read_records(settings.out)}
     assert 2 <= len(before) < 15
     outcome = run_study(study, settings)
     assert (len(outcome.there), len(outcome.made)) == (len(before), 15 - len(before))
-    assert all(path.read_bytes() == content for path, content in before.items())
-    assert len(read_results(study, settings.out)) == 15
+    after = read_results(study, settings.out)
+    assert len(after) == 15
+    assert {name: after[name] for name in before} == before
 
 
 def test_results_that_are_not_usable_stop_everything_before_it_starts(make_study, make_settings):
     study, settings = make_study(), make_settings()
     run_study(study, make_settings(only=("none",)))
-    half = record_path(settings.out, study.runs()[-1]).with_suffix(".json.partial")
-    half.write_text("{")
+    path = settings.out / RECORDS_FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"{")
     started = len(read_trace(settings.work))
-    with pytest.raises(ConfigError, match="half-written"):
+    with pytest.raises(ConfigError, match="line 7 is broken"):
         run_study(study, settings)
-    with claim(study.runs()[-1], settings):  # then somebody is writing it
-        assert len(plan_runs(study, settings)[0]) == 9
-    half.unlink()
-    record = record_path(settings.out, study.runs()[0])
-    record.write_text(json.dumps({**json.loads(record.read_text()), "study": "other"}))
+    path.write_bytes(whole)
+    change_record(settings.out, study.runs()[0].name, study="other")
     with pytest.raises(ConfigError, match="is of the study 'other'"):
         run_study(study, settings)
     assert len(read_trace(settings.work)) == started
+
+
+def test_a_study_of_version_0_1_0_goes_on(make_study, make_settings):
+    study, settings = make_study(), make_settings()
+    run_study(study, make_settings(only=("none",)))
+    as_version_0_1_0(settings.out)
+    outcome = run_study(study, settings)
+    assert (len(outcome.there), len(outcome.made)) == (6, 9)
+    assert len(read_results(study, settings.out)) == 15
 
 
 @pytest.mark.parametrize("name", ["num_workers", "num_threads"])
@@ -193,13 +203,16 @@ def other_study(make_study):
     return make_study(name="other", axes=axes, defaults=None, blocks=blocks, baseline=baseline)
 
 
-def test_runs_that_another_study_has_made_are_taken_over(make_study, make_settings, tmp_path):
+@pytest.mark.parametrize("old", [False, True])
+def test_runs_that_another_study_has_made_are_taken_over(make_study, make_settings, tmp_path, old):
     first, second = (
         make_settings(out=tmp_path / "results" / "small"),
         make_settings(out=tmp_path / "results" / "other"),
     )
     small = make_study()
     run_study(small, first)
+    if old:
+        as_version_0_1_0(first.out)
     other = other_study(make_study)
     second = dataclasses.replace(second, reuse=(tmp_path / "results",))
     outcome = run_study(other, second)
@@ -234,7 +247,7 @@ def test_runs_of_leaving_one_group_out_beside_a_study_are_no_runs_to_reuse(make_
 def test_results_to_reuse_that_are_not_there_or_changed_are_named(make_study, make_settings, tmp_path):
     first = make_settings(out=tmp_path / "small", only=("none-unused-100-seed0",))
     run_study(make_study(), first)
-    path = first.out / "runs" / "none-unused-100-seed0.json"
+    path = first.out / RECORDS_FILE
     path.write_text(path.read_text().replace('"learning_rate": 0.001', '"learning_rate": 0.002'))
     second = make_settings(out=tmp_path / "other")
     for folder, message in ((tmp_path / "none", "no folder of results to reuse"), (tmp_path / "small", "by hand")):

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scipy.integrate import trapezoid
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from ..clips.data import IGNORED_LABEL
@@ -39,19 +39,42 @@ MEASURES = ("true_label", "predicted_label", "top1")
 """The probability of the true label, of the label that the model gave to the whole clip, and whether it is right."""
 
 
+class AttendingModel(Protocol):
+    """What is asked of a model: a video classifier of torch that says where it looks."""
+
+    training: bool
+
+    def token_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the tokens of a frame of this size in pixels."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Training or evaluation mode."""
+
+    def eval(self) -> Any:
+        """Evaluation mode."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """One pass over `pixel_values` (batch, frames, channels, height, width).
+
+        Gives `logits` (batch, labels) and `frame_attention` (batch, frames, tokens).
+        """
+
+
 @dataclass(frozen=True)
 class FaithfulnessSettings:
     """How rankings are tried.
 
     Args:
-        rankings: which of `RANKINGS`.
-        num_steps: most steps from nothing to everything; a grid of more tokens is stepped through in larger parts.
-        num_draws: random orders, and exchanges of cells, that each clip is tried with.
-        baseline: what is in place of deleted pixels: "mean" (0 after normalisation) or "blur" (the frame, blurred).
-        seed: of all random orders. A clip's orders depend on it and on the clip's number alone.
+        rankings: Some of `RANKINGS`.
+        num_steps: Largest number of steps from nothing to everything; a grid of more tokens is stepped through in
+            larger parts.
+        num_draws: Number of random orders, and of exchanges of cells, that each clip is tried with.
+        baseline: What takes the place of deleted pixels: "mean" (0 after normalisation) or "blur" (the frame,
+            blurred).
+        seed: Seed of all random orders. A clip's orders depend on it and on the clip's number alone.
 
     Raises:
-        ConfigError: a setting that does not exist or makes no sense.
+        ConfigError: A setting that does not exist or makes no sense.
     """
 
     rankings: tuple[str, ...] = RANKINGS
@@ -76,10 +99,11 @@ class FaithfulnessCurves:
     """What was measured of the clips of a split.
 
     Args:
-        fractions: (steps,) shares of the tokens that are deleted or there, from 0 to 1.
-        clip_numbers: (clips,) which clips of the split; those that could not be read are missing.
-        values: (ranking, mode, measure) -> (clips, steps), NaN for clips that the ranking says nothing about.
-        skipped: numbers of the clips that could not be read.
+        fractions: Array of shape (steps,), the shares of the tokens that are deleted or shown, from 0 to 1.
+        clip_numbers: Numbers of the clips in their split; those that could not be read are missing.
+        values: (ranking, mode, measure) -> array of shape (clips, steps), NaN for clips that the ranking says nothing
+            about.
+        skipped: Numbers of the clips that could not be read.
     """
 
     fractions: np.ndarray
@@ -89,7 +113,7 @@ class FaithfulnessCurves:
 
 
 def measure_faithfulness(
-    model: torch.nn.Module,
+    model: AttendingModel,
     batches: Iterable[Mapping[str, torch.Tensor]],
     settings: FaithfulnessSettings,
     device: torch.device | str = "cpu",
@@ -99,17 +123,23 @@ def measure_faithfulness(
     No more than one batch is held at a time, and no more clips than it holds go through the model at once.
 
     Args:
-        model: a supervised model; it is put into evaluation mode and left in the mode it was in.
-        batches: those of `GuidedClipCollator`, in the order of the split.
-        settings: which rankings, and how.
-        device: where the model is.
+        model: A supervised model; it is put into evaluation mode and left in the mode it was in.
+        batches: Batches of `GuidedClipCollator`, in the order of the split: `pixel_values` (clips, frames, channels,
+            height, width), `frame_mask` (clips, frames), `guidance` (clips, frames, tokens), `guidance_mask` (clips,
+            frames) and `labels` (clips,).
+        settings: Which rankings are tried, and how.
+        device: The device of the model.
 
     Raises:
-        ConfigError: the model gives no `frame_attention`, or guidance is over another number of tokens.
+        ConfigError: The model gives no `frame_attention`, or guidance is over another number of tokens.
     """
     was_training = model.training
     model.eval()
-    fractions, parts, numbers, skipped, first = None, [], [], [], 0
+    fractions: np.ndarray | None = None
+    parts: list[dict[tuple[str, str, str], np.ndarray]] = []
+    numbers: list[int] = []
+    skipped: list[int] = []
+    first = 0  # number of the batch's first clip in the split
     for batch in batches:
         readable = batch["labels"] != IGNORED_LABEL
         skipped += [first + int(place) for place in torch.nonzero(~readable)]
@@ -131,10 +161,17 @@ def measure_faithfulness(
 class _Trial:
     """The clips of one batch, through all rankings and steps."""
 
-    def __init__(self, model, clips: Mapping[str, torch.Tensor], numbers: list[int], settings: FaithfulnessSettings):
+    def __init__(
+        self,
+        model: AttendingModel,
+        clips: Mapping[str, torch.Tensor],
+        numbers: list[int],
+        settings: FaithfulnessSettings,
+    ):
         self.model, self.clips, self.numbers, self.settings = model, clips, numbers, settings
         pixel_values = clips["pixel_values"]
-        self.token_grid = model.token_grid(*pixel_values.shape[-2:])
+        self.size_px = (pixel_values.shape[-2], pixel_values.shape[-1])
+        self.token_grid = model.token_grid(*self.size_px)
         self.num_tokens = self.token_grid[0] * self.token_grid[1]
         self.counts = step_counts(self.num_tokens, settings.num_steps)
         self.baseline = torch.zeros_like(pixel_values) if settings.baseline == "mean" else blurred(pixel_values)
@@ -186,7 +223,7 @@ class _Trial:
             return guidance * self.clips["guidance_mask"].unsqueeze(-1)
         if ranking == GRADIENT:
             return self._gradient_times_input()
-        return torch.zeros_like(self.attention)  # nothing but ties
+        return torch.zeros_like(self.attention)  # nothing but ties, which are broken at random
 
     def _random(self, name: tuple[str, int, str], num_frames: int) -> torch.Tensor:
         """Numbers in [0, 1), (clips, num_frames, tokens), each clip from a stream of its own: any batch size alike."""
@@ -199,6 +236,7 @@ class _Trial:
         """places: (clips, frames, tokens) -> (clips, measures, steps)."""
         steps = []
         for count in self.counts:
+            # nothing and everything are the same for every order, so that no pass is spent on them
             if count in (0, self.num_tokens):
                 steps.append(self.intact if (count == 0) == (mode == "deletion") else self.empty)
                 continue
@@ -210,7 +248,7 @@ class _Trial:
     def _show(self, shown: torch.Tensor) -> torch.Tensor:
         """shown: (clips, frames, tokens) bool -> pixel values with the baseline where tokens are not shown."""
         pixel_values = self.clips["pixel_values"]
-        cells = pixel_cells(self.token_grid, pixel_values.shape[-2:]).to(shown.device)
+        cells = pixel_cells(self.token_grid, self.size_px).to(shown.device)
         return torch.where(shown[:, :, cells].unsqueeze(2), pixel_values, self.baseline)
 
     @torch.no_grad()
@@ -239,7 +277,7 @@ class _Trial:
         # not backward(), which would leave gradients in the model's weights
         (gradient,) = torch.autograd.grad(chosen, pixel_values)
         effect = (gradient * (pixel_values.detach() - self.baseline)).sum(dim=2).float()
-        cells = pixel_cells(self.token_grid, effect.shape[-2:]).to(effect.device).flatten()
+        cells = pixel_cells(self.token_grid, self.size_px).to(effect.device).flatten()
         return torch.zeros_like(self.attention).index_add_(-1, cells, effect.flatten(-2))
 
 
@@ -256,12 +294,13 @@ def token_places(scores: torch.Tensor, tie_breaks: torch.Tensor) -> torch.Tensor
     top, and guidance, which marks some cells and leaves the others at zero, is mostly ties.
 
     Args:
-        scores: (..., tokens).
-        tie_breaks: the same shape.
+        scores: Tensor of shape (..., tokens).
+        tie_breaks: Tensor of the same shape; among equal scores the smaller goes first.
 
     Returns:
-        int64 of the same shape, a permutation of 0 to tokens - 1 in every row.
+        Tensor of the same shape, int64, a permutation of 0 to tokens - 1 in every row.
     """
+    # a stable sort of what was put in the order of the tie breaks keeps that order among equals
     mixed = tie_breaks.argsort(dim=-1, stable=True)
     order = mixed.gather(-1, scores.gather(-1, mixed).argsort(dim=-1, descending=True, stable=True))
     return order.argsort(dim=-1)
@@ -271,9 +310,11 @@ def pixel_cells(token_grid: tuple[int, int], size: tuple[int, int]) -> torch.Ten
     """Which token's cell each pixel of a frame lies in: (height, width) int64.
 
     Args:
-        token_grid: (rows, columns).
-        size: (height, width); where the grid does not divide it, a pixel goes with the cell that holds its centre.
+        token_grid: Rows and columns of the tokens.
+        size: Height and width in pixels; where the grid does not divide them, a pixel goes with the cell that holds
+            its centre.
     """
+    # cell of a pixel's centre, floor((pixel + 1/2) cells / side), in whole numbers: exact at the borders
     row, column = (
         (2 * torch.arange(side) + 1) * cells // (2 * side) for side, cells in zip(size, token_grid, strict=True)
     )
@@ -285,27 +326,6 @@ def blurred(pixel_values: torch.Tensor) -> torch.Tensor:
 
     pixel_values: (clips, frames, channels, height, width) -> the same shape.
     """
-    side = min(pixel_values.shape[-2:])
-    kernel_size = 2 * (side // 4) + 1
+    side = min(pixel_values.shape[-2], pixel_values.shape[-1])
+    kernel_size = 2 * (side // 4) + 1  # odd, and two standard deviations to each side
     return gaussian_blur(pixel_values, kernel_size=[kernel_size, kernel_size], sigma=[side / 8, side / 8])
-
-
-def area_under_curve(values: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    """Area under curves by the trapezoidal rule: (clips, steps) -> (clips,), in the unit of the values."""
-    return trapezoid(values, fractions, axis=-1)
-
-
-__all__ = [
-    "BASELINES",
-    "MEASURES",
-    "MODES",
-    "RANKINGS",
-    "FaithfulnessCurves",
-    "FaithfulnessSettings",
-    "area_under_curve",
-    "blurred",
-    "measure_faithfulness",
-    "pixel_cells",
-    "step_counts",
-    "token_places",
-]

@@ -15,14 +15,28 @@ import logging
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Subset
+from tqdm.auto import tqdm
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, PreTrainedModel
 
+import modeling_tsvit  # noqa: F401  the Auto classes know TSViT from here
+
+from ..backbones import supervised_view
+from ..backbones.layers import read_layers
+from ..clips.data import ClipSettings, GuidedClipCollator, GuidedClips
+from ..clips.transforms import evaluation_transform, input_size
 from ..command_line import run_command
 from ..errors import ConfigError
 from ..files import write_whole
+from ..guidance import GuidanceIndex, load_guidance
+from ..manifests.manifest import load_manifest
 from ..reporting.bootstrap import Bootstrap
+from ..reporting.device import describe_device
+from .curves import GUIDANCE, RANKINGS, AttendingModel, FaithfulnessCurves, FaithfulnessSettings, measure_faithfulness
 from .faithfulness_report import FILE_NAME, KIND, compare_models, read_report, summarize_curves, write_pages
 
 
@@ -66,7 +80,7 @@ def run(args: FaithfulnessArguments) -> None:
     """Measure, unless only the pages are wanted, and write the pages.
 
     Raises:
-        ConfigError: an argument is missing or makes no sense, or `out` holds something else under the same name.
+        ConfigError: An argument is missing or makes no sense, or `out` holds something else under the same name.
     """
     out = Path(args.out)
     if (out / FILE_NAME).exists() or args.report_only:
@@ -80,15 +94,10 @@ def run(args: FaithfulnessArguments) -> None:
 
 def measure(args: FaithfulnessArguments) -> dict[str, Any]:
     """The report on every split and model."""
-    import torch  # here and below, so that rebuilding pages from JSON needs none of it
-
-    from ..reporting.device import describe_device
-
     folders = dict(model.split("=", 1) for model in args.models if "=" in model)
     if len(folders) != len(args.models) or not folders:
         raise ConfigError(f"models are {args.models}, expected name=folder for each, with different names")
-    if not args.manifest:
-        raise ConfigError("manifest is not set: name the folder of a manifest of videos")
+    _manifest_folder(args)  # said before a model is loaded
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     splits = {split: measure_split(args, split, folders, device) for split in dict.fromkeys(args.splits)}
     settings = {name: value for name, value in asdict(args).items() if name not in _PLACES}
@@ -99,28 +108,29 @@ _PLACES = ("out", "models", "manifest", "video_root", "guidance", "report_only",
 """Arguments that say where things lie on one machine, which is no part of a result."""
 
 
-def measure_split(args: FaithfulnessArguments, split: str, folders: dict[str, str], device) -> dict[str, Any]:
+def measure_split(
+    args: FaithfulnessArguments, split: str, folders: dict[str, str], device: torch.device
+) -> dict[str, Any]:
     """One split: {"models": {name: record}, "against_first": {name: gains less those of the first model}}."""
     bootstrap = Bootstrap(args.resamples, seed=args.seed)
-    records, first, against_first = {}, None, {}
+    records: dict[str, Any] = {}
+    against_first: dict[str, Any] = {}
+    first: FaithfulnessCurves | None = None
     for name, folder in folders.items():
         curves, videos, facts = measure_model(args, split, folder, device)
         records[name] = facts | summarize_curves(curves.fractions, curves.values, videos, bootstrap)
         if first is None:
             first = curves
+        # a difference on other clips, or at other shares, would compare what cannot be compared
         elif first.clip_numbers == curves.clip_numbers and len(first.fractions) == len(curves.fractions):
             against_first[name] = compare_models(curves.fractions, first.values, curves.values, videos, bootstrap)
     return {"models": records, "against_first": against_first}
 
 
-def measure_model(args: FaithfulnessArguments, split: str, folder: str, device) -> tuple[Any, list[str], dict]:
+def measure_model(
+    args: FaithfulnessArguments, split: str, folder: str, device: torch.device
+) -> tuple[FaithfulnessCurves, list[str], dict[str, Any]]:
     """Curves of one model on one split, the videos of their clips, and what is to be said of both."""
-    from torch.utils.data import DataLoader, Subset
-    from tqdm.auto import tqdm
-
-    from ..clips.data import GuidedClipCollator
-    from .curves import GUIDANCE, RANKINGS, FaithfulnessSettings, measure_faithfulness
-
     rankings = tuple(ranking for ranking in RANKINGS if args.guidance or ranking != GUIDANCE)
     settings = FaithfulnessSettings(rankings, args.num_steps, args.num_draws, args.baseline, args.seed)
     model, clips = open_model(args, split, folder)
@@ -128,7 +138,8 @@ def measure_model(args: FaithfulnessArguments, split: str, folder: str, device) 
     batches = DataLoader(Subset(clips, chosen), args.batch_size, collate_fn=GuidedClipCollator())
     # disable=None: a bar on a terminal and nothing in a log
     progress = tqdm(batches, desc=f"{split} {Path(folder).name}", unit="batch", disable=None)
-    curves = measure_faithfulness(model.to(device), progress, settings, device)
+    torch.nn.Module.to(model, device)  # transformers hides the types of its own `to`
+    curves = measure_faithfulness(cast(AttendingModel, model), progress, settings, device)
     ids = [clips.rows[index]["video_id"] for index in chosen]
     facts = {
         "model_type": model.config.model_type,
@@ -138,26 +149,17 @@ def measure_model(args: FaithfulnessArguments, split: str, folder: str, device) 
     return curves, [ids[number] for number in curves.clip_numbers], facts
 
 
-def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[Any, Any]:
+def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[PreTrainedModel, GuidedClips]:
     """A model from its folder, and the clips of a split as it takes them."""
-    from transformers import AutoModelForVideoClassification, AutoVideoProcessor
-
-    import modeling_tsvit  # noqa: F401  the Auto classes know TSViT from here
-
-    from ..backbones import supervised_view
-    from ..backbones.layers import read_layers
-    from ..clips.data import ClipSettings, GuidedClips
-    from ..clips.transforms import evaluation_transform, input_size
-    from ..guidance import GuidanceIndex, load_guidance
-    from ..manifests.manifest import load_manifest
-
     try:
-        model = AutoModelForVideoClassification.from_pretrained(folder)
+        plain = AutoModelForVideoClassification.from_pretrained(folder)
         processor = AutoVideoProcessor.from_pretrained(folder)
     except (ValueError, OSError) as error:
         raise ConfigError(f"{folder} cannot be loaded as a video classifier with its processor: {error}") from error
-    model = supervised_view(model, read_layers(args.supervised_layers))
-    manifest = load_manifest(args.manifest, args.video_root)
+    view = supervised_view(plain, read_layers(args.supervised_layers))
+    # torch types attributes of a module as tensors or modules, so that its methods do not show
+    model = cast(AttendingModel, view)
+    manifest = load_manifest(_manifest_folder(args), args.video_root)
     index = None
     if args.guidance:
         table = load_guidance(args.guidance)
@@ -165,8 +167,14 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[An
             raise ConfigError(f"guidance {args.guidance} has no split {split!r}; it has {sorted(table)}")
         index = GuidanceIndex(table[split], args.guidance_tolerance_s)
     transform = evaluation_transform(processor, model.token_grid(*input_size(processor)))
-    settings = ClipSettings(model.config.num_frames, "uniform", args.decode_max_side_px)
-    return model, GuidedClips(manifest, split, transform, settings, index)
+    settings = ClipSettings(view.config.num_frames, "uniform", args.decode_max_side_px)
+    return view, GuidedClips(manifest, split, transform, settings, index)
+
+
+def _manifest_folder(args: FaithfulnessArguments) -> str:
+    if not args.manifest:
+        raise ConfigError("manifest is not set: name the folder of a manifest of videos")
+    return args.manifest
 
 
 def draw_clips(total: int, wanted: int | None, seed: int) -> list[int]:
@@ -174,8 +182,13 @@ def draw_clips(total: int, wanted: int | None, seed: int) -> list[int]:
 
     They are drawn, since every n-th clip of a split whose labels take turns would be of a few labels alone.
 
+    Args:
+        total: Number of clips.
+        wanted: Number of clips that are drawn; None takes all.
+        seed: Seed of the draw.
+
     Raises:
-        ConfigError: fewer than one is wanted.
+        ConfigError: Fewer than one is wanted.
     """
     if wanted is None or wanted >= total:
         return list(range(total))

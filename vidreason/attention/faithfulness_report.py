@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.integrate import trapezoid
 
 from ..errors import ConfigError
 from ..reporting.bootstrap import Bootstrap, Estimate, estimate_means
-from ..reporting.plots import COLORS
+from ..reporting.plots import COLORS, new_figure
 from ..reporting.tables import Column, markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 KIND = "vidreason faithfulness"
 FILE_NAME = "faithfulness.json"
@@ -43,10 +43,10 @@ def summarize_curves(
     insertion. All quantities share their resamples, so a gain's interval is that of paired differences.
 
     Args:
-        fractions: (steps,), from 0 to 1.
-        values: (ranking, mode, measure) -> (clips, steps).
-        videos: of each clip.
-        bootstrap: how intervals are found.
+        fractions: Array of shape (steps,), from 0 to 1.
+        values: (ranking, mode, measure) -> array of shape (clips, steps).
+        videos: The video of each clip.
+        bootstrap: How intervals are found.
 
     Returns:
         What JSON can hold: "curves", "gain_curves" (over random), "areas", "aopc", and "gains" as {chance: {ranking:
@@ -55,7 +55,7 @@ def summarize_curves(
     record: dict[str, Any] = {"fractions": [float(share) for share in fractions]}
     record["curves"] = _curves(values, videos, bootstrap)
     record["gain_curves"] = _curves(gains(values, CHANCES[0]), videos, bootstrap) if _has(values, CHANCES[0]) else {}
-    areas = {key: trapezoid(curve, fractions, axis=-1) for key, curve in values.items()}
+    areas = areas_under_curves(values, fractions)
     record["areas"] = _estimates(areas, videos, bootstrap)
     drops = {key: curve[:, 0] - curve.mean(axis=1) for key, curve in values.items() if key[1] == "deletion"}
     record["aopc"] = _estimates(drops, videos, bootstrap)
@@ -63,6 +63,19 @@ def summarize_curves(
         chance: _estimates(gains(areas, chance), videos, bootstrap) for chance in CHANCES if _has(values, chance)
     }
     return record
+
+
+def areas_under_curves(values: Values, fractions: np.ndarray) -> dict[tuple[str, str, str], np.ndarray]:
+    """Areas by the trapezoidal rule, in the unit of the values.
+
+    Args:
+        values: (ranking, mode, measure) -> array of shape (clips, steps).
+        fractions: Array of shape (steps,), from 0 to 1.
+
+    Returns:
+        (ranking, mode, measure) -> array of shape (clips,).
+    """
+    return {key: trapezoid(curve, fractions, axis=-1) for key, curve in values.items()}
 
 
 def gains(areas: Values, chance: str) -> dict[tuple[str, str, str], np.ndarray]:
@@ -80,12 +93,17 @@ def compare_models(
 ) -> dict[str, Any]:
     """The second model's gains less the first's, on the same clips.
 
+    Args:
+        fractions: Array of shape (steps,), from 0 to 1.
+        first: Values of the first model, (ranking, mode, measure) -> array of shape (clips, steps).
+        second: Values of the second model in the same form.
+        videos: The video of each clip.
+        bootstrap: How intervals are found.
+
     Returns:
         {chance: {ranking: {mode: {measure: estimate}}}}.
     """
-    by_model = [
-        {key: trapezoid(curve, fractions, axis=-1) for key, curve in values.items()} for values in (first, second)
-    ]
+    by_model = [areas_under_curves(values, fractions) for values in (first, second)]
     found = {}
     for chance in CHANCES:
         if all(_has(areas, chance) for areas in by_model):
@@ -137,7 +155,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """The JSON of a run.
 
     Raises:
-        ConfigError: it is not there, half written, or of something else.
+        ConfigError: It is not there, half written, or of something else.
     """
     path = folder / FILE_NAME
     try:
@@ -195,11 +213,8 @@ def _model_section(name: str, record: Mapping[str, Any]) -> str:
         }
         for ranking, by_mode in record["areas"].items()
     ]
-    columns = [
-        "ranking",
-        *(Column(key, f"{mode}, {measure.replace('_', ' ')}", 3) for key, (mode, measure) in headers.items()),
-        Column("aopc", "AOPC, predicted label", 3),
-    ]
+    shown = [Column(key, f"{mode}, {measure.replace('_', ' ')}", 3) for key, (mode, measure) in headers.items()]
+    columns = [Column("ranking"), *shown, Column("aopc", "AOPC, predicted label", 3)]
     return (
         f"\n### {name}\n\n{record['num_clips']} clips{skipped}. Areas under the curves:\n\n"
         f"{markdown_table(areas, columns)}\nGains over chance, with intervals:\n\n{_gains_table(record['gains'])}"
@@ -244,9 +259,7 @@ def show(estimate: Mapping[str, float | None]) -> str:
 
 def draw_curves(path: Path, title: str, models: Mapping[str, Any]) -> Path:
     """Curves of the predicted label's probability and their gains over random with intervals, a row for each model."""
-    figure = Figure(figsize=(15, 3.6 * len(models) + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(models), 4, squeeze=False, sharex=True, sharey="col")
+    figure, axes = new_figure(15, 3.6 * len(models) + 0.4, len(models), 4, sharex=True, sharey="col")
     for row, (name, record) in zip(axes, models.items(), strict=True):
         colors = dict(zip(record["curves"], COLORS, strict=False))
         for place, mode in enumerate(MODES):

@@ -7,14 +7,14 @@ EPSILON = 1e-8
 
 
 def normalize_attention(attention: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
-    """p of section 2.3: CLS-to-patch attention, averaged over heads, as a distribution over the patches.
+    """The paper's p (section 2.3): CLS-to-patch attention, averaged over heads, as a distribution over the patches.
 
     Args:
-        attention: (..., tokens), non-negative; the share of the CLS token itself is already cut off.
-        epsilon: keeps the division defined.
+        attention: Tensor of shape (..., tokens), non-negative; the share of the CLS token itself is already cut off.
+        epsilon: Constant that keeps the division defined.
 
     Returns:
-        Shape (..., tokens), float32.
+        Tensor of shape (..., tokens), float32.
     """
     attention = attention.float()
     return attention / (attention.sum(dim=-1, keepdim=True) + epsilon)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,22 +11,41 @@ import torch
 from ..clips.transforms import evaluation_transform, input_size
 from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle
-from ..rs.second_look import TwoLooks
 from ..video import overlay_grid, overlay_heatmap, side_by_side
 from .normalize import normalize_attention
 
 PANEL_HEIGHT_PX = 240
 
 
+class Looks(Protocol):
+    """What is drawn of two looks at a clip (`vidreason.rs.second_look.TwoLooks`)."""
+
+    @property
+    def first_logits(self) -> np.ndarray:
+        """Logits of the first look, shape (labels,)."""
+
+    @property
+    def second_logits(self) -> np.ndarray:
+        """Logits of the second look, shape (labels,)."""
+
+    @property
+    def frame_attention(self) -> np.ndarray:
+        """Attention of the first look, shape (frames, tokens)."""
+
+    @property
+    def rectangle(self) -> Rectangle:
+        """The part of the frame that the second look was given."""
+
+
 @torch.no_grad()
-def attention_maps(model, processor, frames: np.ndarray) -> list[GridMap]:
+def attention_maps(model: Any, processor: Any, frames: np.ndarray) -> list[GridMap]:
     """Where a model looks in each frame, in the coordinates of the full frame.
 
     Args:
-        model: gives `frame_attention`; its `token_grid` tells the grid. Spatial attention of TSViT depends on one
-            frame alone, so that any number of frames may be given.
-        processor: the model's video processor.
-        frames: (frames, height, width, 3), uint8.
+        model: A model that gives `frame_attention`; its `token_grid` tells the grid. Spatial attention of TSViT
+            depends on one frame alone, so that any number of frames may be given.
+        processor: The model's video processor.
+        frames: Array of shape (frames, height, width, 3), uint8.
 
     Returns:
         A distribution over the tokens for each frame, over the rectangle that the model sees of it.
@@ -37,18 +57,25 @@ def attention_maps(model, processor, frames: np.ndarray) -> list[GridMap]:
     outputs = model(pixel_values=clip.pixel_values.unsqueeze(0).to(model.device))
     model.train(was_training)
     attention = normalize_attention(outputs.frame_attention[0]).cpu().numpy()
-    rectangle = seen_rectangle(processor, *frames.shape[1:3])
+    rectangle = seen_rectangle(processor, frames.shape[1], frames.shape[2])
     return [GridMap(weights, token_grid, rectangle) for weights in attention]
 
 
-def seen_rectangle(processor, height: int, width: int) -> Rectangle:
-    """The part of a frame of this size, in pixels, that is left by a processor's resize and centre crop."""
+def seen_rectangle(processor: Any, height: int, width: int) -> Rectangle:
+    """The part of a frame that is left by a processor's resize and centre crop.
+
+    Args:
+        processor: A model's video processor.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+    """
     if not getattr(processor, "do_center_crop", False):
         return FULL_FRAME
     size = dict(processor.size) if processor.do_resize else {"height": height, "width": width}
     if "shortest_edge" in size:
         scale = size["shortest_edge"] / min(height, width)
         size = {"height": round(height * scale), "width": round(width * scale)}
+    # a crop larger than the frame is padded: then all of the frame is seen
     margin_y = max(0.0, (1 - processor.crop_size["height"] / size["height"]) / 2)
     margin_x = max(0.0, (1 - processor.crop_size["width"] / size["width"]) / 2)
     return (margin_x, margin_y, 1 - margin_x, 1 - margin_y)
@@ -64,11 +91,11 @@ def comparison_frame(
     """One frame with the attention of several models and the guidance, side by side.
 
     Args:
-        frame: (height, width, 3), uint8.
-        attention: panel title -> map.
-        guidance: what the frame's guidance says; None draws the bare frame.
-        height_px: of the picture's panels.
-        peak: the share of the attention that a cell is drawn in the strongest colour for; one scale for all panels.
+        frame: Array of shape (height, width, 3), uint8.
+        attention: Title of a panel -> map.
+        guidance: Guidance of the frame; None draws the bare frame.
+        height_px: Height of the picture's panels.
+        peak: Share of the attention that a cell is drawn in the strongest colour for; one scale for all panels.
 
     Returns:
         Shape (height, width, 3), uint8.
@@ -86,7 +113,7 @@ def comparison_frame(
 
 def second_look_frame(
     frame: np.ndarray,
-    looks: TwoLooks,
+    looks: Looks,
     number: int,
     token_grid: tuple[int, int],
     class_names: Sequence[str],
@@ -95,12 +122,12 @@ def second_look_frame(
     """One frame as both looks show it, side by side: attention with the rectangle around it, and what that holds.
 
     Args:
-        frame: (height, width, 3), uint8.
-        looks: at the clip.
-        number: of the frame among the clip's.
-        token_grid: (rows, columns) of the attention.
-        class_names: in the order of the logits; each panel says what its look alone would answer.
-        height_px: of the picture's panels.
+        frame: Array of shape (height, width, 3), uint8.
+        looks: The two looks at the clip.
+        number: Number of the frame among the clip's.
+        token_grid: Rows and columns of the attention.
+        class_names: Names in the order of the logits; each panel says what its look alone would answer.
+        height_px: Height of the picture's panels.
 
     Returns:
         Shape (height, width, 3), uint8.

@@ -13,6 +13,7 @@ FEW_VIDEOS = 10
 """With fewer videos than this, a bootstrap over them gives intervals that are too narrow; reports say so."""
 
 _RESAMPLES_AT_ONCE = 64
+"""Bounds memory: counts of (resamples, videos) for thousands of videos would take gigabytes at once."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Bootstrap:
     """How intervals are found.
 
     Args:
-        resamples: how often the videos are drawn anew, with replacement.
-        confidence: that the percentiles of the resampled means enclose.
-        seed: of the draws.
+        resamples: Number of times that the videos are drawn anew, with replacement.
+        confidence: Share of the resampled means that the interval encloses, between 0 and 1.
+        seed: Seed of the draws.
     """
 
     resamples: int = 1000
@@ -43,9 +44,9 @@ class Estimate:
     """A mean over frames.
 
     Args:
-        value: None where no frame has it.
-        low: of the interval; None where fewer than two videos have the value.
-        high: likewise.
+        value: The mean; None where no frame has a value.
+        low: Lower end of the interval; None where fewer than two videos have a value.
+        high: Upper end of the interval; None where `low` is.
     """
 
     value: float | None = None
@@ -60,9 +61,9 @@ def estimate_means(values: np.ndarray, videos: Sequence[str], bootstrap: Bootstr
     columns share their resamples: the interval of a difference of columns is that of paired draws.
 
     Args:
-        values: (frames, columns); NaN where a frame has no value.
-        videos: of each frame.
-        bootstrap: how intervals are found.
+        values: Array of shape (frames, columns), NaN where a frame has no value.
+        videos: The video of each frame.
+        bootstrap: How intervals are found.
 
     Returns:
         One estimate for each column.
@@ -84,18 +85,20 @@ def estimate_means(values: np.ndarray, videos: Sequence[str], bootstrap: Bootstr
 
 
 def _percentiles(sums: np.ndarray, counts: np.ndarray, bootstrap: Bootstrap) -> tuple[np.ndarray, np.ndarray]:
-    """Two arrays of (columns,) from sums and counts of (videos, columns)."""
+    """Two arrays of shape (columns,) from sums and counts of shape (videos, columns)."""
     num_videos = len(sums)
     if num_videos < 2:
-        return np.full((2, sums.shape[1]), np.nan)
+        return np.full(sums.shape[1], np.nan), np.full(sums.shape[1], np.nan)
     rng = np.random.default_rng(bootstrap.seed)
-    means = []
+    parts = []
     for start in range(0, bootstrap.resamples, _RESAMPLES_AT_ONCE):
         size = min(_RESAMPLES_AT_ONCE, bootstrap.resamples - start)
+        # how often each video is drawn: the same as drawing video numbers with replacement, and a matrix product then
         drawn = rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=size)
         with np.errstate(invalid="ignore"):  # a draw in which no video has a value is left out by nanquantile
-            means.append((drawn @ sums) / (drawn @ counts))
-    means = np.concatenate(means)
+            parts.append((drawn @ sums) / (drawn @ counts))
+    means = np.concatenate(parts)
     means = np.where(np.isnan(means).all(axis=0), 0.0, means)  # columns without any value: not used, and no warning
     tail = (1 - bootstrap.confidence) / 2
-    return tuple(np.nanquantile(means, [tail, 1 - tail], axis=0))
+    low, high = np.nanquantile(means, [tail, 1 - tail], axis=0)
+    return low, high

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words, for reports."""
+    """The device in words, for reports.
+
+    Args:
+        device: The device that something was computed on.
+    """
     import torch  # not at the top: tables and plots are drawn without it
 
     if device.type == "cuda":

@@ -1,4 +1,7 @@
-"""Figures of a study, drawn with the Agg backend and without pyplot's global state."""
+"""Figures of results, drawn with the Agg backend and without pyplot's global state.
+
+matplotlib is imported where a figure is made, so that pages whose figures are not drawn again do not load it.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+import numpy as np
 
 from ..errors import VidreasonError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which stays apart for colour-blind readers; its yellow is left out, too pale on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -28,9 +32,9 @@ class Panel:
     """One panel of a figure of curves.
 
     Args:
-        title: above the panel.
-        y_label: with the unit.
-        keys: of the log's entries; for each run the first key that it has is drawn.
+        title: Text above the panel.
+        y_label: Label of the vertical axis, with the unit.
+        keys: Keys of the log's entries; for each run the first key that it has is drawn.
     """
 
     title: str
@@ -43,9 +47,9 @@ class Mark:
     """A mean with its interval at a place along the horizontal axis.
 
     Args:
-        x: the place.
-        mean: drawn as a point.
-        interval: (low, high); None where there is none.
+        x: Place along the horizontal axis.
+        mean: Mean, drawn as a point.
+        interval: Ends (low, high) of the mean's interval; None where there is none.
     """
 
     x: float
@@ -53,19 +57,33 @@ class Mark:
     interval: tuple[float, float] | None = None
 
 
-TRAINING_PANELS = (
-    Panel("Total training loss", "loss (nats)", ("loss",)),
-    Panel("Accuracy", "top-1 accuracy (fraction)", ("eval_top1", "eval_validation_top1", "eval_test_top1")),
-    Panel("Spatial alignment loss", "KL divergence (nats)", ("loss_spatial",)),
-    Panel("Temporal consistency loss", "JS divergence (nats)", ("loss_temporal",)),
-)
-"""The panels of the paper's figure 5, in its order."""
+def new_figure(
+    width_in: float, height_in: float, num_rows: int, num_columns: int, **shared: Any
+) -> tuple[Figure, Any]:
+    """A figure that is drawn by Agg, whatever display there is.
+
+    Args:
+        width_in: Width in inches.
+        height_in: Height in inches.
+        num_rows: Number of rows of panels.
+        num_columns: Number of columns of panels.
+        shared: Which axes panels share, as `Figure.subplots` takes it.
+
+    Returns:
+        The figure, and its axes as an array of shape (num_rows, num_columns).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)  # pyplot would choose a canvas by the machine, and keep the figure for ever
+    return figure, figure.subplots(num_rows, num_columns, squeeze=False, **shared)
 
 
 def plot_training_curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
     path: str | os.PathLike,
-    panels: Sequence[Panel] = TRAINING_PANELS,
+    panels: Sequence[Panel],
     x_key: str = "epoch",
 ) -> Path:
     """Draw the curves of several runs in one figure, two panels to a row, after the paper's figure 5.
@@ -74,23 +92,21 @@ def plot_training_curves(
 
     Args:
         histories: `log_history` of the trainer state, by name of the run.
-        path: of the image; its suffix gives the format.
-        panels: what is drawn.
-        x_key: the entry of the log along the horizontal axis, "epoch" or "step".
+        path: File of the image; its suffix gives the format.
+        panels: What is drawn, in order.
+        x_key: Key of the log's entries along the horizontal axis, "epoch" or "step".
 
     Returns:
         `path`.
 
     Raises:
-        VidreasonError: there are no runs or no panels.
+        VidreasonError: There are no runs or no panels.
     """
     if not histories or not panels:
         raise VidreasonError("a figure of training curves needs at least one run and one panel")
     num_rows = math.ceil(len(panels) / 2)
-    figure = Figure(figsize=(10, 3.6 * num_rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(num_rows, 2, squeeze=False).ravel()
-    for axis, panel in itertools.zip_longest(axes, panels):
+    figure, axes = new_figure(10, 3.6 * num_rows, num_rows, 2)
+    for axis, panel in itertools.zip_longest(axes.ravel(), panels):
         if panel is None:
             axis.set_axis_off()
         else:
@@ -105,15 +121,15 @@ def plot_points(
 
     Args:
         panels: {title: {series: marks}}; the `x` of a mark is the number of its group.
-        groups: their names, in order.
-        path: of the image.
-        y_label: with the unit.
+        groups: Names of the groups, in order.
+        path: File of the image.
+        y_label: Label of the vertical axis, with the unit.
 
     Returns:
         `path`.
 
     Raises:
-        VidreasonError: there is nothing to draw.
+        VidreasonError: There is nothing to draw.
     """
     series = _series(panels)
     if not series or not groups:
@@ -121,7 +137,9 @@ def plot_points(
     width = 2.4 + 0.22 * len(groups) * (len(series) + 1)
     figure, axes = _panels(panels, y_label, width=min(width, 6.5))
     # names that would run into one another are slanted
-    slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if sum(map(len, groups)) > 45 else {}
+    slanted: dict[str, Any] = (
+        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if sum(map(len, groups)) > 45 else {}
+    )
     for axis, marks_of in zip(axes, panels.values(), strict=True):
         for number, name in enumerate(series):
             shift = 0.8 * ((number + 0.5) / len(series) - 0.5)
@@ -146,16 +164,16 @@ def plot_lines(
 
     Args:
         panels: {title: {series: marks}}, in any order.
-        path: of the image.
-        x_label: with the unit.
-        y_label: with the unit.
-        levels: {title: {series: mark}} of what does not change along the axis, drawn straight across.
+        path: File of the image.
+        x_label: Label of the horizontal axis, with the unit.
+        y_label: Label of the vertical axis, with the unit.
+        levels: {title: {series: mark}}, drawn straight across: what does not change along the axis.
 
     Returns:
         `path`.
 
     Raises:
-        VidreasonError: there is nothing to draw.
+        VidreasonError: There is nothing to draw.
     """
     levels = levels or {}
     series = list(dict.fromkeys([*_series(levels), *_series(panels)]))
@@ -167,11 +185,11 @@ def plot_lines(
             style = _line_style(number, 2)
             marks = sorted(lines.get(name, ()), key=lambda mark: mark.x)
             axis.plot([mark.x for mark in marks], [mark.mean for mark in marks], label=name, **style)
-            banded = [mark for mark in marks if mark.interval]
-            ends = list(zip(*(mark.interval for mark in banded), strict=True)) or [(), ()]
-            axis.fill_between([mark.x for mark in banded], *ends, color=style["color"], alpha=0.15, linewidth=0)
+            banded = [(mark.x, *mark.interval) for mark in marks if mark.interval]
+            xs, lows, highs = zip(*banded, strict=True) if banded else ((), (), ())
+            axis.fill_between(xs, lows, highs, color=style["color"], alpha=0.15, linewidth=0)
             if len(banded) == 1:  # a band of one place has no width
-                axis.vlines(banded[0].x, *ends, color=style["color"])
+                axis.vlines(xs, lows, highs, color=style["color"])
             if name in levels.get(title, {}):
                 level = levels[title][name]
                 axis.axhline(level.mean, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
@@ -195,17 +213,17 @@ def _legend_names(series: Sequence[str], *drawn: Mapping[str, Mapping[str, Any]]
 
 def _panels(panels: Mapping[str, Any], y_label: str, width: float) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for each title, side by side."""
-    figure = Figure(figsize=(max(3.6, width) * len(panels), 3.9), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, len(panels), squeeze=False).ravel())
-    for axis, title in zip(axes, panels, strict=True):
+    figure, axes = new_figure(max(3.6, width) * len(panels), 3.9, 1, len(panels))
+    for axis, title in zip(axes.ravel(), panels, strict=True):
         axis.set(title=title, ylabel=y_label)
         axis.grid(alpha=0.3)
-    return figure, axes
+    return figure, list(axes.ravel())
 
 
 def _add_legend(figure: Figure, series: Sequence[str], style: Callable[[int], dict[str, Any]]) -> None:
     """One legend for all panels, below them; none for a single nameless series."""
+    from matplotlib.lines import Line2D
+
     if any(series):
         handles = [Line2D([], [], label=name, **style(number)) for number, name in enumerate(series)]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(series), 5), fontsize="small")
@@ -242,7 +260,7 @@ def _draw_panel(axis: Axes, panel: Panel, histories: Mapping[str, Sequence[Mappi
     axis.set(title=panel.title, xlabel=x_key, ylabel=panel.y_label)
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small" if len(histories) <= 4 else "x-small")
-    if any(len(line.get_xdata()) for line in axis.lines):
+    if any(np.size(line.get_xdata()) for line in axis.lines):
         axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))  # noise around a small value is not drawn as large swings
     else:
         axis.text(0.5, 0.5, "not recorded", transform=axis.transAxes, ha="center", va="center", color="0.35")

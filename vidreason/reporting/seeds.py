@@ -1,16 +1,9 @@
-"""Seeds: one for everything, and independent ones derived from it by name."""
+"""Independent seeds, derived by name from one for everything."""
 
 from __future__ import annotations
 
 import hashlib
 import operator
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (`transformers.set_seed`)."""
-    from transformers import set_seed  # here, because deriving a seed must not load torch
-
-    set_seed(seed)
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -19,9 +12,9 @@ def derive_seed(seed: int, *names: str | int) -> int:
     Parts do not share random numbers by accident, and adding a part does not move the others.
 
     Args:
-        seed: of the whole study.
-        names: what tells this part from others, such as ("weizmann", fold, "augmentation"). The text "1" and the
-            number 1 are different names.
+        seed: Seed of the whole study.
+        names: Names that tell this part from others, such as ("weizmann", fold, "augmentation"). The text "1" and
+            the number 1 are different names.
 
     Returns:
         A number in [0, 2**32), which NumPy's older generator also takes.

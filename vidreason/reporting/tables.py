@@ -21,46 +21,85 @@ class Column:
     """A column of a table.
 
     Args:
-        key: of the value in a row.
-        header: shown above it; by default the key.
-        decimals: of all its numbers; a column of nothing but `int` shows none.
-        scale: numbers are multiplied by it, such as 100 for a fraction shown in percent.
+        key: Key of the value in a row.
+        header: Text above the column; by default the key.
+        decimals: Digits after the point of all its numbers; a column of nothing but `int` shows none.
+        scale: Factor that numbers are multiplied by, such as 100 for a fraction shown in percent.
+        right: Whether cells stand to the right; None does so for a column of nothing but numbers and gaps.
     """
 
     key: str
     header: str = ""
     decimals: int = 2
     scale: float = 1
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class MetricStyle:
+    """How a metric is shown.
+
+    Args:
+        name: The metric in words.
+        unit: Unit of the values as they are shown, such as "%" or "nats".
+        scale: Factor that values are multiplied by, such as 100 for a fraction shown in percent.
+        decimals: Digits after the point of all values.
+    """
+
+    name: str
+    unit: str
+    scale: float
+    decimals: int
+
+    @property
+    def label(self) -> str:
+        """Name and unit, for the head of a column or an axis."""
+        return f"{self.name} ({self.unit})"
+
+    @property
+    def difference_label(self) -> str:
+        """Head of a column of differences: percentages differ by points."""
+        return f"difference ({'points' if self.unit == '%' else self.unit})"
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column | str]) -> str:
     """A Markdown table, numbers to the right, ending in a line break.
 
     Args:
-        rows: one mapping each. A value is text, a number, None (`NOT_RUN`), or a pair (mean, standard deviation)
+        rows: One mapping each. A value is text, a number, None (`NOT_RUN`), or a pair (mean, standard deviation)
             whose second entry may be None.
-        columns: what is shown, in order; a text stands for `Column(text)`.
+        columns: What is shown, in order; a text stands for `Column(text)`.
 
     Raises:
-        VidreasonError: there are no columns, no row has a column's key, or a number is not finite.
+        VidreasonError: There are no columns, no row has a column's key, or a number is not finite.
     """
-    columns = _as_columns(columns)
-    cells = _format_rows(rows, columns)
-    rules = ["---:" if _is_numeric(rows, column) else "---" for column in columns]
-    lines = [[_escape(column.header or column.key) for column in columns], rules]
+    shown = _as_columns(columns)
+    cells = _format_rows(rows, shown)
+    rights = [_is_numeric(rows, column) if column.right is None else column.right for column in shown]
+    rules = ["---:" if right else "---" for right in rights]
+    lines = [[_escape(column.header or column.key) for column in shown], rules]
     lines += [[_escape(cell) for cell in row] for row in cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column | str]) -> Path:
-    """Write a table as CSV (UTF-8, with a header) and return its path. Arguments and errors: see `markdown_table`."""
-    columns = _as_columns(columns)
-    cells = _format_rows(rows, columns)
+    """Write a table as CSV (UTF-8, with a header) and return its path.
+
+    Args:
+        path: The file; folders on the way to it are made.
+        rows: Rows as `markdown_table` takes them.
+        columns: Columns as `markdown_table` takes them.
+
+    Raises:
+        VidreasonError: There are no columns, no row has a column's key, or a number is not finite.
+    """
+    shown = _as_columns(columns)
+    cells = _format_rows(rows, shown)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([column.header or column.key for column in columns])
+        writer.writerow([column.header or column.key for column in shown])
         writer.writerows(cells)
     return path
 
@@ -77,7 +116,7 @@ def _format_rows(rows: Sequence[Mapping[str, Any]], columns: list[Column]) -> li
 
 def _format_column(rows: Sequence[Mapping[str, Any]], column: Column) -> list[str]:
     if rows and not any(column.key in row for row in rows):
-        # a key that no row has is a slip of the pen, not a run that was not made
+        # a key that no row has is a mistake in the column, not a run that was not made
         raise VidreasonError(f"no row has a value for column {column.key!r}; the first row has {sorted(rows[0])}")
     values = [row.get(column.key) for row in rows]
     whole = all(isinstance(value, numbers.Integral) for value in values if value is not None)

@@ -1,1 +1,1 @@
-"""What a comparison of runs needs: seeds, statistics, tables and plots. Each module stands on its own."""
+"""Studies: settings times seeds, the runs they make, and the pages that compare them."""

@@ -18,7 +18,12 @@ from pathlib import Path
 
 from ..command_line import INTERRUPTED
 from ..errors import VidreasonError
+from .attempts import RunnerSettings
+from .execution import check_settings
+from .rebuild import rebuild_all
+from .runner import plan_runs, run_study, summary
 from .study_file import load_study
+from .study_plots import check_plots
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,10 +65,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from .execution import check_settings
-    from .runner import RunnerSettings, plan_runs, run_study, summary
-    from .study_plots import check_plots
-
     study = load_study(args.study)
     settings = RunnerSettings(
         args.out,
@@ -88,8 +89,6 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _tables(args: argparse.Namespace) -> int:
-    from .rebuild import rebuild_all
-
     for folder in rebuild_all(args.folder):
         print(folder)
     return 0

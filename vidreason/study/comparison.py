@@ -1,13 +1,16 @@
-"""The records of a study in numbers: each setting over its seeds, and against the baseline on matched seeds."""
+"""The records of a study in numbers: each setting over its seeds, against the baseline, and against chosen others.
+
+Settings are compared on matched seeds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..reporting.statistics import PairedComparison, Summary, compare_paired, summarize
-from .design import Cell, Study
+from .design import Cell, Contrast, Study
 
 Records = Mapping[str, Mapping[str, Any]]
 
@@ -17,16 +20,17 @@ class Result:
     """A metric of one setting on one split.
 
     Args:
-        cell: the setting.
-        split: that was tested on.
-        metric: its name.
-        n: seeds with a value.
-        planned: seeds that the study plans.
-        runs: seeds that were run, with a value or without.
-        summary: over the seeds; None where there is no value.
-        paired: against the baseline, on the seeds that both have; None for the baseline, or where there is no pair.
-        relative: change of the mean against the baseline's on these seeds, as a fraction; None likewise, and where
-            the baseline's mean is 0.
+        cell: The setting.
+        split: The split that was tested on.
+        metric: Name of the metric.
+        n: Number of seeds with a value.
+        planned: Number of seeds that the study plans.
+        runs: Number of seeds that were run, with a value or without.
+        summary: Mean and spread over the seeds; None where there is no value.
+        paired: Comparison with the baseline, on the seeds that both have; None for the baseline, or where there is
+            no pair.
+        relative: Change of the mean against the baseline's on these seeds, as a fraction; None where `paired` is,
+            and where the baseline's mean is 0.
     """
 
     cell: Cell
@@ -40,16 +44,35 @@ class Result:
     relative: float | None
 
 
+@dataclass(frozen=True)
+class ContrastResult:
+    """One metric of a contrast on one split.
+
+    Args:
+        contrast: The contrast that it belongs to.
+        split: The split that was tested on.
+        metric: Name of the metric.
+        first: Values of `contrast.against`, over the seeds that both settings have; None where there are none.
+        second: Values of `contrast.of`, over the same seeds; None where there are none.
+        paired: Comparison of the two, second - first; None where there are no pairs.
+    """
+
+    contrast: Contrast
+    split: str
+    metric: str
+    first: Summary | None = None
+    second: Summary | None = None
+    paired: PairedComparison | None = None
+
+
 def compare_all(study: Study, records: Records) -> list[Result]:
     """Every setting, split and metric of a study, those without any run included."""
-    return list(_results(study, records))
-
-
-def _results(study: Study, records: Records) -> Iterator[Result]:
-    for split in study.splits:
-        for metric in study.metrics:
-            for cell in study.cells:
-                yield compare(study, records, cell, split, metric)
+    return [
+        compare(study, records, cell, split, metric)
+        for split in study.splits
+        for metric in study.metrics
+        for cell in study.cells
+    ]
 
 
 def compare(study: Study, records: Records, cell: Cell, split: str, metric: str) -> Result:
@@ -120,6 +143,40 @@ def as_row(study: Study, result: Result) -> dict[str, Any]:
         "high": summary and summary.interval and summary.interval[1],
         **paired_row(result.paired),
         "relative": result.relative,
+    }
+    return {name: as_number(value) for name, value in row.items()}
+
+
+def contrast_results(study: Study, records: Records) -> list[ContrastResult]:
+    """Every contrast, split and metric of a study, those without any pair of runs included."""
+    return [
+        _contrast_result(records, contrast, split, metric)
+        for contrast in study.contrasts
+        for split in study.splits
+        for metric in contrast.metrics
+    ]
+
+
+def _contrast_result(records: Records, contrast: Contrast, split: str, metric: str) -> ContrastResult:
+    sides = (metric_values(records, cell, split, metric) for cell in (contrast.against, contrast.of))
+    first, second = matched(*sides)
+    if not first:
+        return ContrastResult(contrast, split, metric)
+    paired = compare_paired(first, second)
+    return ContrastResult(contrast, split, metric, summarize(first.values()), summarize(second.values()), paired)
+
+
+def contrast_row(result: ContrastResult) -> dict[str, Any]:
+    """A result as plain data, in fractions and nats; None for what is not there."""
+    row = {
+        "title": result.contrast.title,
+        "of": result.contrast.of.name,
+        "against": result.contrast.against.name,
+        "split": result.split,
+        "metric": result.metric,
+        "mean_of": result.second and result.second.mean,
+        "mean_against": result.first and result.first.mean,
+        **paired_row(result.paired),
     }
     return {name: as_number(value) for name, value in row.items()}
 

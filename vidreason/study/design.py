@@ -3,73 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConfigError
-from ..rs.methods import method_settings
-from .metric_styles import METRICS
-
-if TYPE_CHECKING:
-    from .contrasts import Contrast
+from .plugins import DataKind, GuidanceKind, GuidanceSource, System
 
 GUIDANCE_AXIS = "guidance"
 
-WORLDS = ("synthetic", "assembly")
-"""Worlds that a study draws anew for every seed: of clips, and of long videos of many actions."""
-
-
-@dataclass(frozen=True)
-class GuidanceSource:
-    """How the guidance of a run's training split is made.
-
-    Args:
-        producer: "truth" (of a synthetic world, with the mistakes below), "objects" (a local chat server is asked for
-            objects and their centres in frames of the assembly world), "motion", "table", or "" for none.
-        table: folder or Hub id of a table that is there already.
-        missed_frames: these four are the mistakes of `vidreason.annotation.NoiseModel`, drawn anew for every seed.
-        misplaced_cells: see there.
-        extra_cells: see there.
-        wrong_cells: see there.
-        coverage: share of the training videos of each class that keep their guidance. The videos of a smaller share
-            are among those of a larger one.
-        grid: (rows, columns).
-        frames_per_second: that are asked about, by the producer "objects"; the paper's rate by default.
-    """
-
-    producer: str = ""
-    table: str | None = None
-    missed_frames: float = 0.0
-    misplaced_cells: float = 0.0
-    extra_cells: float = 0.0
-    wrong_cells: float = 0.0
-    coverage: float = 1.0
-    grid: tuple[int, int] = (4, 4)
-    frames_per_second: float = 10.0
-
-    def __post_init__(self):
-        if self.producer not in ("", "truth", "objects", "motion", "table"):
-            raise ConfigError(f"producer is {self.producer!r}, expected truth, objects, motion or table")
-        if (self.producer == "table") != (self.table is not None):
-            raise ConfigError("a guidance source has a `table` if, and only if, its producer is table")
-        if self.producer != "truth" and any(self.mistakes.values()):
-            raise ConfigError(f"mistakes are put on the producer truth alone, and this one is {self.producer!r}")
-        if not 0 < self.coverage <= 1:
-            raise ConfigError(f"coverage is {self.coverage}, expected a share in (0, 1]")
-
-    @property
-    def mistakes(self) -> dict[str, float]:
-        """The arguments of the noise model but for its seed."""
-        return {name: getattr(self, name) for name in _MISTAKES}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What differs from the defaults, as a study file would say it."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-
-
-_MISTAKES = ("missed_frames", "misplaced_cells", "extra_cells", "wrong_cells")
+MANIFEST = "manifest"
+"""The kind of data whose settings are all that stands under `data`, where those of others stand under their name."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +25,29 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """The values, in the order of the axes."""
         return "-".join(self.values.values())
 
     def run_name(self, seed: int) -> str:
-        """Names a run, and its file."""
+        """The name of the run with a seed."""
         return f"{self.name}-seed{seed}"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two settings of a study and what they are compared by.
+
+    Args:
+        title: Heading of its table.
+        of: The setting that is looked at.
+        against: The setting that it is compared with.
+        metrics: Names of the metrics.
+    """
+
+    title: str
+    of: Cell
+    against: Cell
+    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,13 +55,17 @@ class RunPlan:
     """One run: a setting and a seed.
 
     Args:
-        study: its name.
-        values: on every axis.
-        seed: of the world, the guidance's mistakes and the training.
-        recipe: settings of train.py, without the places of data and output.
-        data: of the study file.
-        guidance: of the training split; None leaves the recipe's own.
-        train_share: of the training split, in (0, 1].
+        study: Name of the study.
+        values: The setting's value on every axis.
+        seed: Seed of drawn data, of the guidance's mistakes and of the training.
+        recipe: Settings of train.py, without the places of data and output.
+        data: What the study file says of the data, with what this run's values add to it.
+        data_name: Name of the kind of data.
+        guidance: Source of the guidance of the training split; None leaves the recipe's own.
+        train_share: Share of the training split that is trained on, in (0, 1].
+        system: What trains.
+        data_kind: What makes the data.
+        guidance_kind: What makes the guidance; None where there is none, or a table that exists already.
     """
 
     study: str
@@ -107,17 +73,22 @@ class RunPlan:
     seed: int
     recipe: dict[str, Any]
     data: dict[str, Any]
+    data_name: str
     guidance: GuidanceSource | None
-    train_share: float = 1.0
+    train_share: float
+    system: System
+    data_kind: DataKind
+    guidance_kind: GuidanceKind | None = None
 
     @property
     def name(self) -> str:
+        """The setting's values and the seed; unique in a study."""
         return Cell(self.values, ()).run_name(self.seed)
 
     @property
-    def world(self) -> str | None:
-        """The world that is drawn anew for every seed; None for data that are there."""
-        return next((world for world in WORLDS if world in self.data), None)
+    def data_settings(self) -> dict[str, Any]:
+        """What the kind of data is given."""
+        return self.data if self.data_name == MANIFEST else self.data[self.data_name]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -136,20 +107,24 @@ class Study:
     """A study file that was read and checked.
 
     Args:
-        path: of the file.
-        name: of the study.
-        title: heading of its page.
-        question: below the heading.
-        recipe_path: of the settings that all runs share.
-        recipe: what that file holds, with the study's own `settings` over it.
-        data: {"synthetic": {...}}, {"assembly": {...}} or {"manifest": ..., ...}.
+        path: The file.
+        name: Name of the study.
+        title: Heading of its page.
+        question: Text below the heading.
+        recipe_path: File of the settings that all runs share.
+        recipe: What that file holds, with the study's own `settings` over it.
+        data: {kind: {...}}, or {"manifest": folder, ...}.
+        data_name: Name of the kind of data.
         axes: {axis: {value: settings}}, in the order of the tables.
-        cells: every setting, in the order of the axes and their values.
-        baseline: {axis: value} of what a setting is compared with; None compares nothing.
-        metrics: that are reported, the main one first.
-        plots: mappings for `vidreason.study.report`.
-        paper: published figures, {"source": text, "columns": [...], "rows": [[...], ...]}, or None.
-        contrasts: settings that are compared with others than the baseline (`vidreason.study.contrasts`).
+        cells: Every setting, in the order of the axes and their values.
+        system: What trains, and what its settings and metrics are.
+        data_kind: What makes the data.
+        guidance_kinds: What makes guidance, by the name of the producer.
+        metrics: Names of the metrics that are reported, the main one first.
+        baseline: {axis: value} that a setting is compared with; None compares nothing.
+        plots: Mappings that `vidreason.study.study_plots` draws.
+        paper: Published figures, {"source": text, "columns": [...], "rows": [[...], ...]}, or None.
+        contrasts: Settings that are compared with others than the baseline.
     """
 
     path: Path
@@ -159,10 +134,14 @@ class Study:
     recipe_path: Path
     recipe: dict[str, Any]
     data: dict[str, Any]
+    data_name: str
     axes: dict[str, dict[str, dict[str, Any]]]
     cells: tuple[Cell, ...]
+    system: System
+    data_kind: DataKind
+    guidance_kinds: Mapping[str, GuidanceKind]
+    metrics: tuple[str, ...]
     baseline: dict[str, str] | None = None
-    metrics: tuple[str, ...] = METRICS
     plots: list[dict[str, Any]] = field(default_factory=list)
     paper: dict[str, Any] | None = None
     contrasts: tuple[Contrast, ...] = ()
@@ -187,12 +166,32 @@ class Study:
         for axis, value in cell.values.items():
             settings = dict(self.axes[axis][value])
             if axis == GUIDANCE_AXIS:
-                recipe |= _spelled_out(settings.pop("settings", {}))
-                guidance = guidance_source(settings, f"{self.path}: axes, {axis}, {value}")
+                recipe |= self.system.spell_out(settings.pop("settings", {}))
+                guidance = guidance_source(settings, self.guidance_kinds, f"{self.path}: axes, {axis}, {value}")
             else:
-                recipe |= _spelled_out(settings)
+                recipe |= self.system.spell_out(settings)
         share = recipe.pop("train_share", 1.0)
-        return RunPlan(self.name, cell.values, seed, recipe, self.data, guidance, share)
+        of_data = {key: recipe.pop(key) for key in self.data_kind.run_keys if key in recipe}
+        return RunPlan(
+            study=self.name,
+            values=cell.values,
+            seed=seed,
+            recipe=recipe,
+            data=self._data_of_run(of_data),
+            data_name=self.data_name,
+            guidance=guidance,
+            train_share=share,
+            system=self.system,
+            data_kind=self.data_kind,
+            guidance_kind=None if guidance is None else self.guidance_kinds.get(guidance.producer),
+        )
+
+    def _data_of_run(self, added: dict[str, Any]) -> dict[str, Any]:
+        if not added:
+            return self.data
+        if self.data_name == MANIFEST:
+            return {**self.data, **added}
+        return {self.data_name: {**self.data[self.data_name], **added}}
 
     def baseline_cell(self, cell: Cell) -> Cell | None:
         """What a setting is compared with; None for the baseline itself, and where there is none."""
@@ -204,22 +203,28 @@ class Study:
         return None if is_baseline else found
 
 
-def _spelled_out(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A value's settings with those of the `method` it names, which are then part of what a result is known by."""
-    own = dict(settings)
-    return {**method_settings(own.pop("method", None)), **own}
-
-
-def guidance_source(settings: Mapping[str, Any], where: str) -> GuidanceSource:
+def guidance_source(settings: Mapping[str, Any], kinds: Mapping[str, GuidanceKind], where: str) -> GuidanceSource:
     """A source from its settings.
 
+    Args:
+        settings: What a study file says of it.
+        kinds: The producers that there are, by name, beside tables.
+        where: Place in the study file, for messages.
+
     Raises:
-        ConfigError: naming `where`, the settings make no source.
+        ConfigError: The settings make no source; the message names `where`.
     """
     settings = dict(settings)
+    producer = settings.get("producer", "")
+    if producer not in ("", "table", *kinds):
+        raise ConfigError(f"{where}: producer is {producer!r}, expected {', '.join(kinds)} or table")
+    known = kinds[producer].options if producer in kinds else ()
+    options = {name: settings.pop(name) for name in known if name in settings}
     if "grid" in settings:
         settings["grid"] = tuple(settings["grid"])
     try:
-        return GuidanceSource(**settings)
+        if "options" in settings:  # the field of the class, which is no key of a study file
+            raise TypeError("got an unexpected keyword argument 'options'")
+        return GuidanceSource(**settings, options=options)
     except (TypeError, ConfigError) as error:
         raise ConfigError(f"{where}: {str(error).replace('GuidanceSource.__init__() ', '')}") from None

@@ -3,100 +3,70 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import os
-import platform
-import shutil
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from ..errors import ConfigError
 from ..files import write_whole
+from ..video.cache import SharedVideos
 from .design import RunPlan, Study
+from .places import make_places
+from .plugins import DataPlaces
 from .records import new_record
 
-if TYPE_CHECKING:
-    from ..rs.study.places import RunPlaces
 
-_MACHINE_SETTINGS = ("manifest", "video_root", "guidance", "evaluation_guidance")
-"""Settings that say where things lie on one machine, which is no part of a result."""
+class DecodedVideos:
+    """What the runs of one process have decoded. Only videos of the latest run's data are kept, for want of memory."""
 
-_VERSIONS = ("torch", "transformers", "accelerate", "vidreason")
+    def __init__(self) -> None:
+        self._data: Any = None
+        self._videos: SharedVideos = {}
+
+    def of(self, run: RunPlan) -> SharedVideos:
+        """The decoded videos of a run's data, which the run adds to."""
+        data = (run.data, run.seed if run.data_kind.is_drawn else None)
+        if self._data != data:
+            self._data, self._videos = data, {}
+        return self._videos
 
 
 def check_settings(study: Study) -> None:
     """Check the names of all settings before the first of many runs is made.
 
     Raises:
-        ConfigError: a setting does not exist; the message names it and the run.
+        ConfigError: A setting does not exist; the message names it and the run.
     """
-    from ..rs.config import RSConfig
-    from ..rs.run import DataArguments, ModelArguments
-
-    known = {f.name for cls in (ModelArguments, DataArguments, RSConfig) for f in fields(cls)}
+    known = set(study.system.known_settings())
     for run in study.runs():
         unknown = sorted(set(run.recipe) - known)
         if unknown:
             raise ConfigError(f"{study.path}: run {run.name}: unknown settings {unknown}")
 
 
-def make_run(run: RunPlan, work: Path, num_proc: int = 1, keep_model: bool = False) -> dict[str, Any]:
+def make_run(run: RunPlan, work: Path, num_proc: int, keep_model: bool, videos: DecodedVideos) -> dict[str, Any]:
     """Make the data that a run lacks, train, evaluate, and return the record.
 
     Under `accelerate launch` every process calls this, and each is given the record.
 
     Args:
-        run: what is made.
-        work: folder for data, models and logs.
-        num_proc: processes that render a world.
-        keep_model: leave the trained model in the work folder.
+        run: The run.
+        work: Folder for data, models and logs.
+        num_proc: Number of processes that render a world.
+        keep_model: Whether the trained model stays in the work folder.
+        videos: What earlier runs of this process have decoded.
 
     Raises:
-        VidreasonError: with the reason, for anything that settings, data or training get wrong.
+        VidreasonError: Settings, data or training have something wrong.
     """
-    # here, so that a worker is given its GPU before torch is loaded
-    from ..rs.run import parse_arguments, run_training
-    from ..rs.study.places import make_places
-
-    folder = run_folder(run, work)
-    recipe = write_recipe(folder, run, make_places(run, work, num_proc))
-    model_args, data_args, args = parse_arguments([str(recipe)])
-    counter = _parameter_counter()
-    result = run_training(model_args, data_args, args, [counter], _videos_of(run))
-    if not keep_model and args.process_index == 0:
-        shutil.rmtree(args.output_dir)
-    return new_record(
-        run,
-        result.metrics,
-        train_seconds=round(result.train_seconds, 1),
-        device=result.device,
-        num_processes=args.world_size,
-        num_parameters=counter.num_parameters,
-        epochs=args.num_train_epochs,
-        steps=result.log_history[-1]["step"] if result.log_history else 0,
-        skipped=result.skipped,
-        versions={"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in _VERSIONS}},
-        history=_validation_history(result.log_history),
-        effective_settings=_effective_settings(model_args, data_args, args),
-    )
-
-
-_decoded: tuple[Any, dict] = (None, {})
-
-
-def _videos_of(run: RunPlan) -> dict:
-    """What earlier runs of this process have decoded of the same data; nothing is kept of other data."""
-    global _decoded
-    data = (run.data, run.seed if run.world else None)
-    if _decoded[0] != data:
-        _decoded = (data, {})
-    return _decoded[1]
+    recipe = write_recipe(run_folder(run, work), run, make_places(run, work, num_proc))
+    facts = run.system.train(recipe, {}, keep_model, videos.of(run))
+    return new_record(run, facts.pop("metrics"), **facts)
 
 
 def run_folder(run: RunPlan, work: Path) -> Path:
@@ -104,7 +74,7 @@ def run_folder(run: RunPlan, work: Path) -> Path:
     return work / run.study / run.name
 
 
-def write_recipe(folder: Path, run: RunPlan, places: RunPlaces) -> Path:
+def write_recipe(folder: Path, run: RunPlan, places: DataPlaces) -> Path:
     """Write the recipe of a single run, with which `train.py` makes it again by hand."""
     settings = {**run.recipe, **places.settings, "output_dir": str(folder / "model"), "seed": run.seed}
     if places.guidance is None:
@@ -135,40 +105,3 @@ def logged(run: RunPlan, work: Path) -> Iterator[Path]:
             raise
         finally:
             root.handlers = others
-
-
-def _parameter_counter():
-    """A callback that counts the parameters of the model that is trained."""
-    from transformers import TrainerCallback
-
-    class ParameterCounter(TrainerCallback):
-        num_parameters: int | None = None
-
-        def on_train_begin(self, args, state, control, model=None, **kwargs):
-            self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
-
-    return ParameterCounter()
-
-
-def _validation_history(log_history: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """What evaluation while training gave: epoch, top1 and loss."""
-    names = {"epoch": "epoch", "eval_top1": "top1", "eval_loss_classification": "loss"}
-    return [
-        {short: round(entry[name], 5) for name, short in names.items() if name in entry}
-        for entry in log_history
-        if "eval_top1" in entry
-    ]
-
-
-def _effective_settings(model_args: Any, data_args: Any, args: Any) -> dict[str, Any]:
-    """Every setting of model, data and supervision, defaults included, but for places on this machine."""
-    from transformers import TrainingArguments
-
-    general = {f.name for f in fields(TrainingArguments)}
-    supervision = {f.name: getattr(args, f.name) for f in fields(args) if f.name not in general}
-    names = ("learning_rate", "weight_decay", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps")
-    names += ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "bf16", "fp16", "torch_compile")
-    training = {name: getattr(args, name) for name in names}
-    training = {name: getattr(value, "value", value) for name, value in training.items()}
-    data = {name: value for name, value in asdict(data_args).items() if name not in _MACHINE_SETTINGS}
-    return {"model": asdict(model_args), "data": data, "training": training, "supervision": supervision}

@@ -1,32 +1,37 @@
 """Rebuilds the pages, tables and figures of all results under a folder from the JSON that lies beside them.
 
 A file in the folder says what kind of results it holds: `study.yaml` those of a study or of leaving one group out,
-`faithfulness.json` deletion and insertion curves, `cost.json` an estimate of costs. None of it needs torch.
+`faithfulness.json` deletion and insertion curves. None of it needs torch.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+from ..attention.faithfulness_report import FILE_NAME, read_report, write_pages
 from ..errors import ConfigError
-from .records import RUNS_FOLDER
+from .leave_one_group_out import write_tables as write_group_tables
+from .records import find_results
 from .report import write_tables
 from .study_file import GROUPS_KIND, STUDY_FILE, STUDY_KIND, read_yaml
+from .systems import DEFAULT_SYSTEM, find_system
 
 
 def rebuild_all(folder: Path) -> list[Path]:
     """Rebuild what lies in a folder and its subfolders, and return the folders.
 
+    Args:
+        folder: A study's results, or a folder of many.
+
     Raises:
-        ConfigError: there is nothing to rebuild, or results are half-written, broken or foreign.
+        ConfigError: There is nothing to rebuild, or results are half-written, broken or foreign.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder")
     found = sorted((path.parent, name) for name in REBUILDERS for path in folder.rglob(name))
     known = {place for place, _ in found}
-    orphans = sorted(path for path in folder.rglob(RUNS_FOLDER) if path.is_dir() and path.parent not in known)
+    orphans = [place for place in find_results(folder) if place not in known]
     if orphans:
         raise ConfigError(f"{orphans[0]} holds runs, but no {STUDY_FILE} beside it says of which study")
     if not found:
@@ -42,35 +47,20 @@ def _rebuild_study(folder: Path) -> None:
     if kind == STUDY_KIND:
         write_tables(folder)
     elif kind == GROUPS_KIND:
-        from ..rs.study.leave_one_group_out import write_tables as write_group_tables
-
         if "title" not in content:
             raise ConfigError(f"{folder / STUDY_FILE} has no title")
-        write_group_tables(folder, str(content["title"]))
+        system = find_system(content.get("system", DEFAULT_SYSTEM), str(folder / STUDY_FILE))
+        write_group_tables(folder, str(content["title"]), system)
     else:
         raise ConfigError(f"{folder / STUDY_FILE}: kind is {kind!r}, expected {STUDY_KIND} or {GROUPS_KIND}")
 
 
 def _rebuild_faithfulness(folder: Path) -> None:
-    from ..attention.faithfulness_report import read_report, write_pages
-
     write_pages(folder, read_report(folder))
-
-
-def _rebuild_cost(folder: Path) -> None:
-    from .cost import describe
-
-    path = folder / "cost.json"
-    try:
-        text = describe(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is no estimate of costs: {error!r}") from None
-    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 REBUILDERS: dict[str, Callable[[Path], None]] = {
     STUDY_FILE: _rebuild_study,
-    "faithfulness.json": _rebuild_faithfulness,
-    "cost.json": _rebuild_cost,
+    FILE_NAME: _rebuild_faithfulness,
 }
 """Name of the file that tells a kind of results -> what rebuilds its folder."""

@@ -1,4 +1,4 @@
-"""The page, tables and figures of a study, from the JSON of its runs alone."""
+"""The page, tables and figures of a study, from the records of its runs alone."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from ..reporting.statistics import PairedComparison, Summary, summarize
-from ..reporting.tables import NOT_RUN, Column, markdown_table
-from .comparison import Records, Result, as_row, compare_all, not_run
-from .contrasts import ContrastResult, contrast_results, contrast_row
+from ..reporting.tables import NOT_RUN, Column, MetricStyle, markdown_table
+from .comparison import ContrastResult, Records, Result, as_row, compare_all, contrast_results, contrast_row, not_run
 from .design import Cell, Study
-from .metric_styles import MAIN_SEGMENTATION_METRICS, METRIC_STYLES, MetricStyle
-from .records import read_results
+from .records import RECORDS_FILE, read_results
 from .study_file import STUDY_FILE, load_study
 from .study_plots import draw_plots
 
 NOT_MEASURED = "not measured"
 NOTES_FILE = "NOTES.md"
-_METRICS_A_TABLE = 4  # of those beside the main ones; with their differences, more are wider than a page
+_METRICS_A_TABLE = 4  # beside the main ones; with their differences, more are wider than a page
 
 
 def write_tables(folder: Path) -> str:
     """Write `README.md`, `results.csv`, `results.json` and the figures of one study, and return the page.
 
     Args:
-        folder: of the results, with the copy of the study file and of its recipe.
+        folder: Folder of the results, with the copy of the study file and of its recipe.
 
     Raises:
-        ConfigError: these cannot be read, or results are half-written, broken or foreign.
+        ConfigError: These cannot be read, or results are half-written, broken or foreign.
     """
     study = load_study(folder / STUDY_FILE)
     records = read_results(study, folder)
@@ -75,7 +73,7 @@ def build_page(
     for split in study.splits:
         here = [result for result in results if result.split == split]
         for metric in main:
-            name = METRIC_STYLES[metric].name
+            name = study.system.metric_styles[metric].name
             parts.append(f"## {name[0].upper()}{name[1:]} on `{split}`\n")
             parts.append(_main_table(study, [result for result in here if result.metric == metric]))
         if others:
@@ -90,15 +88,15 @@ def build_page(
         parts.append(f"## Not run\n\n{len(missing)} of {len(study.runs())} runs: {', '.join(missing)}.\n")
     if study.paper:
         parts.append(_paper_section(study.paper))
-    parts.append("Rebuilt from the JSON under `runs/` by `python -m vidreason.study tables`.\n")
+    parts.append(f"Rebuilt from `{RECORDS_FILE}` by `python -m vidreason.study tables`.\n")
     return "\n".join(part for part in parts if part)
 
 
 def _main_metrics(study: Study) -> list[str]:
-    """Metrics that have a table each: the first one, and of segmentation all that it is compared by."""
-    if study.recipe.get("task") != "segmentation":
-        return list(study.metrics[:1])
-    return [name for name in study.metrics if name in (study.metrics[0], *MAIN_SEGMENTATION_METRICS)]
+    """Metrics that have a table each, with intervals and tests: the first one, and those that its task names."""
+    tasks = study.system.tasks
+    task = tasks[study.recipe.get("task", next(iter(tasks)))]
+    return [name for name in study.metrics if name in (study.metrics[0], *task.main)]
 
 
 def _facts(records: Records) -> dict[str, Any]:
@@ -153,16 +151,16 @@ def _cell_columns(study: Study, cell: Cell) -> dict[str, str]:
 def _main_table(study: Study, results: list[Result]) -> str:
     rows = []
     for result in results:
-        style = METRIC_STYLES[result.metric]
+        style = study.system.metric_styles[result.metric]
         row = {**_cell_columns(study, result.cell), "seeds": _seeds_text(result)}
-        row["value"] = _value_text(result)
+        row["value"] = _value_text(result, style)
         row["interval"] = _interval_text(result.summary, style)
         if study.baseline:
             row["difference"] = _difference_text(study, result, style)
             row["relative"] = "" if result.relative is None else f"{100 * result.relative:+.1f}"
             row["p"] = _p_text(result)
         rows.append(row)
-    style = METRIC_STYLES[results[0].metric]
+    style = study.system.metric_styles[results[0].metric]
     headers = {"value": style.label, "interval": "95 % interval", "difference": f"{style.difference_label} [95 %]"}
     headers |= {"relative": "relative (%)", "p": "p (paired)"}
     return markdown_table(rows, [Column(key, headers.get(key, key)) for key in rows[0]])
@@ -173,8 +171,8 @@ def _other_table(study: Study, results: list[Result], metrics: list[str]) -> str
     for result in results:
         row = by_cell.setdefault(result.cell.name, _cell_columns(study, result.cell))
         if result.metric in metrics:
-            style = METRIC_STYLES[result.metric]
-            row[style.label] = _value_text(result)
+            style = study.system.metric_styles[result.metric]
+            row[style.label] = _value_text(result, style)
             if study.baseline:
                 row[f"difference in {style.name}"] = _difference_text(study, result, style)
     rows = list(by_cell.values())
@@ -185,10 +183,10 @@ def _seeds_text(result: Result) -> str:
     return f"{result.n}" if result.n == result.planned else f"{result.n} of {result.planned}"
 
 
-def _value_text(result: Result) -> str:
+def _value_text(result: Result, style: MetricStyle) -> str:
     if result.summary is None:
         return NOT_MEASURED if result.runs else NOT_RUN
-    return _summary_text(result.summary, METRIC_STYLES[result.metric])
+    return _summary_text(result.summary, style)
 
 
 def _summary_text(summary: Summary | None, style: MetricStyle) -> str:
@@ -198,7 +196,7 @@ def _summary_text(summary: Summary | None, style: MetricStyle) -> str:
     return f"{summary.mean * style.scale:.{style.decimals}f}{spread}"
 
 
-def _interval_text(summary: Any, style: MetricStyle) -> str:
+def _interval_text(summary: Summary | None, style: MetricStyle) -> str:
     if summary is None or summary.interval is None:
         return ""
     low, high = (value * style.scale for value in summary.interval)
@@ -236,7 +234,7 @@ def _contrasts_section(study: Study, results: list[ContrastResult]) -> str:
         rows = []
         for result in results:
             if result.contrast is contrast:
-                style = METRIC_STYLES[result.metric]
+                style = study.system.metric_styles[result.metric]
                 row = {"split": f"`{result.split}`", "measure": style.label}
                 row["against"] = _summary_text(result.first, style) or NOT_RUN
                 row["of"] = _summary_text(result.second, style) or NOT_RUN

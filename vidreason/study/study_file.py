@@ -19,11 +19,17 @@
       - {supervision: none, guidance: unused}
       - {supervision: both}
     baseline: {supervision: none, guidance: unused}
-    contrasts: [...]                  # settings compared with others than the baseline (`vidreason.study.contrasts`)
+    contrasts:                        # settings compared with others than the baseline, on matched seeds
+      - title: Both losses against the spatial one alone
+        of: {supervision: both, guidance: noisy}
+        against: {supervision: spatial, guidance: noisy}
+        metrics: [top1, loss]         # those of the study where they are not named
+    system: rs                        # what trains (`vidreason.study.systems`); reasoning supervision by default
 
 A value's settings take the place of the study's and the recipe's of the same name, as flags of train.py do. The values
 of the axis `guidance` say how the training guidance is made (`GuidanceSource`), with recipe settings under `settings`.
-`train_share` among the settings trains on a part of the training split. Every run is compared with the run of the same
+`train_share` among the settings trains on a part of the training split, and settings that a kind of data has for
+single runs (`DataKind.run_keys`) go to the data. Every run is compared with the run of the same
 seed and of the same values, except on the axes that `baseline` names.
 """
 
@@ -32,25 +38,35 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import ConfigError
-from .contrasts import read_contrasts
-from .design import WORLDS, Cell, Study
-from .metric_styles import METRIC_STYLES, METRICS, SEGMENTATION_METRICS
+from .design import MANIFEST, Cell, Contrast, Study
+from .systems import DATA_KINDS, DEFAULT_SYSTEM, GUIDANCE_KINDS, find_system
 
 STUDY_FILE = "study.yaml"
 """The name of the copy that lies beside the results."""
 
 STUDY_KIND, GROUPS_KIND = "study", "leave_one_group_out"
 
-_DEFAULT_METRICS = {"classification": METRICS, "segmentation": SEGMENTATION_METRICS}
-
 _REQUIRED = ("name", "title", "recipe", "seeds", "data", "axes", "blocks")
-_OPTIONAL = ("kind", "question", "settings", "defaults", "baseline", "metrics", "plots", "paper", "contrasts")
+_OPTIONAL = (
+    "kind",
+    "question",
+    "system",
+    "settings",
+    "defaults",
+    "baseline",
+    "metrics",
+    "plots",
+    "paper",
+    "contrasts",
+)
+_CONTRAST_KEYS = {"title", "of", "against", "metrics"}
 _VALUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")  # no "-", which stands between the values in a run's name
 
 
@@ -58,7 +74,7 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        ConfigError: it is not there, or is no mapping.
+        ConfigError: It is not there, or is no mapping.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,8 +91,11 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
 def load_study(path: str | os.PathLike) -> Study:
     """Read a study file and its recipe.
 
+    Args:
+        path: The study file; its recipe lies beside it.
+
     Raises:
-        ConfigError: either cannot be read, or asks for what makes no study. The message names file and key.
+        ConfigError: Either cannot be read, or asks for what makes no study. The message names file and key.
     """
     path = Path(path)
     content = read_yaml(path)
@@ -93,7 +112,11 @@ def load_study(path: str | os.PathLike) -> Study:
     _check(path, recipe.get("test_splits"), f"{recipe_name} names no test_splits, so there is nothing to report")
     axes = _read_axes(path, content["axes"])
     cells = _read_cells(path, content, axes)
-    metrics = tuple(content.get("metrics", _DEFAULT_METRICS[recipe.get("task", "classification")]))
+    system = find_system(content.get("system", DEFAULT_SYSTEM), str(path))
+    task = recipe.get("task", next(iter(system.tasks)))
+    _check(path, task in system.tasks, f"task is {task!r}, expected one of {list(system.tasks)}")
+    metrics = tuple(content.get("metrics", system.tasks[task].reported))
+    data_name, data = _read_data(path, content["data"])
     study = Study(
         path=path,
         name=str(content["name"]),
@@ -101,14 +124,18 @@ def load_study(path: str | os.PathLike) -> Study:
         question=str(content.get("question", "")).strip(),
         recipe_path=path.parent / recipe_name,
         recipe=recipe,
-        data=_read_data(path, content["data"]),
+        data=data,
+        data_name=data_name,
         axes=axes,
         cells=cells,
+        system=system,
+        data_kind=DATA_KINDS[data_name],
+        guidance_kinds={**system.guidance_kinds, **GUIDANCE_KINDS},
         baseline=_named_values(path, "baseline", content["baseline"], axes) if content.get("baseline") else None,
         metrics=metrics,
         plots=list(content.get("plots", [])),
         paper=content.get("paper"),
-        contrasts=read_contrasts(path, content.get("contrasts", []), cells, metrics),
+        contrasts=_read_contrasts(path, content.get("contrasts", []), cells, metrics),
     )
     _check_study(study)
     return study
@@ -133,19 +160,23 @@ def _read_axes(path: Path, axes: Any) -> dict[str, dict[str, dict[str, Any]]]:
     return found
 
 
-def _read_data(path: Path, data: Any) -> dict[str, Any]:
+def _read_data(path: Path, data: Any) -> tuple[str, dict[str, Any]]:
+    """The name of the kind of data, and what the file says of them."""
     _check(path, isinstance(data, dict), "data is no mapping, expected {synthetic: {...}} or {manifest: folder, ...}")
-    kinds = [kind for kind in ("manifest", *WORLDS) if kind in data]
-    _check(path, len(kinds) == 1, f"data has to name one of manifest, {' and '.join(WORLDS)}, and names {kinds}")
-    kind = kinds[0]
-    known = {kind} if kind in WORLDS else {"manifest", "video_root", "evaluation_guidance", "truth"}
-    _check(path, set(data) <= known, f"data has {sorted(set(data) - known)}, expected only {sorted(known)}")
-    if kind == "manifest":
-        return dict(data)
-    world = dict(data[kind] or {})
-    known = {"split_sizes", "world", "first_seed"}
-    _check(path, set(world) <= known, f"data, {kind} has {sorted(set(world) - known)}, expected {sorted(known)}")
-    return {kind: world}
+    names = [name for name in DATA_KINDS if name in data]
+    *first, last = DATA_KINDS
+    _check(path, len(names) == 1, f"data has to name one of {', '.join(first)} and {last}, and names {names}")
+    name = names[0]
+    kind = DATA_KINDS[name]
+    keys = sorted(set(kind.keys) - set(kind.run_keys))
+    known = keys if name == MANIFEST else [name]
+    _check(path, set(data) <= set(known), f"data has {sorted(set(data) - set(known))}, expected only {known}")
+    if name == MANIFEST:
+        return name, dict(data)
+    settings = dict(data[name] or {})
+    unknown = sorted(set(settings) - set(keys))
+    _check(path, not unknown, f"data, {name} has {unknown}, expected {keys}")
+    return name, {name: settings}
 
 
 def _read_cells(path: Path, content: dict[str, Any], axes: dict[str, dict]) -> tuple[Cell, ...]:
@@ -198,11 +229,45 @@ def _named_values(path: Path, key: str, chosen: Any, axes: dict[str, dict]) -> d
     return chosen
 
 
+def _read_contrasts(
+    path: Path, listed: Any, cells: tuple[Cell, ...], metrics: tuple[str, ...]
+) -> tuple[Contrast, ...]:
+    """Comparisons that a study asks for by name: one setting against another that is not the baseline."""
+    _check(path, isinstance(listed, list), f"contrasts is {listed!r}, expected a list")
+    return tuple(
+        _read_contrast(f"{path}: contrasts, number {number}", one, cells, metrics) for number, one in enumerate(listed)
+    )
+
+
+def _read_contrast(where: str, content: Any, cells: tuple[Cell, ...], metrics: tuple[str, ...]) -> Contrast:
+    keys = set(content) if isinstance(content, Mapping) else set()
+    if not _CONTRAST_KEYS - {"metrics"} <= keys or keys - _CONTRAST_KEYS:
+        raise ConfigError(f"{where}: expected title, of, against, and at most metrics beside, got {content!r}")
+    wanted = tuple(content.get("metrics", metrics))
+    unknown = [metric for metric in wanted if metric not in metrics]
+    if unknown:
+        raise ConfigError(f"{where}: metrics {unknown} are not among the study's {list(metrics)}")
+    of, against = (_only_cell(f"{where}, {side}", content[side], cells) for side in ("of", "against"))
+    return Contrast(str(content["title"]), of, against, wanted)
+
+
+def _only_cell(where: str, values: Any, cells: tuple[Cell, ...]) -> Cell:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} is {values!r}, expected {{axis: value}}")
+    named = {str(axis): str(value) for axis, value in values.items()}
+    found = [cell for cell in cells if named.items() <= cell.values.items()]
+    if len(found) != 1:
+        names = [cell.name for cell in found]
+        raise ConfigError(f"{where} is {named}, which is to be one setting of the study and is {names or 'none'}")
+    return found[0]
+
+
 def _check_study(study: Study) -> None:
     """What only shows once all is read."""
     path = study.path
-    unknown = [metric for metric in study.metrics if metric not in METRIC_STYLES]
-    _check(path, study.metrics and not unknown, f"metrics has {unknown}, expected some of {list(METRIC_STYLES)}")
+    styles = study.system.metric_styles
+    unknown = [metric for metric in study.metrics if metric not in styles]
+    _check(path, study.metrics and not unknown, f"metrics has {unknown}, expected some of {list(styles)}")
     for cell in study.cells:
         is_baseline = study.baseline and all(cell.values[axis] == value for axis, value in study.baseline.items())
         compared = study.baseline is None or is_baseline or study.baseline_cell(cell)
@@ -213,8 +278,6 @@ def _check_study(study: Study) -> None:
         share = run.train_share
         good = isinstance(share, int | float) and 0 < share <= 1
         _check(path, good, f"{run.name}: train_share is {share!r}, expected a share in (0, 1]")
-        producer = run.guidance.producer if run.guidance else ""
-        if run.world is None and producer == "truth":
-            _check(path, "truth" in run.data, f"{run.name}: guidance from truth, but data name no truth")
-        if producer == "objects":
-            _check(path, run.world == "assembly", f"{run.name}: guidance from objects is there for the assembly world")
+        if run.guidance_kind is not None:
+            problem = run.guidance_kind.problem(run.data_name, run.data_kind.has_truth(run.data_settings))
+            _check(path, problem is None, f"{run.name}: {problem}")

@@ -19,9 +19,10 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..reporting.plots import Mark, plot_lines, plot_points
+from ..reporting.statistics import Summary
+from ..reporting.tables import MetricStyle
 from .comparison import Result
 from .design import Cell, Study
-from .metric_styles import METRIC_STYLES, MetricStyle
 
 KEYS = {
     "points": ("kind", "metric", "group", "series", "where"),
@@ -33,7 +34,7 @@ def check_plots(study: Study) -> None:
     """Check what a study says of its figures, before hours are spent on the runs for them.
 
     Raises:
-        ConfigError: naming the plot and the key.
+        ConfigError: A figure cannot be drawn; the message names the plot and the key.
     """
     for number, plot in enumerate(study.plots, start=1):
         where = f"{study.path}: plots, number {number}"
@@ -69,13 +70,13 @@ def draw_plots(study: Study, results: Sequence[Result], folder: Path) -> dict[st
     """Draw the figures of a study that have anything to show: what they show in words -> file.
 
     Raises:
-        ConfigError: see `check_plots`.
+        ConfigError: A figure cannot be drawn (`check_plots`).
     """
     check_plots(study)
     drawn = {}
     for number, plot in enumerate(study.plots, start=1):
         path = folder / f"plot_{number}_{plot['metric']}.png"
-        style = METRIC_STYLES[plot["metric"]]
+        style = study.system.metric_styles[plot["metric"]]
         found = [result for result in results if result.metric == plot["metric"] and result.summary is not None]
         if not found:
             path.unlink(missing_ok=True)
@@ -119,10 +120,14 @@ def _draw_lines(study: Study, plot: dict[str, Any], results: list[Result], path:
 def _marks(results: list[Result], cell: Cell, split: str, x: float, scale: float) -> list[Mark]:
     """The mark of a setting, or none where it was not run."""
     found = [result.summary for result in results if result.cell == cell and result.split == split]
-    return [
-        Mark(x, summary.mean * scale, tuple(end * scale for end in summary.interval) if summary.interval else None)
-        for summary in found
-    ]
+    return [_mark(x, summary, scale) for summary in found if summary is not None]
+
+
+def _mark(x: float, summary: Summary, scale: float) -> Mark:
+    if summary.interval is None:
+        return Mark(x, summary.mean * scale)
+    low, high = summary.interval
+    return Mark(x, summary.mean * scale, (low * scale, high * scale))
 
 
 def _chosen(study: Study, plot: dict[str, Any]) -> list[Cell]:

@@ -6,10 +6,10 @@ import contextlib
 from typing import Any
 
 from ..errors import ConfigError, GuidanceError, ManifestError
+from .attempts import FAILED, MADE, TAKEN, Outcome, RunnerSettings, claim, describe, has_record, note
 from .design import RunPlan
-from .execution import logged
-from .records import record_path, write_record
-from .runner import FAILED, MADE, TAKEN, Outcome, RunnerSettings, claim, describe, note
+from .execution import DecodedVideos, logged
+from .records import add_record
 
 SAME_IN_ALL = (ConfigError, GuidanceError, ManifestError)
 """Errors in settings and data, which all processes meet alike before training starts."""
@@ -21,16 +21,17 @@ def run_together(todo: list[RunPlan], settings: RunnerSettings, outcome: Outcome
     A run whose settings or data are wrong is told at the end. Any other error ends the command, because the processes
     that do not meet it wait for the one that does.
     """
+    videos = DecodedVideos()
     for run in todo:
         with contextlib.ExitStack() as stack:
             state = None
             if is_main(run):
                 claimed = stack.enter_context(claim(run, settings))
-                state = None if claimed and not record_path(settings.out, run).exists() else TAKEN
+                state = None if claimed and not has_record(settings.out, run) else TAKEN
             state = _from_main(state, run)
             text = "another process makes it, or has made it"
             if state is None:
-                state, text = _attempt(run, settings)
+                state, text = _attempt(run, settings, videos)
         if is_main(run):
             note(outcome, run.name, state, text, len(todo))
         elif state == FAILED:
@@ -43,14 +44,14 @@ def is_main(run: RunPlan) -> bool:
     return _state(run).is_main_process
 
 
-def _attempt(run: RunPlan, settings: RunnerSettings) -> tuple[str, str]:
+def _attempt(run: RunPlan, settings: RunnerSettings, videos: DecodedVideos) -> tuple[str, str]:
     try:
         with logged(run, settings.work):
-            record = settings.execute(run, settings.work, 1, settings.keep_models)
+            record = settings.execute(run, settings.work, 1, settings.keep_models, videos)
     except SAME_IN_ALL as error:
         return FAILED, f"{type(error).__name__}: {error}"
     if is_main(run):
-        write_record(record_path(settings.out, run), record)
+        add_record(settings.out, record)
     return MADE, describe(record)
 
 

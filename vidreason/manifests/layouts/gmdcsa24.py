@@ -116,7 +116,7 @@ def read_gmdcsa24(
     Args:
         root: Folder of the persons' folders.
         leave_out: Names of the persons to test on, each in a fold of its own; all where none are named.
-        single_split: Whether all videos are in one split `all`, for `vidreason.rs.study.leave_one_group_out`, which
+        single_split: Whether all videos are in one split `all`, for `vidreason.study.leave_one_group_out`, which
             makes its folds itself.
         allow_incomplete: Whether to build from the videos that are there where others are missing.
 
