@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..clips.data import CachedClips, ClipSettings, Extras, GuidedClipCollator, no_guidance, pick_frames
+from ..clips.data import (
+    IGNORED_LABEL,
+    CachedClips,
+    ClipSettings,
+    Extras,
+    GuidedClipCollator,
+    no_guidance,
+    pick_frames,
+)
 from ..clips.transforms import ClipTransform
 from ..errors import ConfigError
 from ..guidance import FrameGuidance, GuidanceIndex
-from ..rs.segmentation.losses import IGNORED_LABEL
 from ..video import DecodedFrames, decode_frames
 from ..video.cache import SharedVideos, decode_at_rate
 from .frame_labels import FrameLabels, LabelledVideo

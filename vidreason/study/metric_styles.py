@@ -53,7 +53,7 @@ METRIC_STYLES = {
     "loss_temporal": MetricStyle("temporal consistency", "nats", 1, 4),
     "loss_smoothing": MetricStyle("smoothing", "squared step", 1, 4),
 }
-"""Under the names that `vidreason.training.run` gives them."""
+"""Under the names that the tasks of `vidreason.rs` give them."""
 
 METRICS = ("top1", "top5", "loss", "attention_in_region", "pointing_accuracy")
 """What a study of clips reports, the main one first."""
