@@ -1,6 +1,8 @@
 """Whole runs: recipes and flags, one process and two, what is saved, and what a mistake looks like."""
 
+import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -11,7 +13,8 @@ from transformers import AutoModelForVideoClassification, AutoVideoProcessor, pi
 
 from vidreason.errors import ConfigError, VidreasonError
 from vidreason.guidance import guidance_row, load_guidance, write_guidance
-from vidreason.rs.run import parse_arguments
+from vidreason.rs.config import RSConfig
+from vidreason.rs.run import DataArguments, ModelArguments, parse_arguments
 
 
 @pytest.fixture
@@ -30,8 +33,9 @@ def recipe(tiny_world, write_recipe):
 
 
 def test_a_recipe_gives_a_model_that_loads_and_a_card_with_its_results(recipe, tmp_path, tiny_world):
-    result = run(recipe())
+    result = run(recipe(save_strategy="epoch"))
     folder = tmp_path / "model"
+    assert "Not recorded: the model came without an evaluation" in (folder / "checkpoint-2" / "README.md").read_text()
     assert set(result.metrics["test"]) == {"top1", "top5", "loss", "attention_in_region", "pointing_accuracy"}
     model = AutoModelForVideoClassification.from_pretrained(folder)
     assert model.config.id2label == {0: "left_to_right", 1: "right_to_left"}
@@ -164,6 +168,14 @@ def test_a_mistake_is_named(recipe, changes, message, tmp_path, monkeypatch):
 def test_a_flag_that_does_not_exist_is_named(recipe):
     with pytest.raises(ConfigError, match="--learning_rte"):
         parse_arguments([recipe(), "--learning_rte", "1"])
+
+
+def test_the_help_lists_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    flags = set(re.findall(r"--(\w+)", capsys.readouterr().out))
+    settings = {f.name for cls in (ModelArguments, DataArguments, RSConfig) for f in dataclasses.fields(cls)}
+    assert settings | {"method"} <= flags
 
 
 def test_a_recipe_that_cannot_be_read_is_named(tmp_path):

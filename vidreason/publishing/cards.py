@@ -11,42 +11,61 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..errors import VidreasonError
+from ..reporting.recipe_facts import RecipeFacts
 
 NOT_RECORDED = "not recorded"
 
-# key of a result: (metric on the Hub, arguments it was computed with, heading, is it a fraction shown in percent)
-_METRICS: dict[str, tuple[str, dict[str, Any] | None, str, bool]] = {
-    "top1": ("accuracy", None, "Top-1 accuracy (%)", True),
-    "top5": ("topk_accuracy", {"k": 5}, "Top-5 accuracy (%)", True),
-    "loss": ("loss", None, "Clip loss (nats)", False),
-    "mof": ("mof", None, "Mean over frames (%)", True),
-    "edit": ("edit_score", None, "Edit score (%)", True),
-    "f1_10": ("segment_f1", {"threshold": 10}, "F1@10 (%)", True),
-    "f1_25": ("segment_f1", {"threshold": 25}, "F1@25 (%)", True),
-    "f1_50": ("segment_f1", {"threshold": 50}, "F1@50 (%)", True),
-    "oversegmentation": ("oversegmentation", None, "Predicted segments per true one", False),
-    "loss_temporal": ("temporal_consistency", None, "Temporal consistency (nats)", False),
-    "loss_smoothing": ("smoothing", None, "Smoothing (truncated squared steps)", False),
-    "attention_in_region": ("attention_in_region", None, "Attention in the guided region (%)", True),
-    "pointing_accuracy": ("pointing", None, "Pointing accuracy (%)", True),
+
+class _Metric(NamedTuple):
+    """How a card shows a result.
+
+    Args:
+        hub_name: Name of the metric on the Hub.
+        arguments: What it was computed with; None for nothing.
+        heading: Heading of its column.
+        is_share: Whether it is a fraction, shown in percent.
+    """
+
+    hub_name: str
+    arguments: dict[str, Any] | None
+    heading: str
+    is_share: bool = False
+
+
+_METRICS: dict[str, _Metric] = {
+    "top1": _Metric("accuracy", None, "Top-1 accuracy (%)", True),
+    "top5": _Metric("topk_accuracy", {"k": 5}, "Top-5 accuracy (%)", True),
+    "loss": _Metric("loss", None, "Clip loss (nats)"),
+    "mof": _Metric("mof", None, "Mean over frames (%)", True),
+    "edit": _Metric("edit_score", None, "Edit score (%)", True),
+    "f1_10": _Metric("segment_f1", {"threshold": 10}, "F1@10 (%)", True),
+    "f1_25": _Metric("segment_f1", {"threshold": 25}, "F1@25 (%)", True),
+    "f1_50": _Metric("segment_f1", {"threshold": 50}, "F1@50 (%)", True),
+    "oversegmentation": _Metric("oversegmentation", None, "Predicted segments per true one"),
+    "loss_temporal": _Metric("temporal_consistency", None, "Temporal consistency (nats)"),
+    "loss_smoothing": _Metric("smoothing", None, "Smoothing (truncated squared steps)"),
+    "attention_in_region": _Metric("attention_in_region", None, "Attention in the guided region (%)", True),
+    "pointing_accuracy": _Metric("pointing", None, "Pointing accuracy (%)", True),
 }
 
 # what predicted segments decide, before scores are averaged over neighbouring frames
 _METRICS |= {
-    f"{name}_unaveraged": (metric, {**(of or {}), "averaged_scores": False}, f"{heading}, scores not averaged", share)
-    for name, (metric, of, heading, share) in _METRICS.items()
+    f"{name}_unaveraged": _Metric(
+        hub_name, {**(arguments or {}), "averaged_scores": False}, f"{heading}, scores not averaged", is_share
+    )
+    for name, (hub_name, arguments, heading, is_share) in _METRICS.items()
     if name in ("mof", "edit", "f1_10", "f1_25", "f1_50", "oversegmentation")
 }
 
 # what the first reading of each clip says where clips are read twice
 _METRICS |= {
-    f"{name}_one_look": (metric, {**(of or {}), "looks": 1}, f"{heading}, one look", share)
-    for name, (metric, of, heading, share) in _METRICS.items()
+    f"{name}_one_look": _Metric(hub_name, {**(arguments or {}), "looks": 1}, f"{heading}, one look", is_share)
+    for name, (hub_name, arguments, heading, is_share) in _METRICS.items()
     if name in ("top1", "top5", "loss")
 }
 
@@ -62,10 +81,10 @@ class GuidanceFacts:
     """Where the guidance of a run came from.
 
     Args:
-        producer: as in the guidance table, such as "motion".
-        source: the guidance data set and its revision.
-        coverage: counts that tell how far it reaches, such as frames by status or videos with guidance.
-        noise: parameters of the noise that was put on it, by name.
+        producer: Name of the producer as in the guidance table, such as "motion".
+        source: The guidance data set and its revision; None if not recorded.
+        coverage: Counts that tell how far it reaches, such as frames by status or videos with guidance.
+        noise: Parameters of the noise that was put on it, by name; empty for none.
     """
 
     producer: str
@@ -76,11 +95,23 @@ class GuidanceFacts:
 
 @dataclass(frozen=True)
 class SupervisionFacts:
-    """The reasoning losses of a run, under the names of `vidreason.rs.RSConfig`."""
+    """The reasoning losses of a run, under the names of `vidreason.rs.config`.
 
-    spatial_weight: float  # lambda_s
-    temporal_weight: float  # lambda_t
-    temperature: float | None = None  # tau
+    Args:
+        spatial_weight: Weight of spatial alignment, the paper's lambda_s.
+        temporal_weight: Weight of temporal consistency, the paper's lambda_t.
+        temperature: Temperature of the three temporal views' distributions, the paper's tau.
+        supervised_layers: Indices of the layers whose attention is supervised.
+        weight_warmup_ratio: Share of the steps over which the weights grow from 0.
+        evidence_swap: Share of the training clips with other surroundings.
+        evidence_blank: Share of the training clips with blank surroundings.
+        evidence_drop: Share of the training clips without their surroundings.
+        evidence_zoom: Share of the training clips that are cropped to their guidance.
+    """
+
+    spatial_weight: float
+    temporal_weight: float
+    temperature: float | None = None
     supervised_layers: str | tuple[int, ...] | None = None
     weight_warmup_ratio: float | None = None
     evidence_swap: float = 0.0
@@ -90,41 +121,28 @@ class SupervisionFacts:
 
 
 @dataclass(frozen=True)
-class RecipeFacts:
-    """How a run was trained. `library_versions` maps a package to its version."""
-
-    num_epochs: float | None = None
-    batch_size: int | None = None  # clips per optimiser step, over all devices and accumulated steps
-    learning_rate: float | None = None
-    seed: int | None = None
-    device: str | None = None
-    train_seconds: float | None = None
-    library_versions: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class TrainingFacts:
     """What a model card says about one trained model.
 
     Args:
-        model_name: as users will load it, such as "organisation/model".
-        architecture: what the model is, in a phrase, such as "TSViT (4 spatial and 2 temporal layers)".
-        class_names: the labels, in order.
-        dataset_sources: names and revisions of the data sets that it was trained on.
-        split_sizes: clips per split.
-        guidance: None where no guidance was used.
-        supervision: None for plain training.
-        recipe: how it was trained.
-        metrics: {split: {top1, top5, loss, attention_in_region, pointing_accuracy}}; accuracies and shares as
-            fractions. A value of None was not measured.
-        base_model: the checkpoint on the Hub that training started from; None where it started from random weights.
-        license: identifier of the licence of the weights, as the Hub writes it.
-        notes: further limits of this model, one sentence or paragraph each.
-        supervised_query: whose attention over a frame was read, in words.
-        gives_attention: the saved model gives its attention by itself (TSViT), and brings its own code.
+        model_name: Name that users will load it by, such as "organisation/model".
+        architecture: The model in a phrase, such as "TSViT (4 spatial and 2 temporal layers)".
+        class_names: The labels, in order.
+        dataset_sources: Names and revisions of the data sets that it was trained on.
+        split_sizes: Split -> number of clips, or of long videos.
+        guidance: Where the guidance came from; None where none was used.
+        supervision: The reasoning losses; None for plain training.
+        recipe: How it was trained.
+        metrics: Split -> name -> value; accuracies and shares as fractions. A value of None was not measured.
+        base_model: The checkpoint on the Hub that training started from; None where it started from random weights.
+        license: Identifier of the licence of the weights, as the Hub writes it.
+        notes: Further limits of this model, one sentence or paragraph each.
+        supervised_query: Whose attention over a frame was read, in words.
+        gives_attention: Whether the saved model gives its attention by itself (TSViT), and brings its own code.
         task: "classification" of clips, or "segmentation" of long videos into actions.
-        frames_per_second: that were sampled of long videos.
-        score_averaging_s: seconds over which their scores are averaged; None for none.
+        frames_per_second: Frames sampled per second of a long video; None for clips.
+        score_averaging_s: Seconds over which the scores of a long video are averaged; None for none.
+        num_frames: Frames of a clip, or of a window of a long video.
     """
 
     model_name: str
@@ -144,13 +162,18 @@ class TrainingFacts:
     task: str = "classification"
     frames_per_second: float | None = None
     score_averaging_s: float | None = None
+    num_frames: int | None = None
 
 
 def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:
     """Write `README.md` into a model's folder and return its path.
 
+    Args:
+        folder: Folder of the model.
+        facts: What is known of it.
+
     Raises:
-        VidreasonError: the model has no name, or a result is not a finite number; the message says which.
+        VidreasonError: The model has no name, or a result is not a finite number; the message says which.
     """
     if not facts.model_name.strip():
         raise VidreasonError("a model card needs a model_name")
@@ -178,8 +201,8 @@ def stated(value: Any, unit: str = "") -> str:
     """A fact as a card states it, one that is absent included.
 
     Args:
-        value: None or an empty text or collection is absent.
-        unit: written after a value that is there.
+        value: The fact; None, an empty text or an empty collection is absent.
+        unit: Unit that is written after a value that is there.
     """
     if value is None or (isinstance(value, str | Mapping | list | tuple) and len(value) == 0):
         return NOT_RECORDED
@@ -249,9 +272,9 @@ def _eval_results(facts: TrainingFacts) -> list[EvalResult]:
             dataset_type=dataset,
             dataset_name=dataset,
             dataset_split=split,
-            metric_type=_hub_metric(name)[0],
+            metric_type=_metric(name).hub_name,
             metric_name=name,
-            metric_args=_hub_metric(name)[1],
+            metric_args=_metric(name).arguments,
             metric_value=float(value),
         )
         for split, values in facts.metrics.items()
@@ -260,8 +283,8 @@ def _eval_results(facts: TrainingFacts) -> list[EvalResult]:
     ]
 
 
-def _hub_metric(name: str) -> tuple[str, dict[str, Any] | None, str, bool]:
-    return _METRICS.get(name, (name, None, name, False))
+def _metric(name: str) -> _Metric:
+    return _METRICS.get(name, _Metric(name, None, name))
 
 
 def _metric_names(facts: TrainingFacts) -> list[str]:
@@ -273,7 +296,7 @@ def _metric_names(facts: TrainingFacts) -> list[str]:
 def _results_rows(facts: TrainingFacts) -> list[list[str]]:
     """The results as a table of text, the headings first; empty where there are no results."""
     names = _metric_names(facts)
-    rows = [["Split", *(_hub_metric(name)[2] for name in names)]]
+    rows = [["Split", *(_metric(name).heading for name in names)]]
     for split, values in facts.metrics.items():
         rows.append([split, *(_format_result(name, values.get(name)) for name in names)])
     return rows if names else []
@@ -282,4 +305,4 @@ def _results_rows(facts: TrainingFacts) -> list[list[str]]:
 def _format_result(name: str, value: float | None) -> str:
     if value is None:
         return NOT_RECORDED
-    return f"{100 * value:.2f}" if _hub_metric(name)[3] else f"{value:.4f}"
+    return f"{100 * value:.2f}" if _metric(name).is_share else f"{value:.4f}"

@@ -1,4 +1,7 @@
-"""Arguments of a run with reasoning supervision."""
+"""Settings of a run with reasoning supervision: of its training, and of its data.
+
+Each is written once: a field is the name of a setting in recipes, a flag of `train.py`, and its `help` at once.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from transformers import TrainingArguments
 
 from ..backbones.layers import read_layers
 from ..errors import ConfigError
+from ..segmentation.frame_labels import WEIGHTING_RULES
+from ..training.arguments import ClipArguments
 from .evidence import EvidenceViews
 
-WEIGHTING_RULES = ("none", "balanced", "sqrt")
+TASKS = ("classification", "segmentation")
+"""Names of the tasks, which `vidreason.rs.run` knows by these."""
 
 
 @dataclass
@@ -104,7 +110,7 @@ class RSConfig(TrainingArguments):
         default=False, metadata={"help": "Leave this False: a loss that is not finite ends the run with an error."}
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("spatial_weight", "temporal_weight", "smoothing_weight", "focal_gamma", "score_averaging_s"):
             value = getattr(self, name)
@@ -116,8 +122,9 @@ class RSConfig(TrainingArguments):
                 raise ConfigError(f"{name} is {value}, expected a finite number > 0")
         if self.class_weighting not in WEIGHTING_RULES:
             raise ConfigError(f"class_weighting is {self.class_weighting!r}, expected one of {WEIGHTING_RULES}")
-        self.supervised_layer_indices  # noqa: B018  a malformed value is named now, not after the data are loaded
-        self.evidence_views  # noqa: B018  likewise
+        # malformed values are named now, not after the data are loaded
+        read_layers(self.supervised_layers)
+        self.evidence_views  # noqa: B018  # its own checks run when it is built
         if not 0 <= self.weight_warmup_ratio <= 1:
             raise ConfigError(f"weight_warmup_ratio is {self.weight_warmup_ratio}, expected a share in [0, 1]")
         if self.remove_unused_columns:
@@ -144,3 +151,42 @@ class RSConfig(TrainingArguments):
     def is_supervised(self) -> bool:
         """Whether training is anything but plain."""
         return self.needs_guidance or self.temporal_weight > 0
+
+
+@dataclass
+class DataArguments(ClipArguments):
+    """Which videos and which guidance a model is trained on, and for which task."""
+
+    task: str = field(
+        default="classification",
+        metadata={
+            "help": "classification: a label for each clip. segmentation: one for each frame of long videos, from the "
+            "table of segments in the manifest's folder.",
+            "choices": list(TASKS),
+        },
+    )
+    evidence_zoom: float = field(
+        default=0.0, metadata={"help": "Share of the training clips that are cropped to their guidance first."}
+    )
+    fps: float = field(default=10.0, metadata={"help": "Segmentation: frames sampled per second of video."})
+    window_stride: float = field(
+        default=0.5,
+        metadata={"help": "Segmentation: from one window to the next, as a share of a window's frames, in (0, 1]."},
+    )
+    unlabelled_as: str | None = field(
+        default=None,
+        metadata={"help": "Segmentation: the action of frames in no segment. Without it they count in nothing."},
+    )
+    background_labels: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Segmentation: actions that are none, whose segments count in no score of segments."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task not in TASKS:
+            raise ConfigError(f"task is {self.task!r}, expected one of {TASKS}")
+        if self.task == "segmentation" and self.packed_clips:
+            raise ConfigError("packed_clips holds clips with one label each: segmentation takes a manifest of videos")
+        if not 0 < self.window_stride <= 1:
+            raise ConfigError(f"window_stride is {self.window_stride}, expected a share of a window in (0, 1]")

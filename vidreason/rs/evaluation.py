@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import evaluate
 import numpy as np
@@ -17,11 +18,15 @@ from .config import RSConfig
 from .losses import frame_divergence, segment_divergence
 
 IGNORED = -100
-"""Marks padded frames and frames without guidance; also what the Trainer pads with."""
+"""Marks padded frames and frames without guidance. It is what the Trainer pads gathered arrays with, so that frames it
+adds to clips of unequal length are left out by the same test."""
+
+ArrayT = TypeVar("ArrayT", torch.Tensor, np.ndarray)
+"""Tensors as they leave a batch; NumPy arrays once the Trainer has gathered a split."""
 
 
 @dataclass(frozen=True)
-class ClipOutcome:
+class ClipOutcome(Generic[ArrayT]):
     """What evaluation keeps of a batch. Small on purpose: the Trainer gathers it for the whole split.
 
     Args:
@@ -34,15 +39,16 @@ class ClipOutcome:
         rectangle: (batch, 4), float32: x0, y0, x1, y1 in [0, 1] of what a second look is to be given.
     """
 
-    logits: torch.Tensor
-    temporal: torch.Tensor
-    spatial: torch.Tensor
-    mass: torch.Tensor
-    pointed: torch.Tensor
-    region: torch.Tensor
-    rectangle: torch.Tensor
+    logits: ArrayT
+    temporal: ArrayT
+    spatial: ArrayT
+    mass: ArrayT
+    pointed: ArrayT
+    region: ArrayT
+    rectangle: ArrayT
 
-    def as_tuple(self) -> tuple[torch.Tensor, ...]:
+    def as_tuple(self) -> tuple[ArrayT, ...]:
+        """The fields in order, which is the form that the Trainer gathers."""
         return tuple(vars(self).values())
 
 
@@ -69,7 +75,7 @@ def clip_outcome(
     guidance_mask: torch.Tensor,
     frame_mask: torch.Tensor,
     args: RSConfig,
-) -> ClipOutcome:
+) -> ClipOutcome[torch.Tensor]:
     """Reduce a batch's outputs to what the metrics need.
 
     Args:
@@ -79,7 +85,7 @@ def clip_outcome(
         guidance: (batch, frames, tokens).
         guidance_mask: (batch, frames), bool.
         frame_mask: (batch, frames), bool.
-        args: temperature and epsilon.
+        args: Settings, of which temperature and epsilon are used.
     """
     region = guided_region(guidance) & guidance_mask.unsqueeze(-1)
     attention = normalize_attention(frame_attention, args.attention_epsilon)
@@ -90,6 +96,7 @@ def clip_outcome(
         spatial=torch.where(guidance_mask, divergence, float(IGNORED)),
         mass=torch.where(guidance_mask, (attention * region).sum(dim=-1), float(IGNORED)),
         pointed=torch.where(frame_mask, attention.argmax(dim=-1), IGNORED),
+        # one byte a token, the only array with a token dimension that is gathered
         region=torch.where(frame_mask.unsqueeze(-1), region.to(torch.int8), torch.tensor(IGNORED, dtype=torch.int8)),
         rectangle=logits.new_tensor(FULL_FRAME, dtype=torch.float32).expand(len(logits), 4),
     )
@@ -101,21 +108,28 @@ class ClipMetrics:
     Gives `top1`, `top5`, `loss_classification` (the clip loss), `loss_temporal`, `loss` (the weighted total),
     `num_clips`, `skipped_videos`, and where any frame has guidance also `loss_spatial`, `attention_in_region`,
     `pointing_accuracy` and `guided_frames`. Accuracies are shares in [0, 1].
+
+    Args:
+        args: Settings of the training, of which the weights of the loss are used.
     """
 
     def __init__(self, args: RSConfig):
         self.args = args
+        # in memory: otherwise evaluate writes what it is given to files that concurrent processes share by name
         self.topk_accuracy = evaluate.load(metric_path("topk_accuracy"), keep_in_memory=True)
         self.pointing = evaluate.load(metric_path("pointing"), keep_in_memory=True)
 
-    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        outcome = ClipOutcome(*prediction.predictions)
+    def __call__(self, prediction: EvalPrediction) -> dict[str, Any]:
+        """The metrics of a split, by name."""
+        outcome: ClipOutcome[np.ndarray] = ClipOutcome(*prediction.predictions)
         labels = np.asarray(prediction.label_ids)
         readable = labels != IGNORED_LABEL
-        metrics = {"num_clips": int(readable.sum()), "skipped_videos": int((~readable).sum())}
+        metrics: dict[str, float] = {"num_clips": int(readable.sum()), "skipped_videos": int((~readable).sum())}
         if readable.any():
-            metrics.update(self._classification(outcome, labels, readable))
-            metrics.update(self._attention(outcome, readable))
+            metrics |= self._classification(outcome, labels, readable)
+            metrics |= self.attention_metrics(
+                outcome.spatial[readable], outcome.mass[readable], outcome.pointed[readable], outcome.region[readable]
+            )
             metrics["loss"] = (
                 metrics["loss_classification"]
                 + self.args.spatial_weight * metrics.get("loss_spatial", 0.0)
@@ -123,7 +137,9 @@ class ClipMetrics:
             )
         return metrics
 
-    def _classification(self, outcome: ClipOutcome, labels: np.ndarray, readable: np.ndarray) -> dict[str, float]:
+    def _classification(
+        self, outcome: ClipOutcome[np.ndarray], labels: np.ndarray, readable: np.ndarray
+    ) -> dict[str, float]:
         logits = np.asarray(outcome.logits, dtype=np.float64)[readable]
         labels = labels[readable]
         log_probabilities = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
@@ -132,19 +148,28 @@ class ClipMetrics:
             "top1": accuracy["top1"],
             "top5": accuracy["top5"],
             "loss_classification": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
-            "loss_temporal": float(np.asarray(outcome.temporal)[readable].mean()),
+            "loss_temporal": float(outcome.temporal[readable].mean()),
         }
 
-    def _attention(self, outcome: ClipOutcome, readable: np.ndarray) -> dict[str, float]:
-        guided = (np.asarray(outcome.mass) != IGNORED) & readable[:, None]
+    def attention_metrics(
+        self, spatial: np.ndarray, mass: np.ndarray, pointed: np.ndarray, region: np.ndarray
+    ) -> dict[str, float]:
+        """How attention meets guidance, as means over the guided frames; nothing where there are none.
+
+        Args:
+            spatial: (clips, frames): KL(guidance || attention).
+            mass: (clips, frames): share of the attention inside the guided region, IGNORED without guidance.
+            pointed: (clips, frames): the token attended to most.
+            region: (clips, frames, tokens): 1 for tokens of the guided region.
+        """
+        guided = mass != IGNORED
         if not guided.any():
             return {}
-        region = np.asarray(outcome.region)[guided]
-        cells = [np.flatnonzero(frame == 1) for frame in region]
-        pointing = self.pointing.compute(predictions=np.asarray(outcome.pointed)[guided], references=cells)
+        cells = [np.flatnonzero(frame == 1) for frame in region[guided]]
+        pointing = self.pointing.compute(predictions=pointed[guided], references=cells)
         return {
-            "loss_spatial": float(np.asarray(outcome.spatial)[guided].mean()),
-            "attention_in_region": float(np.asarray(outcome.mass)[guided].mean()),
+            "loss_spatial": float(spatial[guided].mean()),
+            "attention_in_region": float(mass[guided].mean()),
             "pointing_accuracy": pointing["pointing_accuracy"],
             "guided_frames": int(guided.sum()),
         }

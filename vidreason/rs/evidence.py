@@ -27,13 +27,13 @@ class EvidenceViews:
     """How training clips are shown.
 
     Args:
-        swap: share of the clips whose unguided pixels are taken from another clip of the batch.
-        blank: share whose unguided pixels are blank (0, the mean after normalisation).
-        drop: share whose unguided tokens are not read; the model must take a `token_mask`.
-        reach: a frame's evidence includes that of so many sampled frames before and after it.
+        swap: Share of the clips whose unguided pixels are taken from another clip of the batch.
+        blank: Share of the clips whose unguided pixels are blank (0, the mean after normalisation).
+        drop: Share of the clips whose unguided tokens are not read; the model must take a `token_mask`.
+        reach: Sampled frames before and after a frame whose evidence is taken for that frame's as well.
 
     Raises:
-        ConfigError: the shares are no probabilities, or add up to more than 1.
+        ConfigError: The shares are no probabilities, or add up to more than 1.
     """
 
     swap: float = 0.0
@@ -41,12 +41,12 @@ class EvidenceViews:
     drop: float = 0.0
     reach: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("swap", "blank", "drop"):
             share = getattr(self, name)
             if not (math.isfinite(share) and 0 <= share <= 1):
                 raise ConfigError(f"evidence_{name} is {share}, expected a share in [0, 1]")
-        if self.swap + self.blank + self.drop > 1 + 1e-9:
+        if self.swap + self.blank + self.drop > 1 + 1e-9:  # three shares of 1/3 may add up to a little more than 1
             raise ConfigError(
                 f"evidence_swap, evidence_blank and evidence_drop add up to {self.swap + self.blank + self.drop:g}; "
                 "they are shares of the training clips, so at most to 1"
@@ -66,15 +66,16 @@ class EvidenceViews:
         another is swapped with is the next of the batch. In a batch of one there is none, and the clip is blanked.
 
         Args:
-            batch: pixel_values (batch, frames, channels, height, width), frame_mask (batch, frames), guidance
-                (batch, frames, tokens), guidance_mask (batch, frames), and view_draw (batch,) in [0, 1).
-            token_grid: (rows, columns) of the tokens.
+            batch: The batch: pixel_values (batch, frames, channels, height, width), frame_mask (batch, frames),
+                guidance (batch, frames, tokens), guidance_mask (batch, frames), and view_draw (batch,) in [0, 1).
+            token_grid: Rows and columns of the tokens.
 
         Returns:
-            The same with other pixel_values, and with a token_mask (batch, frames, tokens) where clips are dropped.
+            The same batch with other pixel_values, and with a token_mask (batch, frames, tokens), bool, where tokens
+            are dropped.
         """
         draw = batch["view_draw"]
-        # the digits behind those that choose the view
+        # a second number from the digits behind those that choose the view: a clip has to bring one alone
         evidence = evidence_tokens(batch["guidance"], batch["guidance_mask"], self.reach, (draw * 1009).frac())
         has_evidence = batch["guidance_mask"].any(dim=1)
         swapped = has_evidence & (draw < self.swap)
@@ -113,9 +114,9 @@ def evidence_tokens(
     Args:
         guidance: (batch, frames, tokens), non-negative.
         guidance_mask: (batch, frames), bool.
-        reach: frames before and after.
-        threshold: (batch,) in [0, 1), how sure a token with less than `CERTAIN_SHARE` of the largest weight has to be;
-            0 counts every token with any weight.
+        reach: Sampled frames before and after a frame whose evidence is taken for that frame's as well.
+        threshold: (batch,) in [0, 1): how sure a token has to be, 1 being one with `CERTAIN_SHARE` of its frame's
+            largest weight; None or 0 counts every token with any weight.
 
     Returns:
         (batch, frames, tokens) bool. All True for a clip without any guidance.
@@ -129,18 +130,25 @@ def evidence_tokens(
 
 
 def _over_time(values: torch.Tensor, reach: int) -> torch.Tensor:
-    """values: (batch, frames, tokens) -> the largest within `reach` frames."""
+    """The largest value within `reach` frames: (batch, frames, tokens) -> (batch, frames, tokens)."""
     if reach == 0:
         return values
     return F.max_pool1d(values.transpose(1, 2), 2 * reach + 1, stride=1, padding=reach).transpose(1, 2)
 
 
 def _of_nearest_frames(tokens: torch.Tensor) -> torch.Tensor:
-    """tokens: (batch, frames, tokens) bool -> for each frame, those of the nearest frames that have any, on both sides
-    where they are equally near."""
+    """For each frame the tokens of the nearest frames that have any, on both sides where they are equally near.
+
+    Args:
+        tokens: (batch, frames, tokens), bool.
+
+    Returns:
+        (batch, frames, tokens), bool.
+    """
     frames = torch.arange(tokens.shape[1], device=tokens.device)
     distance = (frames[:, None] - frames[None, :]).abs().expand(len(tokens), -1, -1)
     has_any = tokens.any(dim=-1)
+    # farther than any frame can be, so that a frame without tokens is never the nearest
     distance = distance.masked_fill(~has_any[:, None, :], tokens.shape[1] + 1)
     is_nearest = (distance == distance.amin(dim=-1, keepdim=True)) & has_any[:, None, :]
     return torch.matmul(is_nearest.to(torch.float32), tokens.to(torch.float32)) > 0
@@ -151,8 +159,8 @@ def token_pixels(tokens: torch.Tensor, token_grid: tuple[int, int], size: tuple[
 
     Args:
         tokens: (batch, frames, tokens) bool.
-        token_grid: (rows, columns).
-        size: (height, width) in pixels.
+        token_grid: Rows and columns of the tokens.
+        size: Height and width in pixels.
 
     Returns:
         (batch, frames, 1, height, width) bool.
@@ -163,5 +171,5 @@ def token_pixels(tokens: torch.Tensor, token_grid: tuple[int, int], size: tuple[
 
 
 def _per_clip(flags: torch.Tensor) -> torch.Tensor:
-    """(batch,) -> (batch, 1, 1, 1, 1)."""
+    """Flags that broadcast over the pixels of a clip: (batch,) -> (batch, 1, 1, 1, 1)."""
     return flags.view(-1, 1, 1, 1, 1)

@@ -11,7 +11,8 @@ from ..guidance import GridMap
 from ..guidance.geometry import Rectangle, evidence_rectangle, widened
 
 MAX_MARGIN = 0.25
-"""Largest random margin on each side, as a share of the rectangle's."""
+"""Largest random margin on each side, as a share of the rectangle's side. Margins are random so that crops of one clip
+differ between epochs, and some surroundings stay."""
 
 
 def random_margins(rectangle: Rectangle) -> Rectangle:
@@ -26,7 +27,7 @@ class EvidenceZoom:
         share: Share of the clips that are cropped, in [0, 1].
 
     Raises:
-        ConfigError: the share is out of range.
+        ConfigError: The share is out of range.
     """
 
     def __init__(self, share: float):
@@ -35,7 +36,12 @@ class EvidenceZoom:
         self.share = share
 
     def __call__(self, maps: Sequence[GridMap | None]) -> Rectangle | None:
-        """The rectangle (x0, y0, x1, y1) in [0, 1] of a clip with these maps; None keeps it whole."""
+        """The rectangle (x0, y0, x1, y1) in [0, 1] that a clip is cropped to; None keeps it whole.
+
+        Args:
+            maps: The guidance of each frame; None for a frame without.
+        """
+        # torch's generator, which the clip has seeded: the same crop in any worker and after resuming
         if torch.rand(()) >= self.share:
             return None
         evidence = evidence_rectangle(maps)

@@ -1,5 +1,6 @@
-"""The losses of reasoning supervision ("Reasoning Supervision for Vision Transformers in Human Activity Recognition",
-section 2.3).
+"""The losses of reasoning supervision.
+
+"Reasoning Supervision for Vision Transformers in Human Activity Recognition", section 2.3.
 
 Each mean can be taken over a count that the caller gives, larger than what is in this batch. That is how a step that
 is spread over accumulated micro-batches or over processes has the loss of the same step in one piece: parts sum up.
@@ -25,9 +26,9 @@ def spatial_alignment_loss(
     Args:
         attention: (batch, frames, tokens) or (batch, layers, frames, tokens), not necessarily normalised.
         guidance: (batch, frames, tokens), non-negative; normalised here.
-        valid: (batch, frames), bool: the frame has guidance. A frame whose guidance sums to zero is never valid.
-        count: divide by this many frames instead of those that are valid here.
-        epsilon: the paper's constant.
+        valid: (batch, frames), bool: The frame has guidance. A frame whose guidance sums to zero is never valid.
+        count: Divide by this many frames instead of those that are valid here.
+        epsilon: The paper's constant.
 
     Returns:
         A scalar, float32; zero, and still connected to the graph, where no frame is valid.
@@ -39,7 +40,7 @@ def spatial_alignment_loss(
     valid = valid & (guidance.sum(dim=-1) > 0)
     # where, not a product: an undefined value in a frame without guidance must not reach the sum
     total = torch.where(valid, divergence, 0.0).sum()
-    return total / _at_least_one(valid.sum() if count is None else count)
+    return total / at_least_one(valid.sum() if count is None else count)
 
 
 def frame_divergence(attention: torch.Tensor, guidance: torch.Tensor, epsilon: float = EPSILON) -> torch.Tensor:
@@ -48,14 +49,16 @@ def frame_divergence(attention: torch.Tensor, guidance: torch.Tensor, epsilon: f
     Args:
         attention: (..., tokens), not necessarily normalised.
         guidance: (..., tokens), broadcastable; normalised here. All zero gives 0, which is not to be counted.
-        epsilon: the paper's constant.
+        epsilon: The paper's constant.
 
     Returns:
         Shape (...), float32.
     """
     mass = guidance.float().sum(dim=-1, keepdim=True)
+    # the smallest float, and not epsilon: q is to be a distribution wherever there is any guidance
     q = guidance.float() / mass.clamp_min(torch.finfo(torch.float32).tiny)
     p = normalize_attention(attention, epsilon)
+    # xlogy: 0 log 0 is 0, and not NaN; the epsilon inside the second logarithm is the paper's
     return (torch.xlogy(q, q) - q * torch.log(p + epsilon)).sum(dim=-1)
 
 
@@ -69,9 +72,9 @@ def temporal_consistency_loss(
 
     Args:
         segment_logits: (batch, views, labels), the views being immediate, contextual and narrative.
-        valid: (batch,), bool: clips to count; all by default.
-        temperature: of the softmax, > 0.
-        count: divide by this many clips instead of those that are valid here.
+        valid: (batch,), bool: Clips that count; all by default.
+        temperature: Temperature of the softmax, > 0.
+        count: Divide by this many clips instead of those that are valid here.
 
     Returns:
         A scalar in [0, log(views)], float32.
@@ -80,7 +83,7 @@ def temporal_consistency_loss(
     if valid is None:
         valid = torch.ones_like(divergence, dtype=torch.bool)
     total = torch.where(valid, divergence, 0.0).sum()
-    return total / _at_least_one(valid.sum() if count is None else count)
+    return total / at_least_one(valid.sum() if count is None else count)
 
 
 def segment_divergence(segment_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
@@ -88,13 +91,14 @@ def segment_divergence(segment_logits: torch.Tensor, temperature: float = 1.0) -
 
     Args:
         segment_logits: (batch, views, labels).
-        temperature: of the softmax, > 0.
+        temperature: Temperature of the softmax, > 0.
 
     Returns:
         Shape (batch,), float32.
     """
     log_views = torch.log_softmax(segment_logits.float() / temperature, dim=-1)
     num_views = log_views.shape[1]
+    # in logarithms throughout: a view that is sure has probabilities that underflow
     log_consensus = torch.logsumexp(log_views, dim=1, keepdim=True) - torch.log(torch.tensor(float(num_views)))
     return (log_views.exp() * (log_views - log_consensus)).sum(dim=-1).mean(dim=1)
 
@@ -110,16 +114,15 @@ def classification_loss(
     Args:
         logits: (batch, labels).
         labels: (batch,), int64; -100 marks a clip that could not be read and does not count.
-        count: divide by this many clips instead of those that are labelled here.
-        label_smoothing: in [0, 1).
+        count: Divide by this many clips instead of those that are labelled here.
+        label_smoothing: Share of each target that is spread over all labels, in [0, 1).
 
     Returns:
         A scalar, float32; zero, and still connected to the graph, where no clip is labelled.
     """
-    total = F.cross_entropy(
-        logits.float(), labels, ignore_index=-100, reduction="sum", label_smoothing=label_smoothing
-    )
-    return total / _at_least_one((labels != -100).sum() if count is None else count)
+    # cross_entropy's own ignore_index, -100, is the only label below 0
+    total = F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=label_smoothing)
+    return total / at_least_one((labels >= 0).sum() if count is None else count)
 
 
 def linear_warmup(progress: float, warmup_ratio: float) -> float:
@@ -128,13 +131,14 @@ def linear_warmup(progress: float, warmup_ratio: float) -> float:
     The paper weighs the losses the same throughout (warmup_ratio 0); a warm-up lets attention form first.
 
     Args:
-        progress: share of the training that is done, in [0, 1].
-        warmup_ratio: share of the training over which the factor grows from 0 to 1.
+        progress: Share of the training that is done, in [0, 1].
+        warmup_ratio: Share of the training over which the factor grows from 0 to 1.
     """
     if warmup_ratio <= 0:
         return 1.0
     return min(1.0, progress / warmup_ratio)
 
 
-def _at_least_one(count: torch.Tensor | float) -> torch.Tensor | float:
+def at_least_one(count: torch.Tensor | float) -> torch.Tensor | float:
+    """A count to divide by: 1 where nothing counts, so that a sum of nothing stays 0 and keeps its graph."""
     return count.clamp_min(1) if isinstance(count, torch.Tensor) else max(1.0, count)

@@ -1,15 +1,15 @@
 """Named ways to train: settings of `RSConfig` and `DataArguments` under one name.
 
-`method: NAME` in a recipe sets them, and what the recipe says itself wins; `--method NAME` on the command line wins
-over the recipe, and other flags win over it.
+plain trains on labels alone, reasoning_supervision is the paper's method, and evidence_supervision is ours. `method:
+NAME` in a recipe sets them, and what the recipe says itself wins; `--method NAME` on the command line wins over the
+recipe, and other flags win over it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ConfigError
+from ..training import recipes
 
 _NO_VIEWS = {"evidence_swap": 0.0, "evidence_blank": 0.0, "evidence_drop": 0.0, "evidence_zoom": 0.0}
 
@@ -37,27 +37,10 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass
-class MethodArguments:
-    """Which named method is the starting point of a run's settings."""
-
-    method: str | None = field(
-        default=None,
-        metadata={
-            "help": "Named settings: plain, reasoning_supervision (the paper's), or evidence_supervision (ours). "
-            "In a recipe, its own settings win; as a flag, it wins over the recipe."
-        },
-    )
-
-
 def method_settings(name: str | None) -> dict[str, Any]:
     """The settings of a method; none for None.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: There is no such method.
     """
-    if name is None:
-        return {}
-    if name not in METHODS:
-        raise ConfigError(f"method is {name!r}, expected one of {sorted(METHODS)}")
-    return dict(METHODS[name])
+    return recipes.method_settings(name, METHODS)

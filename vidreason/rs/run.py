@@ -1,8 +1,55 @@
-"""Runs of reasoning supervision: from arguments to a trained model with its card."""
+"""Runs of reasoning supervision, from arguments to a trained model with its card: what `train.py` and studies call."""
 
 from __future__ import annotations
 
-from ..training.arguments import DataArguments, ModelArguments, parse_arguments
-from ..training.run import RunResult, run_training
+from collections.abc import Sequence
+
+from transformers import TrainerCallback
+
+from ..training import arguments as settings
+from ..training import run
+from ..training.arguments import ModelArguments
+from ..training.run import RunResult
+from ..video.cache import SharedVideos
+from .config import DataArguments, RSConfig
+from .methods import METHODS
+from .segmentation.task import SegmentationTask
+from .tasks import ClassificationTask, RSTask
+
+
+def parse_arguments(arguments: list[str]) -> tuple[ModelArguments, DataArguments, RSConfig]:
+    """Read a recipe and flags; flags win over the recipe, and settings over those of the method named beside them.
+
+    Args:
+        arguments: Those of the command line; the first may be the path of a YAML recipe.
+
+    Raises:
+        ConfigError: The recipe cannot be read, or names a setting or a method that does not exist.
+    """
+    return settings.parse_arguments(arguments, (ModelArguments, DataArguments, RSConfig), METHODS)
+
+
+def run_training(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: RSConfig,
+    callbacks: Sequence[TrainerCallback] = (),
+    video_cache: SharedVideos | None = None,
+) -> RunResult:
+    """Train, evaluate on the test splits, and save the model, its processor and its card to `output_dir`.
+
+    Args:
+        model_args: Which model is trained.
+        data_args: Which videos and guidance it is trained on, and for which task.
+        args: Settings of the training.
+        callbacks: Objects that are told of the training's progress.
+        video_cache: Decoded videos that runs share; what this one decodes joins it. None keeps nothing.
+
+    Raises:
+        VidreasonError: Anything that the settings, the data or the training get wrong, with the reason.
+    """
+    kinds: dict[str, type[RSTask]] = {"classification": ClassificationTask, "segmentation": SegmentationTask}
+    return run.run_training(kinds[data_args.task](model_args, data_args, args, video_cache), callbacks)
+
 
 __all__ = ["DataArguments", "ModelArguments", "RunResult", "parse_arguments", "run_training"]

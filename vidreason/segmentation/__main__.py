@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     except VidreasonError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    for error in failed:
-        print(f"FAILED {error}", file=sys.stderr)
+    for failure in failed:
+        print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -57,10 +57,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def label_videos(args: argparse.Namespace) -> list[VideoError]:
-    """Label every video; those that cannot be read are given back.
+    """Label every video.
+
+    Args:
+        args: What the command line says.
+
+    Returns:
+        Why videos could not be read, of those that could not.
 
     Raises:
-        VidreasonError: the model or the truth cannot be used, or two videos would write the same files.
+        VidreasonError: The model or the truth cannot be used, or two videos would write the same files.
     """
     names = [video.stem for video in args.videos]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -90,9 +96,11 @@ def write_results(
     write_csv(f"{base}.csv", segments)
     write_json(f"{base}.json", segments, video=video.name, model=args.model, frames_per_second=labeller.fps)
     write_srt(f"{base}.srt", segments, args.background)
-    rows = {"truth": known} if truth is not None and (known := truth.segments_of(video)) else {}
-    labels = list(dict.fromkeys([*labeller.model.config.id2label.values(), *(truth.labels if rows else ())]))
-    draw_timeline({**rows, "model": segments}, f"{base}.png", labels, args.background, video.name)
+    rows, labels = {"model": segments}, list(labeller.model.config.id2label.values())
+    if truth is not None and (known := truth.segments_of(video)):
+        rows = {"truth": known, **rows}
+        labels = list(dict.fromkeys([*labels, *truth.labels]))
+    draw_timeline(rows, f"{base}.png", labels, args.background, video.name)
 
 
 class _Truth:

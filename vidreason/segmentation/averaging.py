@@ -20,8 +20,8 @@ class LabelledFrames:
     """Frames whose scores are final.
 
     Args:
-        timestamps_s: (frames,) seconds.
-        logits: (frames, labels) float32.
+        timestamps_s: (frames,): Time of each frame in seconds.
+        logits: (frames, labels), float32.
     """
 
     timestamps_s: list[float]
@@ -32,8 +32,8 @@ def frames_each_side(seconds: float | None, fps: float) -> int:
     """Frames before and after one that its mean takes in.
 
     Args:
-        seconds: that the mean is over, the frame in the middle; None or 0 for none.
-        fps: frames per second.
+        seconds: Length in seconds of what the mean is over, the frame in the middle; None or 0 for none.
+        fps: Sampled frames per second.
     """
     return int(round((seconds or 0.0) * fps, 6) / 2)  # rounded: 0.6 s at 10 fps are 6 frames, not 5.999...
 
@@ -43,10 +43,10 @@ def average_scores(logits: torch.Tensor, each_side: int) -> torch.Tensor:
 
     Args:
         logits: (frames, labels).
-        each_side: frames before and after, >= 0.
+        each_side: Frames before and after one that its mean takes in, >= 0.
 
     Returns:
-        (frames, labels).
+        Shape (frames, labels).
     """
     if each_side == 0 or len(logits) == 0:
         return logits
@@ -57,26 +57,27 @@ def average_scores(logits: torch.Tensor, each_side: int) -> torch.Tensor:
 
 
 def averaged(labelled: Iterable[LabelledFrames], each_side: int) -> Iterator[LabelledFrames]:
-    """The same of a video that comes in parts: each frame as soon as the last of its neighbours is there.
+    """Averaged scores of a video that comes in parts: each frame as soon as the last of its neighbours is there.
 
     What is held is `each_side` frames before those that were not given yet, and no more.
 
     Args:
-        labelled: frames in order.
-        each_side: frames before and after, >= 0.
+        labelled: Frames in order.
+        each_side: Frames before and after one that its mean takes in, >= 0.
     """
     if each_side == 0:
         yield from labelled
         return
     timestamps_s: list[float] = []
     logits: torch.Tensor | None = None
-    given = 0  # of the frames that are held
+    given = 0  # how many of the frames that are held
     for frames in labelled:
         timestamps_s += frames.timestamps_s
         logits = frames.logits if logits is None else torch.cat((logits, frames.logits))
         ready = len(timestamps_s) - each_side
         if ready > given:
             yield LabelledFrames(timestamps_s[given:ready], average_scores(logits, each_side)[given:ready])
+            # frames that no mean will take in any more; a copy, since a view would keep all of them alive
             forgotten = max(0, ready - each_side)
             timestamps_s, logits, given = timestamps_s[forgotten:], logits[forgotten:].clone(), ready - forgotten
     if logits is not None:

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from datasets import DatasetDict
 
+from ..clips.data import IGNORED_LABEL
 from ..errors import ConfigError, ManifestError
 from ..manifests.manifest import Manifest
 from ..manifests.segments import SegmentIndex
-from ..rs.config import WEIGHTING_RULES
-from ..rs.segmentation.losses import IGNORED_LABEL
 from ..video import fps_timestamps
 
 logger = logging.getLogger(__name__)
+
+WEIGHTING_RULES = ("none", "balanced", "sqrt")
+"""How the frames of a label can be weighted, see `class_weights`."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class LabelledVideo:
     """The sampled frames of one video.
 
     Args:
-        row: of the manifest.
-        times_s: (frames,) of the sampled frames, k / fps.
-        labels: (frames,) int64 ids; -100 where no segment holds the time.
+        row: The video's row of the manifest.
+        times_s: (frames,): Times of the sampled frames in seconds, k / fps.
+        labels: (frames,), int64: Label ids; -100 where no segment holds the time.
     """
 
     row: Mapping[str, Any]
@@ -36,6 +38,7 @@ class LabelledVideo:
 
     @property
     def video_id(self) -> str:
+        """Id of the video in the manifest."""
         return self.row["video_id"]
 
 
@@ -43,15 +46,15 @@ class FrameLabels:
     """Labels of frames at a rate.
 
     Args:
-        manifest: of the videos; its folder holds the table of segments.
-        segments: the table.
-        fps: sampled frames per second.
-        fill_label: the action of frames that no segment holds; None leaves them without a label.
-        background: actions that are none, whose segments count in no score of segments.
+        manifest: The videos; the manifest's folder holds the table of segments.
+        segments: The table of segments.
+        fps: Sampled frames per second of video.
+        fill_label: The action of frames that no segment holds; None leaves them without a label.
+        background: Labels of what is no action, whose segments count in no score of segments.
 
     Raises:
         ConfigError: `fps` is no rate, or `fill_label` or a background label is none of the actions.
-        ManifestError: the table has a split without labels of its own.
+        ManifestError: The table has a split without labels of its own.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class FrameLabels:
         """The videos of a split with the labels of their sampled frames.
 
         Raises:
-            ManifestError: there is no such split, or none of its frames has a label.
+            ManifestError: There is no such split, or none of its frames has a label.
         """
         videos = [self._video(row) for row in self.manifest.split(split).to_list()]
         unlabelled = sum(int((video.labels == IGNORED_LABEL).sum()) for video in videos)
@@ -109,15 +112,15 @@ def class_weights(videos: Sequence[LabelledVideo], num_labels: int, rule: str) -
     """A factor for the frames of each label, whose mean over the labelled frames is 1.
 
     Args:
-        videos: of the training split.
-        num_labels: of the model.
+        videos: The videos of the training split.
+        num_labels: Number of labels that the model knows.
         rule: "none"; "balanced", the inverse of the label's share of the frames; "sqrt", the root of that.
 
     Returns:
         A factor for each label; a label that no frame has gets that of the rarest one. None for the rule "none".
 
     Raises:
-        ConfigError: there is no such rule.
+        ConfigError: There is no such rule.
     """
     if rule not in WEIGHTING_RULES:
         raise ConfigError(f"class_weighting is {rule!r}, expected one of {WEIGHTING_RULES}")
@@ -126,9 +129,11 @@ def class_weights(videos: Sequence[LabelledVideo], num_labels: int, rule: str) -
     labels = np.concatenate([video.labels for video in videos])
     counts = np.bincount(labels[labels != IGNORED_LABEL], minlength=num_labels).astype(np.float64)
     rarest = counts[counts > 0].min()
+    # a label that no frame has would otherwise weigh infinitely much
     weights = 1.0 / np.maximum(counts, rarest)
     if rule == "sqrt":
         weights = np.sqrt(weights)
+    # a mean of 1 over the labelled frames: the learning rate fits with and without weights
     return (weights * counts.sum() / (weights * counts).sum()).tolist()
 
 

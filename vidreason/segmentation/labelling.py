@@ -15,6 +15,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,10 +37,10 @@ class ActionSegment:
     """A stretch of a video with one label.
 
     Args:
-        start_s: time of its first frame.
-        end_s: time of the next segment's first frame, or the end of the video.
-        label: name of the action.
-        score: mean probability of the label over its frames.
+        start_s: Time of its first frame in seconds.
+        end_s: Time in seconds of the next segment's first frame, or of the end of the video.
+        label: Name of the action.
+        score: Mean probability of the label over its frames, in [0, 1].
     """
 
     start_s: float
@@ -58,18 +59,18 @@ class VideoLabeller:
     """Labels videos with a segmentation model.
 
     Args:
-        model: that was trained on windows of `config.num_frames` frames.
-        processor: of its input.
-        fps: frames per second that it was trained at; by default what its configuration says.
-        stride: frames from one window to the next; by default half a window.
-        averaging_s: seconds over which a frame's scores are averaged, the frame in the middle; by default what the
+        model: A model that was trained on windows of `config.num_frames` frames.
+        processor: The model's video processor.
+        fps: Frames per second that it was trained at; by default what its configuration says.
+        stride: Frames from one window to the next; by default half a window.
+        averaging_s: Seconds over which a frame's scores are averaged, the frame in the middle; by default what the
             configuration says, and 0 for its own scores alone.
-        max_side_px: frames are scaled down to this longer side while they are decoded, as in training.
-        max_pixels: a larger frame is refused before it is decoded.
-        chunk_frames: frames that go through stage 1 together.
+        max_side_px: Longer side in pixels that frames are scaled down to while they are decoded, as in training.
+        max_pixels: Pixels above which a frame is refused before it is decoded; None refuses none.
+        chunk_frames: Frames that go through stage 1 together.
 
     Raises:
-        ConfigError: the rate is not known, the stride leaves gaps, or seconds are below zero.
+        ConfigError: The rate is not known, the stride leaves gaps, or seconds are below zero.
     """
 
     def __init__(
@@ -84,9 +85,10 @@ class VideoLabeller:
         chunk_frames: int = 32,
     ):
         self.model, self.processor = model.eval(), processor
-        self.fps = fps or model.config.frames_per_second
-        if not self.fps:
+        rate = fps or model.config.frames_per_second
+        if not rate:
             raise ConfigError("the model does not say how many frames per second it was trained at: give fps")
+        self.fps: float = rate
         self.window = model.config.num_frames
         self.stride = max(1, self.window // 2) if stride is None else stride
         if not 1 <= self.stride <= self.window:
@@ -103,7 +105,7 @@ class VideoLabeller:
         `segment_files` writes them as CSV, JSON and SRT, and `timeline.draw_timeline` draws them.
 
         Raises:
-            VideoError: it cannot be read.
+            VideoError: It cannot be read.
         """
         stream = self.open(video)
         return list(self.segments(self.label(stream), stream.duration_s))
@@ -113,8 +115,11 @@ class VideoLabeller:
     def open(self, path: str | os.PathLike) -> FrameStream:
         """The frames of a video at the model's rate.
 
+        Args:
+            path: The file.
+
         Raises:
-            VideoError: it cannot be read.
+            VideoError: It cannot be read.
         """
         return FrameStream(path, self.fps, self.max_side_px, self.max_pixels)
 
@@ -122,8 +127,8 @@ class VideoLabeller:
         """Scores of frames in order, each once, as soon as no later window can change them.
 
         Args:
-            frames: at the model's rate.
-            overlapped: decode in a thread while the model works; without it one waits for the other.
+            frames: Frames at the model's rate.
+            overlapped: Decode in a thread while the model works; without it one waits for the other.
         """
         chunks = chunked(frames, self.chunk_frames)
         yield from averaged(self._merged(in_thread(chunks) if overlapped else chunks), self.each_side)
@@ -132,8 +137,8 @@ class VideoLabeller:
         """Stretches of frames with one label, each as soon as it has ended.
 
         Args:
-            labelled: as `label` gives them.
-            duration_s: the end of the last one.
+            labelled: Scored frames, as `label` gives them.
+            duration_s: End of the last segment in seconds.
         """
         current, start_s, scores, count = None, 0.0, 0.0, 0
         for frames in labelled:
@@ -164,15 +169,15 @@ class VideoLabeller:
         return states[0]
 
 
-def load_labeller(name: str, **settings) -> VideoLabeller:
+def load_labeller(name: str, **settings: Any) -> VideoLabeller:
     """A labeller from a folder or Hub id of a segmentation model.
 
     Args:
-        name: of the model.
-        **settings: of `VideoLabeller`.
+        name: Folder or Hub id of the model.
+        **settings: Settings of `VideoLabeller`.
 
     Raises:
-        ConfigError: there is no such model, or it labels no frames.
+        ConfigError: There is no such model, or it labels no frames.
     """
     try:
         model = AutoModelForTokenClassification.from_pretrained(name)
@@ -196,7 +201,7 @@ class _WindowMerger:
     def __init__(self, model: TSViTForActionSegmentation, window: int, stride: int):
         self.model, self.window, self.stride = model, window, stride
         self.first = 0  # number of the first frame that is kept
-        self.next_start = 0
+        self.next_start = 0  # number of the next window's first frame
         self.timestamps_s: list[float] = []
         self.states = torch.empty(0)
         self.sums = torch.empty(0)
@@ -204,7 +209,7 @@ class _WindowMerger:
 
     def add(self, timestamps_s: list[float], states: torch.Tensor) -> Iterator[LabelledFrames]:
         """Take the next frames, states (frames, hidden), and give those that are final."""
-        num_labels = self.model.config.num_labels
+        num_labels = len(self.model.config.id2label)
         self.timestamps_s += timestamps_s
         self.states = torch.cat((self.states, states)) if len(self.states) else states
         sums, counts = states.new_zeros(len(states), num_labels), states.new_zeros(len(states))
@@ -244,6 +249,7 @@ class _WindowMerger:
 
 
 def chunked(frames: Iterable[TimedFrame], size: int) -> Iterator[list[TimedFrame]]:
+    """The same frames, so many at a time."""
     chunk: list[TimedFrame] = []
     for frame in frames:
         chunk.append(frame)
@@ -255,11 +261,12 @@ def chunked(frames: Iterable[TimedFrame], size: int) -> Iterator[list[TimedFrame
 
 
 def in_thread(chunks: Iterator[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
-    """The same chunks, made in a thread that is a few of them ahead. It ends with whoever reads them."""
+    """The same chunks, made in a thread that is a few of them ahead. The thread ends when reading ends."""
     waiting: queue.Queue = queue.Queue(_CHUNKS_AHEAD)
     stopped = threading.Event()
 
     def put(item: object) -> bool:
+        # with a timeout: nobody takes anything out any more once reading has ended
         while not stopped.is_set():
             try:
                 waiting.put(item, timeout=0.1)

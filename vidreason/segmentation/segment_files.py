@@ -46,13 +46,14 @@ def json_text(segments: Sequence[ActionSegment], **facts: object) -> str:
 
 
 def srt_text(segments: Sequence[ActionSegment], hidden: Sequence[str] = ()) -> str:
-    """Subtitles that name the action while it goes on. A label is one line: an empty one would end its block.
+    """Subtitles that name the action while it goes on.
 
     Args:
-        segments: in order of time.
-        hidden: labels that are not shown, such as the background.
+        segments: Segments in order of time.
+        hidden: Labels that are not shown, such as the background.
     """
     shown = [segment for segment in segments if segment.label not in hidden]
+    # a label becomes one line: an empty line would end its block
     blocks = [
         f"{number}\n{srt_time(segment.start_s)} --> {srt_time(segment.end_s)}\n{' '.join(segment.label.split())}\n"
         for number, segment in enumerate(shown, start=1)

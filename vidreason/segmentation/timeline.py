@@ -21,7 +21,8 @@ _ROW_HEIGHT_IN, _LEGEND_ROW_IN, _LEGEND_COLUMNS = 0.5, 0.24, 4
 
 def label_colors(labels: Sequence[str], background: Sequence[str] = ()) -> dict[str, str]:
     """A colour for each label, in the order of the labels; those of the background are pale grey."""
-    colors = [to_hex(color) for name in ("tab20", "tab20b", "tab20c") for color in colormaps[name].colors]
+    # each has 20 colours; a number picks one of them
+    colors = [to_hex(colormaps[name](index)) for name in ("tab20", "tab20b", "tab20c") for index in range(20)]
     actions = [label for label in labels if label not in background]
     chosen = {label: colors[index % len(colors)] for index, label in enumerate(actions)}
     return {label: chosen.get(label, BACKGROUND_COLOR) for label in labels}
@@ -37,14 +38,14 @@ def draw_timeline(
     """Draw a PNG with a row for each list of segments, one above the other over the same time.
 
     Args:
-        rows: name of the row -> its segments; the first is on top. Times that no segment holds stay white.
-        path: of the PNG.
-        labels: all actions, in the order of the legend.
-        background: labels that are drawn pale.
-        title: above the rows.
+        rows: Name of the row -> its segments; the first is on top. Times that no segment holds stay white.
+        path: File of the PNG.
+        labels: All actions, in the order of the legend.
+        background: Labels that are drawn pale.
+        title: Heading above the rows.
 
     Raises:
-        VidreasonError: there is nothing to draw, or a segment has a label that is not among `labels`.
+        VidreasonError: There is nothing to draw, or a segment has a label that is not among `labels`.
     """
     colors = label_colors(labels, background)
     unknown = sorted({segment.label for row in rows.values() for segment in row} - set(labels))
@@ -56,7 +57,7 @@ def draw_timeline(
     legend_rows = -(-len(shown) // _LEGEND_COLUMNS)
     height = 0.9 + _ROW_HEIGHT_IN * len(rows) + _LEGEND_ROW_IN * legend_rows
     figure = Figure(figsize=(10, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)  # without pyplot, whose state is global and which looks for a screen
     axes = figure.add_subplot()
     for place, segments in enumerate(rows.values()):
         for segment in segments:

@@ -12,18 +12,19 @@ import torch
 
 from modeling_tsvit.temporal_views_tsvit import segment_bounds
 
-from ..rs.segmentation.losses import IGNORED_LABEL
+from ..clips.data import IGNORED_LABEL
 
 
 def action_runs(labels: torch.Tensor) -> torch.Tensor:
     """Stretches of two or more frames with one label.
 
     Args:
-        labels: (batch, frames) int64; frames with -100 belong to none.
+        labels: (batch, frames), int64; frames with -100 belong to none.
 
     Returns:
-        (runs, 3) int64: window, first frame, and frame after the last; in order.
+        (runs, 3), int64: window, first frame, and frame after the last; in order.
     """
+    # no label is one below the ignored one, so that a window's first frame always begins a run
     before = torch.nn.functional.pad(labels[:, :-1], (1, 0), value=IGNORED_LABEL - 1)
     windows, starts = (labels != before).nonzero(as_tuple=True)
     is_last_of_window = torch.ones_like(windows, dtype=torch.bool)
@@ -38,7 +39,7 @@ def view_logits(logits: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: (batch, frames, labels).
-        runs: (runs, 3) of `action_runs`.
+        runs: (runs, 3), what `action_runs` gives.
 
     Returns:
         (runs, 3, labels), float32 or the float64 of the scores: immediate, contextual, narrative.
@@ -46,6 +47,7 @@ def view_logits(logits: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
     windows, starts, ends = runs.unbind(dim=1)
     bounds = segment_bounds(ends - starts) + starts[:, None, None]  # (runs, 3, 2)
     logits = logits if logits.dtype == torch.float64 else logits.float()
+    # sums up to each frame: the mean of any stretch is a difference of two, however many stretches there are
     sums = torch.nn.functional.pad(logits.cumsum(dim=1), (0, 0, 1, 0))  # (batch, frames + 1, labels)
     first, last = sums[windows[:, None], bounds[..., 0]], sums[windows[:, None], bounds[..., 1]]
     return (last - first) / (bounds[..., 1] - bounds[..., 0]).unsqueeze(-1)

@@ -122,7 +122,6 @@ class ObjectsKind:
         arguments = AnnotationArguments(
             manifest=str(data.manifest),
             out=str(folder),
-            annotator="llm",
             splits=[split],
             grid=list(source.grid),
             frames_per_second=source.frames_per_second,

@@ -1,1 +1,5 @@
-"""What every trainer of the house shares: arguments, run skeleton, distributed means, facts for cards."""
+"""Training runs of any system: settings, the run from a task to a saved model, and trainers with exact step means.
+
+A system adds a `Task` (`vidreason.training.task`), and classes of settings for its command line; nothing here knows
+which systems there are.
+"""

@@ -1,22 +1,21 @@
-"""What a training run is told besides `RSConfig`: model and data. Read from a YAML recipe, flags, or both."""
+"""What a training run is told besides its `TrainingArguments`: model and data. From a YAML recipe, flags, or both.
+
+A system derives its own data settings from these, and a field that it adds is a name in recipes and a flag at once.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import yaml
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 
 from ..clips.data import SAMPLING_POLICIES
-from ..clips.transforms import RESAMPLING_RULES
+from ..clips.transforms import RESAMPLING_RULES, AugmentationConfig
 from ..errors import ConfigError
-from ..rs.config import RSConfig
-from ..rs.methods import MethodArguments, method_settings
-
-TASKS = ("classification", "segmentation")
+from .recipes import method_settings, read_mapping, read_recipe
 
 
 @dataclass
@@ -45,23 +44,45 @@ class ModelArguments:
         default=None, metadata={"help": "Licence of the trained weights, for the model card, such as apache-2.0."}
     )
 
+    @property
+    def config_overrides(self) -> dict[str, Any]:
+        """`model_config` as a mapping.
+
+        Raises:
+            ConfigError: It is no mapping, and no JSON of one.
+        """
+        return read_mapping(self.model_config, "model_config")
+
 
 @dataclass
 class DataArguments:
-    """Which videos and which guidance it is trained on."""
+    """Which videos a model is trained on, and which it is evaluated on."""
 
-    task: str = field(
-        default="classification",
-        metadata={
-            "help": "classification: a label for each clip. segmentation: one for each frame of long videos, from the "
-            "table of segments in the manifest's folder.",
-            "choices": list(TASKS),
-        },
-    )
     manifest: str = field(default="", metadata={"help": "Folder of the manifest of videos."})
     video_root: str | None = field(
         default=None, metadata={"help": "Where the videos lie, if not where the manifest says."}
     )
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    validation_split: str | None = field(
+        default=None, metadata={"help": "Split to evaluate on while training (see eval_strategy)."}
+    )
+    test_splits: list[str] = field(default_factory=list, metadata={"help": "Splits to evaluate after training."})
+
+    def check_evaluation(self, args: TrainingArguments) -> None:
+        """Make sure that a run which evaluates while it trains has a split for that.
+
+        Raises:
+            ConfigError: `eval_strategy` is set and `validation_split` is not.
+        """
+        strategy = str(getattr(args.eval_strategy, "value", args.eval_strategy))
+        if strategy != "no" and not self.validation_split:
+            raise ConfigError(f"eval_strategy is {strategy!r} but validation_split is not set")
+
+
+@dataclass
+class ClipArguments(DataArguments):
+    """Clips of videos or of a packed store, how they are sampled and augmented, and the guidance joined to them."""
+
     packed_clips: str | None = field(
         default=None,
         metadata={
@@ -75,11 +96,6 @@ class DataArguments:
     shuffle_buffer: int = field(
         default=1024, metadata={"help": "Clips among which streaming draws the next one for training."}
     )
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    validation_split: str | None = field(
-        default=None, metadata={"help": "Split to evaluate on while training (see eval_strategy)."}
-    )
-    test_splits: list[str] = field(default_factory=list, metadata={"help": "Splits to evaluate after training."})
     guidance: str | None = field(default=None, metadata={"help": "Guidance table for training: a folder or Hub id."})
     evaluation_guidance: str | None = field(
         default=None,
@@ -107,35 +123,13 @@ class DataArguments:
         default=None,
         metadata={"help": 'Label -> label under a horizontal flip, such as {"slide_left": "slide_right", ...}.'},
     )
-    evidence_zoom: float = field(
-        default=0.0, metadata={"help": "Share of the training clips that are cropped to their guidance first."}
-    )
     brightness: float = field(default=0.2, metadata={"help": "Strength of the colour jitter of training clips."})
-    fps: float = field(default=10.0, metadata={"help": "Segmentation: frames sampled per second of video."})
-    window_stride: float = field(
-        default=0.5,
-        metadata={"help": "Segmentation: from one window to the next, as a share of a window's frames, in (0, 1]."},
-    )
-    unlabelled_as: str | None = field(
-        default=None,
-        metadata={"help": "Segmentation: the action of frames in no segment. Without it they count in nothing."},
-    )
-    background_labels: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Segmentation: actions that are none, whose segments count in no score of segments."},
-    )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.manifest and not self.packed_clips:
             raise ConfigError("manifest is not set: name the folder of a manifest of videos, or packed_clips")
         if self.manifest and self.packed_clips:
             raise ConfigError("both manifest and packed_clips are set: which of them has the clips? Leave one empty")
-        if self.task not in TASKS:
-            raise ConfigError(f"task is {self.task!r}, expected one of {TASKS}")
-        if self.task == "segmentation" and self.packed_clips:
-            raise ConfigError("packed_clips holds clips with one label each: segmentation takes a manifest of videos")
-        if not 0 < self.window_stride <= 1:
-            raise ConfigError(f"window_stride is {self.window_stride}, expected a share of a window in (0, 1]")
         if self.streaming and not self.packed_clips:
             raise ConfigError("streaming reads packed clips: set packed_clips")
         if self.streaming and self.cache_videos:
@@ -144,64 +138,73 @@ class DataArguments:
             raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}, expected a number of clips")
         self.mirrored_labels = read_mapping(self.mirrored_labels, "mirrored_labels")
 
+    @property
+    def label_mirrors(self) -> dict[str, str]:
+        """`mirrored_labels` as a mapping; empty for none."""
+        return read_mapping(self.mirrored_labels, "mirrored_labels")
 
-def read_mapping(value: dict | str | None, name: str) -> dict[str, Any]:
-    """A mapping that may have come as JSON from the command line.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{name} is not valid JSON ({error}): {value!r}") from None
-    if value is not None and not isinstance(value, dict):
-        raise ConfigError(f"{name} is {value!r}, expected a mapping")
-    return dict(value or {})
+    @property
+    def augmentation(self) -> AugmentationConfig:
+        """How training clips are changed."""
+        return AugmentationConfig(self.crop_scale_min, self.crop_ratio_max, self.mirror_probability, self.brightness)
 
 
-def parse_arguments(arguments: list[str]) -> tuple[ModelArguments, DataArguments, RSConfig]:
+ModelT = TypeVar("ModelT")
+DataT = TypeVar("DataT")
+TrainingT = TypeVar("TrainingT", bound=TrainingArguments)
+
+
+def parse_arguments(
+    arguments: list[str],
+    classes: tuple[type[ModelT], type[DataT], type[TrainingT]],
+    methods: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[ModelT, DataT, TrainingT]:
     """Read a recipe and flags; flags win over the recipe, and settings over those of the method named beside them.
 
     Args:
-        arguments: of the command line, the first perhaps the path of a YAML recipe.
+        arguments: Those of the command line; the first may be the path of a YAML recipe.
+        classes: Settings of the model, of the data, and of the training. Their fields are the names in a recipe and
+            the flags.
+        methods: Named settings, by the name that `method` takes: in a recipe its own settings win over them, and as a
+            flag `--method` wins over the recipe. None adds no such setting.
 
     Raises:
-        ConfigError: the recipe cannot be read, or names a setting that does not exist.
+        ConfigError: The recipe cannot be read, or a setting or method does not exist.
     """
-    classes = (MethodArguments, ModelArguments, DataArguments, RSConfig)
-    parser = HfArgumentParser(classes)
-    recipe = {}
+    methods = methods or {}
+    # HfArgumentParser wants its NewType `DataClassType`, which no dataclass is
+    parser = HfArgumentParser(classes)  # type: ignore[arg-type]
+    known = {setting.name for cls in classes for setting in fields(cls)}  # type: ignore[arg-type]  # all dataclasses
+    by_flag = None
+    if methods:
+        _add_method(parser, methods)
+        known.add("method")
+        flags = argparse.ArgumentParser(add_help=False)
+        _add_method(flags, methods)
+        # read ahead of all others, since it decides on their defaults
+        by_flag = flags.parse_known_args(arguments)[0].method
+    recipe: dict[str, Any] = {}
     if arguments and arguments[0].endswith((".yaml", ".yml")):
         recipe = read_recipe(arguments[0])
-        known = {field.name for cls in classes for field in fields(cls)}
         unknown = sorted(set(recipe) - known)
         if unknown:
             raise ConfigError(f"{arguments[0]}: unknown settings {unknown}")
         arguments = arguments[1:]
-    flags, _ = HfArgumentParser(MethodArguments, add_help=False).parse_known_args(arguments)
-    parser.set_defaults(**method_settings(recipe.get("method")))
+    # each overwrites those before it
+    parser.set_defaults(**method_settings(recipe.get("method"), methods))
     parser.set_defaults(**recipe)
-    parser.set_defaults(**method_settings(flags.method))
+    parser.set_defaults(**method_settings(by_flag, methods))
     try:
-        return parser.parse_args_into_dataclasses(arguments)[1:]
+        parsed: Any = parser.parse_args_into_dataclasses(arguments)
     except (ValueError, TypeError) as error:  # what transformers' own arguments refuse, and flags that do not exist
         raise ConfigError(str(error)) from error
+    return parsed[0], parsed[1], parsed[2]  # behind them a namespace with `method`
 
 
-def read_recipe(path: str) -> dict[str, Any]:
-    """The settings of a YAML recipe.
-
-    Raises:
-        ConfigError: it is not there, or is no mapping.
-    """
-    if not Path(path).is_file():
-        raise ConfigError(f"recipe {path} does not exist")
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {path} is not valid YAML: {error}") from None
-    if not isinstance(recipe, dict):
-        raise ConfigError(f"recipe {path} holds {type(recipe).__name__}, expected settings as `name: value`")
-    return recipe
+def _add_method(parser: argparse.ArgumentParser, methods: Mapping[str, Any]) -> None:
+    parser.add_argument(
+        "--method",
+        default=None,
+        help=f"Named settings: {', '.join(methods)}. In a recipe, its own settings win; as a flag, it wins over the "
+        "recipe.",
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,16 +15,23 @@ from transformers import Trainer
 
 
 class DistributedTrainer(Trainer):
-    """A `transformers.Trainer` that is rid of three traps of several processes, and of one of persistent workers.
+    """A `transformers.Trainer` without three traps of several processes, one of persistent workers, and its stub card.
 
     Under FSDP, `save_model` writes nothing at all where checkpoints are sharded. Under FSDP2, a model's class is one
-    of torch's, which is then what is exported as the model's code and named in its `config.json`. And in evaluation on
+    of torch's, which is then what is exported as the model's code and named in its `config.json`. In evaluation on
     a stream, the clips that fill up the last batches are counted. With persistent workers, the loader of the first
-    data set that was evaluated is kept, and used for any other that is given later.
+    data set that was evaluated is kept, and used for any other that is given later. And what is pushed to the Hub has
+    a card that was made from the log alone.
+
+    Attributes:
+        card_writer: Writes the model's card into the folder it is given; None leaves the Trainer's own card.
     """
+
+    card_writer: Callable[[Path], None] | None = None
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches to evaluate on; a stream's clips are counted once."""
+        # the Trainer keeps a loader with persistent workers under the name "eval", whatever data set it is of
         if not (eval_dataset is None or isinstance(eval_dataset, str) or eval_dataset is self.eval_dataset):
             return self.get_test_dataloader(eval_dataset)
         return _with_stream_length(super().get_eval_dataloader(eval_dataset))
@@ -35,7 +43,7 @@ class DistributedTrainer(Trainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the whole model, whichever form checkpoints have. Every process has to call this."""
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
-        if plugin is None or _internal_call:  # that of a checkpoint, which keeps its form
+        if plugin is None or _internal_call:  # a checkpoint keeps its form
             super().save_model(output_dir, _internal_call)
             return
         form = plugin.state_dict_type
@@ -46,8 +54,26 @@ class DistributedTrainer(Trainer):
             plugin.set_state_dict_type(form)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # whatever is saved so that `from_pretrained` takes it comes through here: checkpoints and the finished model
         with unsharded_class(self.accelerator.unwrap_model(self.model, keep_torch_compile=False)):
             super()._save(output_dir, state_dict)
+        self._write_card(output_dir or self.args.output_dir)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write the card into `output_dir`; the Trainer calls this before it pushes a finished model to the Hub."""
+        if self.card_writer is None:
+            super().create_model_card(*args, **kwargs)
+        else:
+            self._write_card(self.args.output_dir)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # this pushes `output_dir`, into which the Trainer has copied the checkpoint's weights, but no card
+        self._write_card(self.args.output_dir)
+        super()._push_from_checkpoint(checkpoint_folder)
+
+    def _write_card(self, folder: str | None) -> None:
+        if self.card_writer is not None and folder is not None and self.is_world_process_zero():
+            self.card_writer(Path(folder))
 
 
 def _with_stream_length(loader: DataLoader) -> DataLoader:
@@ -59,7 +85,9 @@ def _with_stream_length(loader: DataLoader) -> DataLoader:
     shard = loader.dataset
     if isinstance(shard, IterableDatasetShard) and hasattr(shard.dataset, "__len__"):
         shard.total_dataset_length = len(shard.dataset)
-        loader.batch_sampler.num_processes = shard.num_processes
+        # accelerate reads it off the sampler to get the batch of all processes; torch's own have no such field
+        sampler: Any = loader.batch_sampler
+        sampler.num_processes = shard.num_processes
     return loader
 
 
@@ -68,7 +96,7 @@ def unsharded_class(model: torch.nn.Module) -> Iterator[None]:
     """Give a model that FSDP2 has sharded its own class back for a while. Its weights stay sharded.
 
     Args:
-        model: sharded or not; one that is not stays as it is.
+        model: The model, sharded or not; one that is not stays as it is.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         yield
@@ -80,7 +108,9 @@ def unsharded_class(model: torch.nn.Module) -> Iterator[None]:
         yield
         return
     # `fully_shard` derives a class from (FSDPModule, the model's) and assigns it
-    model.__class__ = next(base for base in sharded.__bases__ if not issubclass(base, FSDPModule))
+    model.__class__ = next(  # type: ignore[assignment]  # `__bases__` is typed as classes of any object
+        base for base in sharded.__bases__ if not issubclass(base, FSDPModule)
+    )
     try:
         yield
     finally:

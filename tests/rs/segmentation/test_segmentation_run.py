@@ -58,6 +58,7 @@ def test_it_learns_to_tell_the_actions_apart(run, tmp_path, tiny_assembly):
     assert "temporal-action-segmentation" in card
     assert "Mean over frames (%)" in card
     assert "pipeline_tag" not in card
+    assert "Windows of 12 frames at 8 frames per second slide over" in card
     assert "| train | 3 |" in card
     labeller = load_labeller(str(tmp_path / "run"))
     assert labeller.fps == 8.0

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic
 
 import evaluate
 import numpy as np
 import torch
 from transformers import EvalPrediction
 
+from ...clips.data import IGNORED_LABEL
 from ...metrics import metric_path
 from ...segmentation.averaging import average_scores, frames_each_side
 from ...segmentation.views import action_runs, view_logits
 from ...segmentation.windows import VideoWindows
 from ..config import RSConfig
-from ..evaluation import IGNORED, ClipMetrics, clip_outcome
+from ..evaluation import IGNORED, ArrayT, ClipMetrics, clip_outcome
 from ..losses import segment_divergence
-from .losses import IGNORED_LABEL, smoothing_loss
+from .losses import smoothing_loss
 
 F1_THRESHOLDS = (10, 25, 50)
 SEGMENT_METRICS = ("mof", "edit", *(f"f1_{threshold}" for threshold in F1_THRESHOLDS), "oversegmentation")
 """What predicted segments decide, and so what averaging over neighbouring frames changes."""
 
 CLIP_LOSS = "loss_clip"
+"""The metric that true segments taken as clips have in place of a clip's `loss_classification`."""
 
 
 @dataclass(frozen=True)
-class WindowOutcome:
+class WindowOutcome(Generic[ArrayT]):
     """What evaluation keeps of a batch of windows.
 
     Args:
@@ -37,24 +39,31 @@ class WindowOutcome:
         mass: (batch, frames), float32: share of the attention inside the guided region, IGNORED without guidance.
         pointed: (batch, frames), int64: the token attended to most, IGNORED for padded frames.
         region: (batch, frames, tokens), int8: 1 for tokens of the guided region, IGNORED for padding.
-        video: (batch,), int64: whose window it is.
-        start: (batch,), int64: its first frame.
+        video: (batch,), int64: number of the video that the window is of.
+        start: (batch,), int64: number of its first frame.
     """
 
-    logits: Any
-    spatial: Any
-    mass: Any
-    pointed: Any
-    region: Any
-    video: Any
-    start: Any
+    logits: ArrayT
+    spatial: ArrayT
+    mass: ArrayT
+    pointed: ArrayT
+    region: ArrayT
+    video: ArrayT
+    start: ArrayT
 
-    def as_tuple(self) -> tuple[torch.Tensor, ...]:
+    def as_tuple(self) -> tuple[ArrayT, ...]:
+        """The fields in order, which is the form that the Trainer gathers."""
         return tuple(vars(self).values())
 
 
-def window_outcome(outputs: Any, inputs: Mapping[str, torch.Tensor], args: RSConfig) -> WindowOutcome:
-    """Reduce the outputs of a batch of windows to what the metrics need."""
+def window_outcome(outputs: Any, inputs: Mapping[str, torch.Tensor], args: RSConfig) -> WindowOutcome[torch.Tensor]:
+    """Reduce the outputs of a batch of windows to what the metrics need.
+
+    Args:
+        outputs: What the model gave.
+        inputs: A batch of `WindowCollator`.
+        args: Settings, of which temperature and epsilon are used.
+    """
     clip = clip_outcome(
         outputs["logits"],
         outputs["segment_logits"],
@@ -73,9 +82,9 @@ class ScoredVideo:
     """One video put together.
 
     Args:
-        video_id: of the manifest.
-        logits: (frames, labels), the mean over the windows that a frame is in.
-        labels: (frames,) ids, -100 where there is none.
+        video_id: Id in the manifest.
+        logits: (frames, labels), float64: means over the windows that a frame is in.
+        labels: (frames,), int64: label ids, -100 where there is none.
     """
 
     video_id: str
@@ -84,11 +93,15 @@ class ScoredVideo:
 
     @property
     def labelled(self) -> np.ndarray:
-        """(frames,) bool."""
+        """Which frames have a label: (frames,), bool."""
         return self.labels != IGNORED_LABEL
 
     def averaged(self, each_side: int) -> ScoredVideo:
-        """With the mean of every frame's scores and its neighbours'."""
+        """The same video with the mean of every frame's scores and its neighbours'.
+
+        Args:
+            each_side: Frames before and after one that its mean takes in.
+        """
         return replace(self, logits=average_scores(torch.from_numpy(self.logits), each_side).numpy())
 
 
@@ -110,8 +123,8 @@ class SegmentationMetrics(ClipMetrics):
     - `num_videos`, `num_frames`, `skipped_videos`.
 
     Args:
-        args: of the training.
-        windows: that are evaluated, in the order that predictions refer to.
+        args: Settings of the training, of which weights and averaging are used.
+        windows: The windows that are evaluated, in the order that predictions refer to.
     """
 
     def __init__(self, args: RSConfig, windows: VideoWindows):
@@ -121,12 +134,13 @@ class SegmentationMetrics(ClipMetrics):
         self.edit_score = evaluate.load(metric_path("edit_score"), keep_in_memory=True)
         self.segment_f1 = evaluate.load(metric_path("segment_f1"), keep_in_memory=True)
 
-    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        outcome = WindowOutcome(*prediction.predictions)
+    def __call__(self, prediction: EvalPrediction) -> dict[str, Any]:
+        """The metrics of a split, by name."""
+        outcome: WindowOutcome[np.ndarray] = WindowOutcome(*prediction.predictions)
         labels = np.asarray(prediction.label_ids)
         videos = merge_windows(outcome, labels, self.windows)
         scored = [video for video in videos if video.labelled.any()]
-        metrics: dict[str, float] = {
+        metrics: dict[str, float | None] = {
             "num_videos": len(scored),
             "num_frames": int(sum(video.labelled.sum() for video in scored)),
             "skipped_videos": len(videos) - len(scored),
@@ -138,14 +152,16 @@ class SegmentationMetrics(ClipMetrics):
                 metrics |= {f"{name}_unaveraged": metrics[name] for name in SEGMENT_METRICS}
                 metrics |= self._segmentation([video.averaged(each_side) for video in scored])
             metrics |= self._accuracy(scored)
-            metrics |= self._losses(scored)
-            readable = np.ones(len(labels), dtype=bool)
-            metrics |= self._attention(_without_repeats(outcome), readable)
+            losses = self._losses(scored)
+            attention = self.attention_metrics(
+                outcome.spatial, _counted_once(outcome), outcome.pointed, outcome.region
+            )
+            metrics |= losses | attention
             metrics["loss"] = (
-                metrics["loss_classification"]
-                + self.args.spatial_weight * metrics.get("loss_spatial", 0.0)
-                + self.args.temporal_weight * metrics["loss_temporal"]
-                + self.args.smoothing_weight * metrics["loss_smoothing"]
+                losses["loss_classification"]
+                + self.args.spatial_weight * attention.get("loss_spatial", 0.0)
+                + self.args.temporal_weight * losses["loss_temporal"]
+                + self.args.smoothing_weight * losses["loss_smoothing"]
             )
         return metrics
 
@@ -190,19 +206,20 @@ class SegmentationMetrics(ClipMetrics):
         }
 
 
-def merge_windows(outcome: WindowOutcome, labels: np.ndarray, windows: VideoWindows) -> list[ScoredVideo]:
+def merge_windows(outcome: WindowOutcome[np.ndarray], labels: np.ndarray, windows: VideoWindows) -> list[ScoredVideo]:
     """Put the windows of every video together; a frame's logits are the mean over the windows that it is in.
 
     Args:
-        outcome: of all windows, in any order; a window that is there twice counts twice in the mean.
+        outcome: Outcome of all windows, in any order; a window that is there twice counts twice in the mean.
         labels: (windows, frames), -100 for padding and for frames without a label.
-        windows: the data set.
+        windows: The data set.
     """
     num_labels = outcome.logits.shape[-1]
     sums = [np.zeros((len(video.times_s), num_labels)) for video in windows.videos]
     counts = [np.zeros(len(video.times_s)) for video in windows.videos]
     merged = [np.full(len(video.times_s), IGNORED_LABEL, dtype=np.int64) for video in windows.videos]
     for row, (video, start) in enumerate(zip(outcome.video, outcome.start, strict=True)):
+        # the last window of a video, and the arrays that the Trainer padded, are wider than what is left of it
         width = min(windows.settings.num_frames, labels.shape[1], len(merged[video]) - start)
         place = slice(start, start + width)
         sums[video][place] += outcome.logits[row, :width]
@@ -216,6 +233,10 @@ def merge_windows(outcome: WindowOutcome, labels: np.ndarray, windows: VideoWind
 
 def segments_as_clips(videos: Sequence[ScoredVideo], background_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Every true segment that is not background as a clip of its own.
+
+    Args:
+        videos: The videos, at least one.
+        background_ids: Label ids of what is no action.
 
     Returns:
         Scores (segments, labels), the mean over the frames of each, and labels (segments,).
@@ -231,8 +252,8 @@ def segments_as_clips(videos: Sequence[ScoredVideo], background_ids: Sequence[in
     return np.reshape(scores, (-1, num_labels)), np.array(targets, dtype=np.int64)
 
 
-def _without_repeats(outcome: WindowOutcome) -> WindowOutcome:
-    """The outcome with every frame's attention counted once, in the first of its windows."""
+def _counted_once(outcome: WindowOutcome[np.ndarray]) -> np.ndarray:
+    """`outcome.mass` with IGNORED for frames that an earlier window has had, so that each counts once."""
     mass = np.array(outcome.mass)
     seen: set[tuple[int, int]] = set()
     for row, (video, start) in enumerate(zip(outcome.video.tolist(), outcome.start.tolist(), strict=True)):
@@ -241,8 +262,7 @@ def _without_repeats(outcome: WindowOutcome) -> WindowOutcome:
             if place in seen:
                 mass[row, frame] = IGNORED
             seen.add(place)
-    fields = vars(outcome) | {"mass": mass}
-    return WindowOutcome(**fields)
+    return mass
 
 
 def _num_segments(labels: np.ndarray) -> int:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
+from ...clips.data import IGNORED_LABEL
 from ...errors import ConfigError
 from ...segmentation.views import action_runs, view_logits
-from ...segmentation.windows import WindowCollator
+from ...segmentation.windows import VideoWindows, WindowCollator
 from ..losses import temporal_consistency_loss
 from ..trainer import RSTrainer
 from .evaluation import SegmentationMetrics, window_outcome
-from .losses import IGNORED_LABEL, frame_classification_loss, neighbour_mask, smoothing_loss
+from .losses import frame_classification_loss, neighbour_mask, smoothing_loss
 
 
 class SegmentationTrainer(RSTrainer):
@@ -27,9 +28,9 @@ class SegmentationTrainer(RSTrainer):
     gives the metrics of `SegmentationMetrics`, over whole videos.
 
     Args:
-        *args: of `transformers.Trainer`.
-        class_weights: a factor for the frames of each label; None weighs all alike.
-        **kwargs: of `transformers.Trainer`.
+        *args: Arguments of `transformers.Trainer`.
+        class_weights: A factor for the frames of each label; None weighs all alike.
+        **kwargs: Arguments of `transformers.Trainer`.
     """
 
     def __init__(self, *args: Any, class_weights: Sequence[float] | None = None, **kwargs: Any):
@@ -41,25 +42,28 @@ class SegmentationTrainer(RSTrainer):
 
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Evaluate over whole videos, whose windows are put together again."""
-        self.compute_metrics = SegmentationMetrics(self.args, dataloader.dataset)
+        # the metrics need the windows that their predictions are of, and those change from split to split
+        self.compute_metrics = SegmentationMetrics(self.args, cast(VideoWindows, dataloader.dataset))
         return super().evaluation_loop(dataloader, *args, **kwargs)
 
-    def count(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        counts = super().count(batch)
+    def count(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Labelled and guided frames, actions, and pairs of neighbouring frames of a batch."""
         nothing = torch.zeros((), dtype=torch.int64)
         has_labels = "labels" in batch
         return {
-            **counts,
+            **super().count(batch),
             "actions": torch.tensor(len(action_runs(batch["labels"]))) if has_labels else nothing,
             "neighbours": neighbour_mask(batch["frame_mask"].bool()).sum() if has_labels else nothing,
         }
 
-    def part_weights(self, factor: float) -> dict[str, float]:
-        return {**super().part_weights(factor), "smoothing": self.args.smoothing_weight}
+    def part_weights(self, progress: float | None) -> dict[str, float]:
+        """The weights of the parts, smoothing among them, which is not warmed up."""
+        return {**super().part_weights(progress), "smoothing": self.args.smoothing_weight}
 
     def loss_parts(
-        self, outputs: Any, inputs: dict[str, Any], counts: Mapping[str, torch.Tensor]
+        self, outputs: Any, inputs: Mapping[str, Any], counts: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
+        """Cross-entropy of frames, spatial alignment, temporal consistency of actions, and smoothing."""
         args, labels, logits = self.args, inputs["labels"], outputs["logits"]
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         parts = {
@@ -79,5 +83,6 @@ class SegmentationTrainer(RSTrainer):
             )
         return parts
 
-    def outcome(self, outputs: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    def outcome(self, outputs: Any, inputs: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
+        """What evaluation keeps of a batch of windows, as `SegmentationMetrics` takes it apart."""
         return window_outcome(outputs, inputs, self.args).as_tuple()

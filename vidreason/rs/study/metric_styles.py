@@ -28,7 +28,7 @@ METRIC_STYLES = {
     "loss_temporal": MetricStyle("temporal consistency", "nats", 1, 4),
     "loss_smoothing": MetricStyle("smoothing", "squared step", 1, 4),
 }
-"""Under the names that `vidreason.rs.run.run_training` gives them."""
+"""Under the names that the tasks of `vidreason.rs` give them."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,148 @@
+"""A trainer whose loss has named parts, each an exact mean over the whole optimizer step."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from ..errors import ConfigError, TrainingError
+from .distributed import DistributedTrainer
+
+
+class PartsTrainer(DistributedTrainer):
+    """Trains with a loss that is the weighted sum of named parts.
+
+    Every part is a mean over what counts for it (clips, frames with guidance, tokens of an answer) in the whole
+    optimizer step: over all accumulated micro-batches and all processes. So one step is the same however it is cut
+    up, also where a micro-batch or a process has nothing that counts for a part. The Trainer itself does so for one
+    count alone, which it takes from `labels`; means of means, as one gets without, weigh a part by where its examples
+    happen to lie.
+
+    Each part is logged on its own and unweighted, as `loss_<name>`.
+
+    A system says what is counted (`count`), what the parts are (`loss_parts`) and what they weigh (`part_weights`).
+    """
+
+    not_for_the_model: tuple[str, ...] = ("labels",)
+    """What of a batch the model is not given: the loss is computed here and not in it."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if self.args.n_gpu > 1:  # the Trainer would wrap the model in DataParallel, which no count here speaks of
+            raise ConfigError(
+                f"{self.args.n_gpu} GPUs are visible to one process: start with `accelerate launch --num_processes "
+                f"{self.args.n_gpu} train.py ...`, or make one visible with CUDA_VISIBLE_DEVICES"
+            )
+        # compute_loss divides by the counts of the whole step, so the Trainer must not divide once more
+        self.model_accepts_loss_kwargs = True
+        self._step_counts: dict[str, torch.Tensor] = {}
+        self._part_sums: dict[str, torch.Tensor] = {}
+        self._steps_since_log = 0
+
+    def count(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """What the means of the loss go over in a batch.
+
+        Args:
+            batch: A batch of the data collator, or an empty one, for which every count is zero.
+
+        Returns:
+            Name -> count, each a scalar of int64, the same names in the same order for every batch. The Trainer is
+            told the first as its number of items.
+        """
+        raise NotImplementedError
+
+    def loss_parts(
+        self, outputs: Any, inputs: Mapping[str, Any], counts: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Each part that has a weight, unweighted: a scalar, float32.
+
+        Args:
+            outputs: What the model gave.
+            inputs: The batch.
+            counts: Counts of the whole step, see `count`; empty for means over this batch alone.
+        """
+        raise NotImplementedError
+
+    def part_weights(self, progress: float | None) -> dict[str, float]:
+        """The weight of each part.
+
+        Args:
+            progress: Share of the training that is done, in [0, 1]; None outside training.
+        """
+        raise NotImplementedError
+
+    def show(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A training batch as the model is to see it; by default as it is."""
+        return inputs
+
+    def model_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a batch the model is given."""
+        return {name: value for name, value in inputs.items() if name not in self.not_for_the_model}
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, torch.Tensor]:
+        """Fetch the micro-batches of one optimizer step and count, over all processes, what its means go over."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        names = list(self.count({}))
+        counts = torch.zeros(len(names), dtype=torch.int64)
+        for batch in batches:
+            counts += torch.stack([count.cpu() for count in self.count(batch).values()])
+        counts = counts.to(device)
+        if self.args.world_size > 1:
+            counts = self.accelerator.gather(counts.unsqueeze(0)).sum(dim=0)
+        self._step_counts = dict(zip(names, counts, strict=True))
+        self._steps_since_log += 1
+        return batches, counts[0]
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """The total loss of a micro-batch, scaled so that the parts of an optimizer step sum up to the step's loss."""
+        in_training = model.training and bool(self._step_counts)
+        if in_training:
+            inputs = self.show(inputs)
+        outputs = model(**self.model_inputs(inputs))
+        parts = self.loss_parts(outputs, inputs, self._step_counts if in_training else {})
+        weights = self.part_weights(self.state.global_step / max(1, self.state.max_steps) if in_training else None)
+        total = functools.reduce(torch.add, (weights[name] * part for name, part in parts.items()))
+        if in_training:
+            for name, part in parts.items():
+                self._part_sums[name] = self._part_sums.get(name, 0.0) + part.detach()
+            # gradients are averaged over processes, and these parts are to be summed
+            total = total * self.accelerator.num_processes
+        return (total, outputs) if return_outputs else total
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One micro-batch.
+
+        Raises:
+            TrainingError: The loss is not finite. Raised before the weights are changed by it.
+        """
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if not math.isfinite(loss.item()):
+            parts = ", ".join(f"{name} {float(value):.4g}" for name, value in self._part_sums.items())
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1} (epoch {self.state.epoch:.2f}); sums "
+                f"of its parts since the last log: {parts}. Lower learning_rate, now "
+                f"{self._get_learning_rate():.3g}, or look for input that is not finite."
+            )
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the parts of the loss, as means over the steps since the last log."""
+        if "loss" in logs and self._part_sums:
+            for name, value in self._part_sums.items():
+                # a process holds its share of each mean, so that the sum over processes is the mean
+                summed = self.accelerator.reduce(value, reduction="sum")
+                logs[f"loss_{name}"] = float(summed) / max(1, self._steps_since_log)
+            self._part_sums, self._steps_since_log = {}, 0
+        super().log(logs, *args, **kwargs)
