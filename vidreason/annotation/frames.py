@@ -239,6 +239,7 @@ def frame_keys(manifest: Manifest, split: str, row: Mapping[str, Any], policy: F
 
 
 def _rank(seed: int, video_id: str) -> bytes:
+    # a hash and not a generator's draw, which would depend on the order of the rows
     return hashlib.sha256(f"{seed}\n{video_id}".encode()).digest()
 
 
@@ -412,7 +413,7 @@ class FrameJournal:
         self._connection = sqlite3.connect(path, check_same_thread=False)
         self._lock = threading.Lock()
         with self._lock, self._connection:
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA journal_mode=WAL")  # a run is asked and written by two threads at once
             self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -464,7 +465,7 @@ class FrameJournal:
             for position, frame in enumerate(frames)
         ]
         marks = ", ".join("?" * 11)
-        with self._lock, self._connection:
+        with self._lock, self._connection:  # one transaction: part of a video's frames would pass for all of them
             self._connection.execute("DELETE FROM frames WHERE split = ? AND video_id = ?", (split, video_id))
             self._connection.executemany(f"INSERT INTO frames VALUES ({marks})", rows)
             self._connection.execute("INSERT OR REPLACE INTO videos VALUES (?, ?, ?)", (split, video_id, fingerprint))

@@ -149,6 +149,7 @@ class MotionAnnotator:
         cells = _cell_means(movement, self.grid)
         if cells.max() < self.min_level:
             return np.zeros(self.grid)
+        # the median is what moves everywhere, such as a change of light
         cells = np.clip(cells - np.median(movement), 0.0, None)
         return np.where(cells >= self.min_share * cells.max(), cells, 0.0)
 
@@ -247,7 +248,7 @@ def _follow_camera(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """
     reach = max(1, round(_MAX_CAMERA_SHIFT * max(image.shape)))
     if min(image.shape) <= 2 * reach + 2:
-        return image
+        return image  # too small for a window to be moved about in
     inner = reference[reach:-reach, reach:-reach]
     # every window of the inner size: [down, right] is the image shifted by (reach - down, reach - right)
     windows = np.lib.stride_tricks.sliding_window_view(image, inner.shape)

@@ -92,7 +92,7 @@ class BatchAnswerer:
         run = _Run(self, questions)
         try:
             while (pair := await run.results.get()) is not None:
-                run.room.release()
+                run.room.release()  # on being taken out: the caller may hold the loop for as long as it likes
                 yield pair
         finally:
             await run.close()
@@ -182,6 +182,7 @@ class _Run:
 
     async def _feed(self) -> None:
         """Draw all questions, and ask again what has to be, until everything is answered."""
+        # jobs of earlier runs first, so that no question of theirs is put into a second file and paid for twice
         for job in self._keeper.resume():
             self._holders |= dict.fromkeys(job.attempts, job)
             if job.may_be_paid_for:
@@ -209,6 +210,7 @@ class _Run:
         if answer is not None:
             await self._yield(question.key, answer)
             return
+        # from here on the request is let go: its pictures, kept for 50,000 of them, would fill the memory
         estimate = estimate_tokens(request)
         self._pending[request_hash] = _Pending(question.check, [question.key], request.model, estimate)
         job = self._holders.get(request_hash)
@@ -223,6 +225,7 @@ class _Run:
     async def _ask_again(self) -> None:
         while self._again:
             request_hash, job = self._again.popleft()
+            # adapted anew: what the service has objected to meanwhile is left out this time
             body = self.settings.client.adapt(job.body(request_hash))
             await self._write(request_hash, body, self._pending[request_hash].estimate)
             job.num_again -= 1
@@ -316,7 +319,7 @@ class _Run:
             job.num_again += len(again)
             for request_hash, answer in answers.items():
                 await self._hand_on(request_hash, answer)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # files are large, and other jobs want to be looked at in between
         self._keeper.close(job)
         if stops:
             raise LLMError(f"the run cannot go on: {stops[0]}")
@@ -336,7 +339,7 @@ class _Run:
         if isinstance(outcome, RawCompletion):
             return self._settle_completion(job, request_hash, outcome)
         cost = None if outcome.maybe_billed else 0.0
-        if outcome.verdict == STOP:
+        if outcome.verdict == STOP:  # raised when the whole file has been settled: its other answers are paid for
             stops.append(outcome)
         self._keeper.settle(job, request_hash, ABORTED if outcome.verdict == STOP else TRANSPORT, Usage(), cost)
         if request_hash not in self._pending or outcome.verdict == STOP:

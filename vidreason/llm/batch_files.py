@@ -98,6 +98,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         LLMError: another run is at work there, or the folder cannot be made.
     """
+    # an operating system's lock and not a file that says so: it cannot be left behind by a kill
     lock = filelock.FileLock(folder / _LOCK)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,6 +183,7 @@ def read_outcomes(path: Path, redactor: Redactor) -> dict[str, Outcome]:
     secrets = redactor.secrets()
     for file in (output_path(path), errors_path(path)):
         for request_hash, outcome in _read_lines(file, redactor):
+            # services have given a line for one request in both files, and twice in one
             if isinstance(outcome, RawCompletion) and not isinstance(outcomes.get(request_hash), RawCompletion):
                 outcomes[request_hash] = outcome.without(secrets)
             else:

@@ -243,6 +243,7 @@ class JobKeeper:
             self._enter(job, UPLOADED)
         while record.state in (UPLOADED, CREATED):
             if record.state == UPLOADED:
+                # a run that was killed just here may have started the job: it is looked for before it is started
                 batch = await self.service.create(record.input_file_id, job.path.name, record.created_at, may_exist)
                 record.job_id = batch.id
                 self._enter(job, CREATED)
@@ -290,6 +291,7 @@ class JobKeeper:
                 *(batch.id, batch.status, num_lines, len(job.record.request_hashes)),
             )
         self._num_failed = 0
+        # in part: an answer that the service counts and does not give may have been billed
         self._enter(job, DOWNLOADED_IN_PART if in_part else DOWNLOADED)
 
     async def _start_over(self, job: OpenJob, batch: Any) -> None:
@@ -299,6 +301,7 @@ class JobKeeper:
             LLMError: too many have failed in a row.
         """
         code, words = problem_of(batch, self.service.redactor)
+        # a full queue is no failure while jobs of our own fill it: room comes when one of them ends
         waits = code == _NO_ROOM and bool(self.at_service)
         self._num_failed += not waits
         if code in _NO_CREDIT or self._num_failed >= self.max_failed_jobs:

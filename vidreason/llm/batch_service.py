@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 FINAL_STATUSES = ("completed", "failed", "expired", "cancelled")
 
 _MAX_CLOCK_DIFFERENCE_S = 24 * 3600.0  # of this machine and the service; a wrong time zone is within it
-_MAX_BACKOFF_S = 60.0
+_MAX_BACKOFF_S = 60.0  # jobs take hours, so a minute of patience with a server that restarts costs nothing
 _PAGE = 100
 _NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
 
@@ -112,6 +112,7 @@ class BatchService:
 
     async def download(self, file_id: str, path: Path) -> None:
         """Fetch a file. It has its name here when it is whole."""
+        # a file that is there counts as whole: its requests without an answer would be settled as lost
         partial = path.with_name(f"{path.name}.partial")
 
         async def fetch() -> None:

@@ -101,13 +101,6 @@ class Usage:
     completion_tokens: int = 0
     cached_prompt_tokens: int = 0
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached_prompt_tokens + other.cached_prompt_tokens,
-        )
-
 
 @dataclass(frozen=True)
 class ChatAnswer:

@@ -338,7 +338,7 @@ class OpenAIChatClient:
         Returns:
             Whether the request is worth sending without them.
         """
-        if status_code not in (400, 422):
+        if status_code not in (400, 422):  # 422 is what FastAPI, and so vLLM and transformers, call a bad body
             return False
         text = objection.lower()
         found = {
@@ -348,6 +348,7 @@ class OpenAIChatClient:
         }
         if {_LIMIT, _OLDER_LIMIT} <= found:  # "use the one in place of the other", or "not both": the older one goes
             found.discard(_LIMIT)
+        # per model, since a relay hands each to another server
         known = self._left_out.setdefault(body["model"], set())
         if found - known:
             logger.warning(

@@ -113,6 +113,7 @@ def _parse_strictly(text: str) -> Any:
 
 
 def _join_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # models write one list in two parts under the same key, and Python's parser would keep the second alone
     joined: dict[str, Any] = {}
     for key, value in pairs:
         before = joined.get(key)
@@ -124,7 +125,7 @@ def _parse_loosely(span: str) -> Any:
     """The value of a balanced span; None where it has none."""
     value = _parse_strictly(span)
     if value is not None:
-        return value
+        return value  # json-repair reads valid JSON too, but takes many times as long
     try:
         import json_repair  # of an optional extra, and only wanted where an answer is out of shape
     except ImportError as error:

@@ -70,7 +70,8 @@ class OnlineAnswerer:
         price: Price of the model; `cost.FREE` for servers that cost nothing.
         budget: Money that may be spent; None sets no limit. What the store says was spent before must be in it
             already.
-        max_in_flight: Requests that are on their way at a time.
+        max_in_flight: Requests that are on their way at a time. At most four times as many questions have been drawn
+            and not yet yielded: ready, being answered, answered.
         limits: How often things are tried. Each run makes at least one attempt at every request without an answer.
     """
 
@@ -91,11 +92,6 @@ class OnlineAnswerer:
         self.ceiling = CostCeiling(price)
         self.max_in_flight = max_in_flight
         self.limits = limits or RetryLimits()
-
-    @property
-    def max_drawn_ahead(self) -> int:
-        """So many questions, at most, have been drawn and not yet yielded: ready, being answered, answered."""
-        return 4 * self.max_in_flight
 
     async def answer_all(self, questions: Iterable[Question]) -> AsyncGenerator[tuple[Any, ChatAnswer], None]:
         """Yield (key, answer) pairs as answers arrive; see `vidreason.llm.chat.Answerer`.
@@ -137,6 +133,7 @@ class _Run:
         self._asked: dict[str, asyncio.Event] = {}  # requests that a task is at
         self._busy: set[asyncio.Task[Any] | None] = set()  # tasks that must not be cancelled when the run ends
         self._tasks = [asyncio.create_task(self._work()) for _ in range(2 * width)]
+        # a task of its own: the end of all others must reach the caller, who waits for results and not for tasks
         self._watch = asyncio.create_task(self._watch_tasks())
 
     async def close(self) -> None:
@@ -192,6 +189,7 @@ class _Run:
                     return await self._asker.ask(question)
                 finally:
                     self._asked.pop(request_hash).set()
+            # equal requests are sent once: this one looks into the store again when the first has its answer
             await self._asked[request_hash].wait()
         return answer
 
@@ -297,6 +295,7 @@ class Asker:
                 except BudgetExceeded:
                     if not self._num_open:
                         raise
+            # clear and wait with no await in between, so that no settlement is missed
             self._settled.clear()
             await self._settled.wait()
 
@@ -343,6 +342,7 @@ class Asker:
         """Settle an attempt that brought nothing."""
         cost = None if failure.maybe_billed else 0.0
         if failure.verdict == STOP or not failure.reached_server:
+            # a wrong key or a server that is down says nothing of the request, so it is not one of its attempts
             self._settle(current, ABORTED, Usage(), cost)
             if failure.verdict == STOP:
                 raise LLMError(f"the run cannot go on: {failure}")
@@ -362,6 +362,7 @@ class Asker:
         failures = current.outcomes[TRANSPORT]
         wait_s = backoff_s(failures, self.limits.backoff_base_s, self.limits.max_backoff_s)
         if failure.rate_limited or failure.retry_after_s is not None:
+            # the account's limit, not this request's: all wait, and this one need not wait beside that
             self.pace.slow_down(current.began, wait_s if failure.retry_after_s is None else failure.retry_after_s)
             return 0.0
         self.pace.was_reached()

@@ -173,7 +173,7 @@ class RequestStore:
         self._depth = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # autocommit: transactions are opened by `transaction` alone
+            # autocommit: transactions are opened by `transaction` alone. 60 s: another process may be writing
             self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             self._prepare()
         except (OSError, sqlite3.Error) as error:
@@ -236,6 +236,7 @@ class RequestStore:
             return self._connection.execute(statement, tuple(values))
 
     def _read(self, query: str, values: Iterable = ()) -> list[tuple]:
+        # fetched whole under the lock: a cursor that is still open would see what another thread writes
         with self._lock, self._errors_named():
             return self._connection.execute(query, tuple(values)).fetchall()
 
@@ -289,6 +290,7 @@ class RequestStore:
         query = """SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),
             COALESCE(SUM(cached_prompt_tokens), 0), COALESCE(SUM(cost_usd), 0.0), COUNT(*)
             FROM attempts WHERE request_hash = ? AND outcome NOT IN ('', ?)"""
+        # read and written in one transaction, so that an attempt that is settled in between is in no sum by half
         with self.transaction():
             prompt, completion, cached, cost_usd, attempts = self._read(query, [request_hash, ABORTED])[0]
             usage = Usage(prompt, completion, cached)

@@ -372,3 +372,17 @@ def test_a_frame_keeps_its_shape_as_a_jpeg():
     assert np.abs(decoded - ramp).mean() < 2
     assert encode_jpeg(ramp, 80, 90)[1] == (45, 80)
     assert encode_jpeg(ramp, 1000, 90)[1] == (90, 160)  # never scaled up
+
+
+def test_a_journal_of_an_earlier_version_is_known_again(make_job):
+    """The text that goes into a video's fingerprint, as version 0.1.0 wrote it: with another one, a run that goes on
+    decodes every video again."""
+    job = make_job(None)
+    with job.producer.open(job.task()) as run:
+        sha256 = run.annotator.prompt.sha256
+        assert run.annotator._settings_text == (
+            '[{"dataset_name": "", "grid": [4, 4], "image_detail": "auto", "jpeg_quality": 90, '
+            '"label_in_prompt": true, "max_completion_tokens": 300, "max_side_px": null, "model": "gpt-4.1-mini", '
+            f'"samples_per_frame": 1, "structured": true, "temperature": 0.0}}, "{sha256}", '
+            '"4 uniform frames of every video"]'
+        )

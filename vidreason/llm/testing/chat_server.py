@@ -158,7 +158,7 @@ class ChatServer:
         started.append(None)
         ready.set()
         self._loop.run_forever()
-        self._loop.run_until_complete(self.close())
+        self._loop.run_until_complete(self.close())  # in the loop that the sockets belong to
         self._loop.close()
 
     def stop(self) -> None:

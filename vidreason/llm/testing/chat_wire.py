@@ -20,7 +20,7 @@ from PIL import Image
 
 from .chat_faults import Completion, Faults
 
-_BYTES_PER_TOKEN = 4
+_BYTES_PER_TOKEN = 4  # about right for English, and no tokeniser is needed
 _TOKENS_PER_MESSAGE = 4
 _PATCH_PX, _MAX_PATCHES, _TOKENS_PER_PATCH = 32, 1536, 1.62
 
@@ -99,6 +99,7 @@ def error_of(fault: str | None, faults: Faults) -> RequestError | None:
     wait_s = faults.retry_after_s
     headers = {
         "seconds": {"Retry-After": f"{wait_s:g}"},
+        # HTTP dates have whole seconds: rounded up, or a client would come back too early
         "date": {"Retry-After": formatdate(math.ceil(time.time() + wait_s), usegmt=True)},
         "milliseconds": {"retry-after-ms": f"{wait_s * 1000:.0f}"},
     }[faults.retry_after_form]
