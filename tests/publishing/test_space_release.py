@@ -1,9 +1,7 @@
 """What goes to the Hub: the right files, none of the others, and nothing unless it is asked for."""
 
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,15 +11,12 @@ from vidreason.errors import ConfigError, VidreasonError
 from vidreason.publishing import release
 from vidreason.publishing.cards import TrainingFacts, write_model_card
 
-SCRIPT = Path(release.__file__)
-
 
 def run(monkeypatch, capsys, *flags):
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, flags)])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["vidreason-release", *map(str, flags)])
+    code = release.main()
     printed = capsys.readouterr()
-    return ended.value.code, printed.out + printed.err
+    return code, printed.out + printed.err
 
 
 class FakeHub:

@@ -33,7 +33,15 @@ MODEL_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "*
 CODE_PATTERNS = ("configuration_*.py", "modeling_*.py", "layers_*.py", "temporal_views_*.py", "video_processing_*.py")
 CODE_PATTERNS += ("action_segmentation_*.py",)
 SPACE_PATTERNS = ("README.md", "requirements.txt", "app.py", "clipview/*")
-WHEEL_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "vidreason", "modeling_tsvit", "datasets_scripts", "space_app")
+WHEEL_SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "vidreason",
+    "modeling_tsvit",
+    "datasets_scripts",
+    "space_app",
+)
 _LARGE_BYTES = 5 * 2**30
 _LIMITS_HEADING = "\n## Limits and biases\n\n"
 
