@@ -5,21 +5,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
+LOWER := .venv-lower
 DEMO_MODELS := outputs/demo/models
 MODEL_IDS ?= $(DEMO_MODELS)/rs_evidence,$(DEMO_MODELS)/plain,$(DEMO_MODELS)/rs
 
 # No network look-ups at run time.
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help install demo space browser test lint format clean
+.PHONY: help install demo space browser test test-lower lint format clean
 
 help:
 	@echo "make demo    data, guidance, two trained models, report and pictures in outputs/demo"
 	@echo "make space   the Space on this machine, with the demo's models (MODEL_IDS=a,b: others, folders or Hub ids)"
 	@echo "make browser Debian's Chromium, for the tests of the Space"
 	@echo "make test    the tests"
-	@echo "make lint    ruff check and format check"
-	@echo "make clean   remove outputs (not the environment)"
+	@echo "make test-lower  the tests with the lowest versions that pyproject.toml declares, in $(LOWER)"
+	@echo "make lint    ruff, who imports whom (import-linter), types (mypy)"
+	@echo "make clean   remove outputs (not the environments)"
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +45,16 @@ browser:
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+
+# An environment of its own: another torch, another transformers.
+$(LOWER)/.installed: pyproject.toml .ci/lower_bounds.py
+	test -x $(LOWER)/bin/python || $(PYTHON) -m venv $(LOWER)
+	$(PYTHON) .ci/lower_bounds.py > $(LOWER)/constraints.txt
+	$(LOWER)/bin/python -m pip install --disable-pip-version-check -e ".[test]" -c $(LOWER)/constraints.txt
+	touch $@
+
+test-lower: $(LOWER)/.installed
+	OMP_NUM_THREADS=1 $(LOWER)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

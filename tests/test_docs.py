@@ -1,5 +1,6 @@
 """The pages' commands name scripts, flags and files that there are."""
 
+import importlib
 import re
 import runpy
 import shlex
@@ -15,11 +16,16 @@ BASH_BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
-SUBCOMMANDS = {"vidreason.study": ("run", "tables")}
+# commands of the wheel -> "module:function"
+INSTALLED = dict(re.findall(r'^(vidreason-\w+) = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE))
+BUILDERS = [path.stem.removeprefix("build_").replace("_", "-") for path in ROOT.glob("datasets_scripts/build_*.py")]
+SUBCOMMANDS = {"vidreason.study": ("run", "tables"), "vidreason-study": ("run", "tables"), "vidreason-build": BUILDERS}
 
 
 def is_entry(word: str, before: str) -> bool:
-    """Whether a word names what is run: a script, or a module after `-m`."""
+    """Whether a word names what is run: a script, a command of the wheel, or a module after `-m`."""
+    if word in INSTALLED:
+        return True
     return (word.endswith(".py") and "tests/" not in word) or (before == "-m" and word.startswith("vidreason."))
 
 
@@ -51,6 +57,9 @@ def help_of():
                 if entry.endswith(".py"):
                     monkeypatch.syspath_prepend(str((ROOT / entry).parent))  # as Python does for a script
                     runpy.run_path(str(ROOT / entry), run_name="__main__")
+                elif entry in INSTALLED:
+                    module, function = INSTALLED[entry].split(":")
+                    getattr(importlib.import_module(module), function)()
                 else:
                     warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)  # by another test
                     runpy.run_module(entry, run_name="__main__", alter_sys=True)
@@ -64,6 +73,7 @@ def help_of():
 def test_the_pages_have_commands():
     scripts = {command[0] for _, command in COMMANDS}
     assert {"train.py", "datasets_scripts/annotate.py", "datasets_scripts/publish.py", "vidreason.study"} <= scripts
+    assert {"vidreason-build", "vidreason-train"} <= scripts
     assert len(COMMANDS) > 20
 
 

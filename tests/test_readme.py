@@ -29,7 +29,7 @@ BLOCKS = BLOCK.findall(SECTION.search((ROOT / "README.md").read_text(encoding="u
 def checkout(tmp_path_factory) -> Iterator[Path]:
     """What looks like a clone after `make demo`: a world, guidance, a model with random weights, and a clip."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("train.py", "recipes", "modeling_tsvit", "model_cards"):
+    for name in ("train.py", "recipes", "modeling_tsvit"):
         (folder / name).symlink_to(ROOT / name)
     data = folder / "outputs" / "demo" / "data"
     sizes = {"train": 12, "validation": 12, "test": 12, "test_shifted": 12}

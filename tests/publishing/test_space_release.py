@@ -13,7 +13,7 @@ from vidreason.publishing.cards import TrainingFacts, write_model_card
 
 
 def run(monkeypatch, capsys, *flags):
-    monkeypatch.setattr(sys, "argv", ["release", *map(str, flags)])
+    monkeypatch.setattr(sys, "argv", ["vidreason-release", *map(str, flags)])
     code = release.main()
     printed = capsys.readouterr()
     return code, printed.out + printed.err
