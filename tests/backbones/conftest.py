@@ -1,5 +1,7 @@
 """Whole runs of tiny backbones on the tiny world."""
 
+from pathlib import Path
+
 import pytest
 
 from vidreason.rs.config import RSConfig
@@ -45,6 +47,26 @@ def train(tiny_world, short_training, tmp_path):
             DataArguments(**{**data_settings, **(data or {})}),
             RSConfig(**{**settings, **changes}),
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_before() -> dict[str, tuple[RunResult, Path]]:
+    """What `trained` has trained, by type."""
+    return {}
+
+
+@pytest.fixture
+def trained(train, new_model, trained_before, tmp_path_factory):
+    """Gives the run of a type, with all layers supervised, and its folder; tests share it and leave it as it is."""
+
+    def run(model_type: str) -> tuple[RunResult, Path]:
+        if model_type not in trained_before:
+            folder = tmp_path_factory.mktemp(model_type)
+            result = train(str(folder), model=new_model(model_type), supervised_layers="all")
+            trained_before[model_type] = result, folder
+        return trained_before[model_type]
 
     return run
 

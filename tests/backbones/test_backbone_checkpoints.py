@@ -24,6 +24,7 @@ from vidreason.backbones import supervised_view
 from vidreason.backbones.checkpoints import head_of
 from vidreason.backbones.layers import read_layers
 from vidreason.backbones.models import PRESETS, build_model, build_processor
+from vidreason.backbones.processors import followed_settings
 from vidreason.clips.pixel_scale import pixel_statistics
 from vidreason.clips.transforms import evaluation_transform, input_size
 from vidreason.errors import ConfigError
@@ -246,6 +247,7 @@ def test_fields_win_over_a_preset(build):
         ({"model_type": "vivit_small", "model_config": {"tubelets": 2}}, r"VivitConfig has no \['tubelets'\]"),
         ({"model_type": "vivit_small", "model_config": {"num_frames": 7}}, "7 frames are no multiple of 2"),
         ({"model_type": "vivit_small", "model_config": {"hidden_size": "wide"}}, "hidden_size"),
+        ({"supervised_layers": "9"}, "layer 9, but num_spatial_layers is 6"),
         ({"model_type": "videomae_small", "supervised_layers": "9"}, "layer 9, but this videomae has 4"),
         ({"model_type": "timesformer_small", "model_config": {"image_size": 60}}, "60x60 pixels does not divide"),
     ],
@@ -339,9 +341,14 @@ def test_a_new_processor_reads_back_as_one_of_transformers(family, tmp_path):
     ],
 )
 def test_pixel_statistics_follow_vivits_rule(changes, expected):
-    mean, std = pixel_statistics(VivitVideoProcessor(**changes))
+    processor = VivitVideoProcessor(**changes)
+    mean, std = pixel_statistics(processor)
     assert mean == pytest.approx([expected[0]] * 3, rel=1e-5)
     assert std == pytest.approx([expected[1]] * 3, rel=1e-5)
+    followed = followed_settings(processor, 32, 32)  # of bytes
+    assert not followed["do_rescale"] and followed["do_normalize"]
+    assert followed["image_mean"] == pytest.approx([255 * expected[0]] * 3, rel=1e-6)
+    assert followed["image_std"] == pytest.approx([255 * expected[1]] * 3, rel=1e-6)
 
 
 def test_a_tsvit_of_another_length_is_named(build, tmp_path):

@@ -60,13 +60,12 @@ def weights_in(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def test_a_run_leaves_the_plain_model(train, new_model, model_type, tmp_path):
-    result = train(model=new_model(model_type), supervised_layers="all")
+def test_a_run_leaves_the_plain_model(trained, model_type):
+    result, folder = trained(model_type)
     logged = [entry for entry in result.log_history if "loss_spatial" in entry]
     assert logged[-1]["loss_spatial"] < logged[0]["loss_spatial"]
     assert all("loss_temporal" in entry for entry in logged)
     assert result.metrics["test"]["attention_in_region"] is not None
-    folder = tmp_path / "model"
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == [f"{CLASSES[model_type]}ForVideoClassification"]
     assert config["id2label"] == {"0": "left_to_right", "1": "right_to_left"}
@@ -82,11 +81,8 @@ def test_a_run_leaves_the_plain_model(train, new_model, model_type, tmp_path):
     assert "**Supervised layers:** 0, 1" in card
 
 
-def test_saved_folders_work_without_this_project(train, new_model, tiny_world, tmp_path):
-    folders = {}
-    for model_type in CLASSES:
-        train(model_type, model=new_model(model_type), num_train_epochs=1)
-        folders[model_type] = str(tmp_path / model_type)
+def test_saved_folders_work_without_this_project(trained, tiny_world, tmp_path):
+    folders = {model_type: str(trained(model_type)[1]) for model_type in CLASSES}
     video = tiny_world.manifest_folder / "videos/test/0.mp4"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
     finished = subprocess.run(
@@ -173,10 +169,10 @@ def test_a_run_with_gradient_checkpointing_is_the_same_run(train, new_model, fam
             assert two[key] == pytest.approx(one[key], rel=1e-3), key
 
 
-def test_maps_can_be_drawn(train, new_model, model_type, tiny_world, tmp_path):
-    train(model=new_model(model_type), num_train_epochs=1, data={"test_splits": []})
-    model = supervised_view(AutoModelForVideoClassification.from_pretrained(tmp_path / "model"))
-    processor = AutoVideoProcessor.from_pretrained(tmp_path / "model")
+def test_maps_can_be_drawn(trained, model_type, tiny_world):
+    _, folder = trained(model_type)
+    model = supervised_view(AutoModelForVideoClassification.from_pretrained(folder))
+    processor = AutoVideoProcessor.from_pretrained(folder)
     frames = decode_frames(tiny_world.manifest_folder / "videos/test/0.mp4", [0, 2, 4, 6]).frames
     maps = attention_maps(model, processor, frames)
     assert [m.grid for m in maps] == [(4, 4)] * 4

@@ -5,10 +5,11 @@ import torch
 from tiny_backbones import FAMILIES, FRAMES, GRID, make_clips, make_plain
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from modeling_tsvit import TSViTConfig, TSViTForVideoClassification
-from vidreason.backbones import supervised_view, temporal_views, view_means
+from modeling_tsvit import TSViTConfig, TSViTForActionSegmentation, TSViTForVideoClassification
+from vidreason.backbones import SupervisedModel, backbone_for, supervised_view, temporal_views, view_means
+from vidreason.backbones.describe import describe_supervision
 from vidreason.backbones.temporal_views import partial_view_weights
-from vidreason.errors import ConfigError
+from vidreason.errors import ConfigError, TrainingError
 
 
 @pytest.mark.parametrize("tubelet_size", [1, 2, 4])
@@ -188,11 +189,71 @@ def test_a_model_that_is_not_known_is_named():
         supervised_view(make_plain("vivit").vivit)
 
 
-def test_tsvit_is_a_supervised_view_by_itself():
-    config = TSViTConfig(image_size=32, num_frames=4, hidden_size=16, num_attention_heads=2, num_spatial_layers=2)
-    model = TSViTForVideoClassification(config)
+# One protocol
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_view_is_another_object_with_the_same_modules(family):
+    model = make_plain(family)
+    cls, attributes = type(model), set(vars(model))
+    view = supervised_view(model)
+    assert type(model) is cls and set(vars(model)) == attributes
+    assert view.config is model.config
+    assert all(one is other for one, other in zip(view.parameters(), model.parameters(), strict=True))
+    assert not isinstance(model, SupervisedModel)
+
+
+def test_a_model_has_one_view_at_a_time():
+    model, clips = make_plain("timesformer"), make_clips()
+    expected = supervised_view(make_plain("timesformer"))(clips)
+    first = supervised_view(model, 0)
+    second = supervised_view(model)
+    outputs = second(clips)
+    assert torch.equal(outputs.segment_logits, expected.segment_logits)
+    assert torch.equal(outputs.frame_attention, expected.frame_attention)
+    with pytest.raises(TrainingError, match="lost its hooks"):
+        first(clips)
+
+
+def make_tsvit(cls=TSViTForVideoClassification):
+    config = {"image_size": 32, "hidden_size": 48, "num_attention_heads": 2, "num_spatial_layers": 2}
+    return cls(TSViTConfig(**config, num_frames=FRAMES, num_temporal_layers=1, num_labels=3)).eval()
+
+
+@pytest.mark.parametrize("family", ["tsvit", *FAMILIES])
+def test_every_family_keeps_the_protocol(family):
+    model = supervised_view(make_tsvit() if family == "tsvit" else make_plain(family), "all")
+    assert isinstance(model, SupervisedModel)
+    outputs = model(pixel_values=make_clips(), frame_mask=torch.ones(2, FRAMES, dtype=torch.bool))
+    assert outputs.logits.shape == (2, 3)
+    assert outputs.segment_logits.shape == (2, 3, 3)
+    assert outputs.frame_attention.shape == (2, FRAMES, GRID[0] * GRID[1])
+    assert torch.equal(outputs.layer_attention[:, -1], outputs.frame_attention)
+    backbone = backbone_for(model.config)
+    assert model.token_grid(32, 32) == backbone.token_grid(model.config, 32, 32) == GRID
+    assert backbone.head(model).weight.shape == (3, 48)
+    assert backbone.new_processor(model.config).num_frames == model.config.num_frames == FRAMES
+    about = describe_supervision(model)
+    assert about.gives_attention == (family == "tsvit")
+    assert about.architecture.endswith(f"{FRAMES} frames")
+    assert about.supervised_layers == ("all" if family == "tsvit" else tuple(range(outputs.layer_attention.shape[1])))
+
+
+def test_tsvit_alone_is_trained_to_label_frames():
+    model = supervised_view(make_tsvit(TSViTForActionSegmentation))
+    backbone = backbone_for(model.config)
+    assert type(backbone.tasks()["segmentation"].from_config(model.config)) is TSViTForActionSegmentation
+    assert isinstance(model, SupervisedModel)
+    others = [backbone_for(make_plain(family).config) for family in FAMILIES]
+    assert all(list(other.tasks()) == ["classification"] for other in others)
+
+
+def test_tsvit_supervises_itself():
+    model = make_tsvit()
     assert supervised_view(model, "all") is model
     assert model(torch.zeros(1, 4, 3, 32, 32)).layer_attention.shape[1] == 2
     with pytest.raises(ConfigError, match="layer 5"):
         supervised_view(model, (5,))
     assert supervised_view(model).config.supervised_layers == "all"
+    with pytest.raises(ConfigError, match="VivitForVideoClassification is not the model that TSViTBackbone describes"):
+        backbone_for(model.config).choose_layers(make_plain("vivit"), "all")

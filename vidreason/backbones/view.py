@@ -48,7 +48,7 @@ class SupervisedModel(Protocol):
     """A model that gives its attention and its temporal views: TSViT, or a view of another.
 
     Every model of `supervised_view` and `build_model` is one. Both say `PreTrainedModel`, which it is as well: Python
-    has no type for "both"; `isinstance(model, SupervisedModel)` narrows to it.
+    has no type for "both"; `isinstance(model, SupervisedModel)` narrows to it (mypy wants None ruled out before).
     """
 
     @property
