@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from datasets import Dataset
 from transformers import BaseVideoProcessor, PreTrainedModel
 
-from ..annotation.annotation_run import read_run
+from ..annotation.job import read_run
 from ..annotation.truth import NoiseModel
 from ..clips.transforms import ClipTransform, evaluation_transform, input_size, training_transform
 from ..errors import ConfigError

@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 from transformers import TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from ..clips.data import CachedClips, ClipSettings, Extras, GuidedClips
+from ..clips.data import Clips as AnyClips
+from ..clips.data import ClipSettings, Extras, GuidedClips
 from ..clips.packed import PackedClips, PackedStream
 from ..clips.packed_store import PackedGuidance, PackedStore, open_packed
 from ..clips.transforms import ClipTransform
@@ -203,5 +204,5 @@ def fill_caches(clips: Iterable[object], progress: bool) -> None:
         progress: Whether a progress bar is shown.
     """
     for one in clips:
-        if isinstance(one, CachedClips):
+        if isinstance(one, AnyClips):
             one.fill_cache(functools.partial(tqdm, disable=not progress))
