@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from vidreason.annotation import NoiseModel, truth_guidance
-from vidreason.annotation.annotation_run import AnnotationRun, write_run
+from vidreason.annotation.job import AnnotationRun, write_run
 from vidreason.guidance import GuidanceIndex, load_guidance, write_guidance
 from vidreason.rs.data import guidance_facts
 
