@@ -59,9 +59,9 @@ class DecodeArguments:
     out: str = field(
         default="outputs/benchmarks/decode.json", metadata={"help": "JSON to write; Markdown goes beside it."}
     )
-    num_frames: int = field(default=8, metadata={"help": "Sampled from each file."})
+    num_frames: int = field(default=8, metadata={"help": "Frames that are sampled from each file."})
     scaled_side_px: int = field(default=112, metadata={"help": "Longer side of the scaled variant."})
-    max_files: int = field(default=16, metadata={"help": "Of a group, the first in order of their names."})
+    max_files: int = field(default=16, metadata={"help": "Files of a group, the first in order of their names."})
     repeats: int = field(default=15, metadata={"help": "Rounds that count."})
 
 
@@ -69,7 +69,7 @@ def main(args: DecodeArguments) -> None:
     """Measure and report.
 
     Raises:
-        ConfigError: a group has no files.
+        ConfigError: A group has no files.
     """
     torch.set_num_threads(1)
     logging.getLogger("vidreason").setLevel(logging.ERROR)  # files whose times are counted say so every time

@@ -9,7 +9,7 @@ with the training transform and the collator, for every number of workers, and t
 - video: from video files whose tables of frames are remembered. Worth it for as many files as are remembered.
 - video_cached: from videos that were decoded once and are kept in memory.
 - packed: from packed clips by index.
-- packed_cached: likewise, decoded once and kept in memory.
+- packed_cached: the same, decoded once and kept in memory.
 - stream: from packed clips one after another through a shuffle buffer.
 
 Workers are started before the measurement and stay. Files are in the page cache of the system. What is kept in memory
@@ -64,18 +64,20 @@ class LoaderArguments:
 
     manifest: str = field(metadata={"help": "Folder of the manifest of videos."})
     guidance: str | None = field(default=None, metadata={"help": "Guidance table of the split."})
-    split: str = field(default="train", metadata={"help": "Of the manifest."})
+    split: str = field(default="train", metadata={"help": "Split of the manifest."})
     out: str = field(
         default="outputs/benchmarks/loader.json", metadata={"help": "JSON to write; Markdown goes beside it."}
     )
     store: str = field(default="outputs/benchmarks/packed", metadata={"help": "Where the clips are packed."})
-    num_frames: int = field(default=8, metadata={"help": "That a model takes of a clip."})
-    image_size: int = field(default=64, metadata={"help": "That a model takes, in pixels."})
-    tokens_per_side: int = field(default=8, metadata={"help": "Of a frame."})
-    short_side_px: int = field(default=72, metadata={"help": "Of packed frames; the same for videos."})
-    frames_per_clip: int = field(default=24, metadata={"help": "Packed of each clip."})
-    batch_size: int = field(default=16, metadata={"help": "Clips."})
-    num_clips: int = field(default=128, metadata={"help": "Of a measurement."})
+    num_frames: int = field(default=8, metadata={"help": "Frames that a model takes of a clip."})
+    image_size: int = field(default=64, metadata={"help": "Side in pixels of the frames that a model takes."})
+    tokens_per_side: int = field(default=8, metadata={"help": "Tokens along each side of a frame."})
+    short_side_px: int = field(
+        default=72, metadata={"help": "Shorter side in pixels of packed frames; the same for videos."}
+    )
+    frames_per_clip: int = field(default=24, metadata={"help": "Frames that are packed of each clip."})
+    batch_size: int = field(default=16, metadata={"help": "Clips in a batch."})
+    num_clips: int = field(default=128, metadata={"help": "Clips of a measurement."})
     workers: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Numbers of workers."})
     repeats: int = field(default=7, metadata={"help": "Rounds that count."})
 

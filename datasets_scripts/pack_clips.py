@@ -22,7 +22,7 @@ from vidreason.manifests.manifest import load_manifest
 
 @dataclass
 class PackArguments:
-    """What is packed, how, and where to."""
+    """What is packed, and where to; how is said by `PackSettings`."""
 
     manifest: str = field(metadata={"help": "Folder of the manifest of videos."})
     out: str = field(metadata={"help": "Folder to write; a complete one of the same settings is left as it is."})
@@ -35,39 +35,18 @@ class PackArguments:
     guidance_tolerance_s: float = field(
         default=DEFAULT_TOLERANCE_S, metadata={"help": "Seconds that guidance may lie from a frame."}
     )
-    frames_per_clip: int = field(
-        default=PackSettings.frames_per_clip,
-        metadata={"help": "Frames of each clip, 0 for all. Take 3 times what the model takes, or another odd number."},
-    )
-    short_side_px: int | None = field(default=None, metadata={"help": "Shorter side that frames are scaled down to."})
-    long_side_px: int | None = field(default=None, metadata={"help": "Or their longer side."})
-    quality: int = field(default=PackSettings.quality, metadata={"help": "Quality of JPEG, 1 to 95."})
-    subsampling: str = field(
-        default=PackSettings.subsampling, metadata={"help": "Of JPEG's colours.", "choices": ["4:2:0", "4:4:4"]}
-    )
-    clips_per_file: int = field(default=PackSettings.clips_per_file, metadata={"help": "Of a Parquet file."})
-    max_pixels: int | None = field(default=None, metadata={"help": "Leave out videos with larger frames."})
     num_proc: int = field(default=2, metadata={"help": "Processes that decode."})
     license: str | None = field(default=None, metadata={"help": "Licence of the pictures, for the card."})
     overwrite: bool = field(default=False, metadata={"help": "Make anew what is there."})
 
 
-def pack(args: PackArguments) -> None:
+def pack(args: PackArguments, settings: PackSettings) -> None:
     """Pack, and print what came of it.
 
     Raises:
         VidreasonError: the manifest, the guidance or a setting is not usable.
     """
     splits = args.splits or list(load_manifest(args.manifest, args.video_root).splits)
-    settings = PackSettings(
-        frames_per_clip=args.frames_per_clip,
-        short_side_px=args.short_side_px,
-        long_side_px=args.long_side_px,
-        quality=args.quality,
-        subsampling=args.subsampling,
-        clips_per_file=args.clips_per_file,
-        max_pixels=args.max_pixels,
-    )
     request = PackRequest(
         manifest=args.manifest,
         video_root=args.video_root,
@@ -107,7 +86,7 @@ def print_report(report: PackReport) -> None:
 
 def main() -> int:
     """Run the command line; a mistake ends with one line that names it."""
-    return run_command(pack, PackArguments, log_level=logging.INFO)
+    return run_command(pack, PackArguments, PackSettings, log_level=logging.INFO)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ MAX_FILES_TO_THE_LOSS = 14
 def clips(tmp_path_factory) -> GuidedClips:
     """Training clips of 16 jittered frames with guidance, each cropped to its evidence; all were read once."""
     folder = tmp_path_factory.mktemp("ways")
-    manifest = build_synthetic_actions(folder / "world", WorldConfig(num_frames=24), {"train": 4}, seed=0)
+    manifest = build_synthetic_actions(folder / "world", WorldConfig(num_frames=24), {"train": 12}, seed=0)
     truth = read_folder(folder / "world" / "truth")
     write_guidance(folder / "guidance", {"train": truth_guidance(truth["train"], (4, 4))})
     processor = TSViTVideoProcessor(size={"height": 64, "width": 64}, num_frames=16)

@@ -25,28 +25,33 @@ logger = logging.getLogger(__name__)
 class PackSettings:
     """How frames are chosen, scaled and encoded.
 
-    Args:
-        frames_per_clip: Number of frames of each clip, the middle ones of so many equal segments; 0 takes all. An odd
-            multiple of what a model takes keeps its uniformly sampled frames exactly, and leaves its training frames
-            room to jitter.
-        short_side_px: Shorter side in pixels that frames are scaled down to.
-        long_side_px: Longer side that they are scaled down to instead; with neither they keep their size.
-        quality: Quality of the JPEGs, 1 to 95.
-        subsampling: Subsampling of the JPEGs' colours, "4:2:0" or "4:4:4".
-        clips_per_file: Number of clips of a Parquet file.
-        max_pixels: Largest width x height in pixels that is packed; a video with larger frames is left out.
-
     Raises:
         ConfigError: A setting is out of range.
     """
 
-    frames_per_clip: int = 24
-    short_side_px: int | None = None
-    long_side_px: int | None = None
-    quality: int = 90
-    subsampling: str = "4:2:0"
-    clips_per_file: int = 1000
-    max_pixels: int | None = None
+    frames_per_clip: int = field(
+        default=24,
+        metadata={
+            # an odd multiple has the middle frames of the model's segments among its own
+            "help": "Frames of each clip, the middle ones of so many equal segments; 0 for all. Take 3 times what the "
+            "model takes, or another odd number: its uniformly sampled frames are then kept exactly."
+        },
+    )
+    short_side_px: int | None = field(
+        default=None, metadata={"help": "Shorter side in pixels that frames are scaled down to."}
+    )
+    long_side_px: int | None = field(
+        default=None,
+        metadata={"help": "Longer side in pixels that they are scaled down to instead; with neither they stay."},
+    )
+    quality: int = field(default=90, metadata={"help": "Quality of the JPEGs, 1 to 95."})
+    subsampling: str = field(
+        default="4:2:0", metadata={"help": "Subsampling of the JPEGs' colours.", "choices": ["4:2:0", "4:4:4"]}
+    )
+    clips_per_file: int = field(default=1000, metadata={"help": "Clips of a Parquet file."})
+    max_pixels: int | None = field(
+        default=None, metadata={"help": "Largest width x height in pixels; a video with larger frames is left out."}
+    )
 
     def __post_init__(self):
         if self.frames_per_clip < 0:

@@ -346,14 +346,15 @@ def evaluation_transform(
         token_grid: Rows and columns of the model's tokens for one frame.
         resampling: Rule by which guidance meets the tokens, "area" or "pad_or_truncate".
     """
+    stated: Any = processor  # transformers sets these attributes from keyword arguments, without declaring them
     steps: list[v2.Transform] = []
-    if processor.do_resize:
-        size = dict(processor.size)
+    if stated.do_resize:
+        size = dict(stated.size)
         target = size["shortest_edge"] if "shortest_edge" in size else [size["height"], size["width"]]
-        interpolation = v2.InterpolationMode.BICUBIC if int(processor.resample) == 3 else v2.InterpolationMode.BILINEAR
+        interpolation = v2.InterpolationMode.BICUBIC if int(stated.resample) == 3 else v2.InterpolationMode.BILINEAR
         steps.append(v2.Resize(target, interpolation=interpolation, antialias=True))
     if getattr(processor, "do_center_crop", False):
-        steps.append(v2.CenterCrop([processor.crop_size["height"], processor.crop_size["width"]]))
+        steps.append(v2.CenterCrop([stated.crop_size["height"], stated.crop_size["width"]]))
     mean, std = pixel_statistics(processor)
     return ClipTransform(steps, token_grid, input_size(processor), mean, std, resampling=resampling)
 
@@ -364,7 +365,8 @@ def input_size(processor: BaseVideoProcessor) -> tuple[int, int]:
     Raises:
         ConfigError: The processor has no fixed size.
     """
-    size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
+    stated: Any = processor
+    size = dict(stated.crop_size if getattr(processor, "do_center_crop", False) else stated.size)
     if "height" not in size or "width" not in size:
         raise ConfigError(f"{type(processor).__name__} has no fixed input size: {size}")
     return size["height"], size["width"]
