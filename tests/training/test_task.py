@@ -209,7 +209,7 @@ def test_settings_of_another_system_are_read_by_their_names(tmp_path):
     classes = (ModelArguments, DataArguments, LineArguments)
     recipe = tmp_path / "line.yaml"
     recipe.write_text(f"manifest: videos\nhint_weight: 0.5\noutput_dir: {tmp_path}\nreport_to: none\n")
-    model_args, data_args, args = parse_arguments([str(recipe), "--seed", "4"], classes)
+    _, data_args, args = parse_arguments([str(recipe), "--seed", "4"], classes)
     assert (data_args.manifest, args.hint_weight, args.seed) == ("videos", 0.5, 4)
     assert parse_arguments([str(recipe), "--hint_weight", "2"], classes)[2].hint_weight == 2.0
     with pytest.raises(ConfigError, match="--method"):
