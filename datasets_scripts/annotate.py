@@ -13,8 +13,8 @@ command goes on with it. With `--tasks` it runs in parts, on this machine, Slurm
 import sys
 from collections.abc import Mapping
 
-from vidreason.annotation.grid.run import LLMArguments, LLMRun
 from vidreason.annotation.grid.plan import make_plan, plan_table
+from vidreason.annotation.grid.run import LLMArguments, LLMRun
 from vidreason.annotation.job import AnnotationArguments, AnnotationJob, Producer, read_run
 from vidreason.annotation.producers import PRODUCERS, ProducerChoice, find_producer
 from vidreason.annotation.scale import ScaleArguments, annotate_in_parts
