@@ -1,9 +1,11 @@
-"""Merge guidance tables of the same videos into one, or fill in the frames between annotated ones, or both.
+r"""Merge guidance tables of the same videos into one, or fill in the frames between annotated ones, or both.
 
 python datasets_scripts/merge_guidance.py --tables data/llm_a data/llm_b --out data/llm
 python datasets_scripts/merge_guidance.py --tables data/llm data/motion --weights 3 1 --out data/mixed
 python datasets_scripts/merge_guidance.py --tables data/llm --out data/llm_10fps \
         --interpolate_fps 10 --manifest data/manifest --max_gap_s 1
+
+What every merged row was made of is on record in the row.
 """
 
 import logging
