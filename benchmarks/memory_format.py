@@ -32,7 +32,7 @@ from common import (
 )
 
 from modeling_tsvit import TSViTConfig, TSViTForVideoClassification
-from modeling_tsvit.layers_tsvit import TSViTPatchEmbedding
+from modeling_tsvit.modeling_tsvit import TSViTPatchEmbedding
 from vidreason.command_line import run_command
 from vidreason.errors import ConfigError
 

@@ -42,7 +42,7 @@ from common import (
 )
 from video_models import BUILDERS, ModelArguments, build_model, used_parameters
 
-import modeling_tsvit.layers_tsvit as layers_tsvit
+import modeling_tsvit.modeling_tsvit as tsvit
 from vidreason.backbones import backbone_for, supervised_view
 from vidreason.command_line import run_command
 from vidreason.rs.losses import classification_loss, spatial_alignment_loss, temporal_consistency_loss
@@ -247,10 +247,10 @@ def use_eager_attention(model: torch.nn.Module) -> None:
         switch_probe_off(model)
         for layer in model.tsvit.spatial_layers:
             layer.attention.keeps_map = True
-        layers_tsvit.eager_attention_forward = _recording_eager_attention
+        tsvit.eager_attention_forward = _recording_eager_attention
 
 
-_eager_attention_forward = layers_tsvit.eager_attention_forward
+_eager_attention_forward = tsvit.eager_attention_forward
 
 
 def _recording_eager_attention(module: torch.nn.Module, *args: Any, **kwargs: Any):

@@ -13,8 +13,7 @@ from vidreason.clips.transforms import AugmentationConfig, training_transform
 from vidreason.files import read_folder
 from vidreason.guidance import GuidanceIndex, load_guidance, write_guidance
 from vidreason.rs.config import RSConfig
-from vidreason.rs.evidence import draw_view
-from vidreason.rs.evidence_zoom import EvidenceZoom
+from vidreason.rs.evidence import EvidenceZoom, draw_view
 from vidreason.rs.trainer import RSTrainer
 from vidreason.synthetic import WorldConfig, build_synthetic_actions
 

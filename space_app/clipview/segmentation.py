@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from modeling_tsvit.temporal_views_tsvit import segment_means
+from modeling_tsvit.modeling_tsvit import segment_means
 from vidreason.segmentation.labelling import ActionSegment, VideoLabeller
 from vidreason.video.streaming import TimedFrame
 

@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from modeling_tsvit import TSViTConfig
-from modeling_tsvit.layers_tsvit import TSViTPatchEmbedding
+from modeling_tsvit.modeling_tsvit import TSViTPatchEmbedding
 
 MODEL = {
     "image_size": 32,

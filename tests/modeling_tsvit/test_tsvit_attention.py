@@ -27,7 +27,7 @@ def test_cls_row_equals_the_full_attention(make_model, clips, attn_implementatio
 @pytest.mark.parametrize("layers", [0, (1,), (-1, 0), "all"])
 def test_cls_row_is_what_the_eager_interface_uses(make_model, clips, layers, monkeypatch):
     """The probabilities that eager attention multiplies the values with are recorded on their way."""
-    import modeling_tsvit.layers_tsvit as layers_module
+    import modeling_tsvit.modeling_tsvit as layers_module
 
     recorded = []
     plain = layers_module.eager_attention_forward

@@ -13,9 +13,7 @@ from modeling_tsvit import TSViTForActionSegmentation, TSViTForVideoClassificati
 
 CODE_FILES = {
     "configuration_tsvit.py",
-    "layers_tsvit.py",
     "modeling_tsvit.py",
-    "temporal_views_tsvit.py",
     "video_processing_tsvit.py",
 }
 

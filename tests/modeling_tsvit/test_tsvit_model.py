@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from modeling_tsvit import TSViTForVideoClassification
-from modeling_tsvit.layers_tsvit import TSViTDropPath
-from modeling_tsvit.temporal_views_tsvit import segment_bounds, segment_means
+from modeling_tsvit.modeling_tsvit import TSViTDropPath, segment_bounds, segment_means
 
 
 @pytest.mark.parametrize("patch_embedding", ["linear", "conv_stem"])

@@ -10,8 +10,7 @@ from vidreason.errors import ConfigError
 from vidreason.guidance import GridMap
 from vidreason.guidance.geometry import MIN_SIDE, evidence_rectangle
 from vidreason.rs.config import RSConfig
-from vidreason.rs.evidence import EvidenceViews, evidence_tokens, token_pixels
-from vidreason.rs.evidence_zoom import EvidenceZoom, random_margins
+from vidreason.rs.evidence import EvidenceViews, EvidenceZoom, evidence_tokens, random_margins, token_pixels
 from vidreason.rs.trainer import RSTrainer
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from modeling_tsvit.layers_tsvit import attention_probabilities
+from modeling_tsvit.modeling_tsvit import attention_probabilities
 
 from ..errors import TrainingError
 

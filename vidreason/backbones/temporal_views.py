@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modeling_tsvit.temporal_views_tsvit import segment_bounds
+from modeling_tsvit.modeling_tsvit import segment_bounds
 
 from ..errors import ConfigError
 from .probe import Projections, Recorder

@@ -18,7 +18,7 @@ from ..segmentation.windows import VideoWindows
 from ..training.clip_data import Clips, Guidance, GuidanceTables, Videos, fill_caches
 from ..training.task import RunData
 from .config import DataArguments, RSConfig
-from .evidence_zoom import EvidenceZoom
+from .evidence import EvidenceZoom
 
 ClipsT = TypeVar("ClipsT", bound=Clips | VideoWindows)
 

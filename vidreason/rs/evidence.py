@@ -1,4 +1,5 @@
-"""Evidence views: training clips that are shown with their evidence kept and the rest replaced, blanked or dropped.
+"""Evidence views: training clips that are shown with their evidence kept and the rest replaced, blanked or dropped; and
+evidence zoom: training clips that are cropped to where their guidance is.
 
 Aligning attention leaves a shortcut alive that early layers have already carried into the guided tokens. An evidence
 view removes it from what the model is given: the label stays, what guidance marks stays, and everything else comes
@@ -10,6 +11,7 @@ Signal", ICLR 2021); here guidance says what background is.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +19,15 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import ConfigError
+from ..guidance import GridMap
+from ..guidance.geometry import Rectangle, evidence_rectangle, widened
 
 CERTAIN_SHARE = 0.5
 """A token with at least this share of its frame's largest weight is evidence for certain."""
+
+MAX_MARGIN = 0.25
+"""Largest random margin on each side, as a share of the rectangle's side. Margins are random so that crops of one clip
+differ between epochs, and some surroundings stay."""
 
 
 @dataclass(frozen=True)
@@ -173,3 +181,36 @@ def token_pixels(tokens: torch.Tensor, token_grid: tuple[int, int], size: tuple[
 def _per_clip(flags: torch.Tensor) -> torch.Tensor:
     """Flags that broadcast over the pixels of a clip: (batch,) -> (batch, 1, 1, 1, 1)."""
     return flags.view(-1, 1, 1, 1, 1)
+
+
+def random_margins(rectangle: Rectangle) -> Rectangle:
+    """The rectangle with a random margin on each side, inside the frame; drawn from torch's generator."""
+    return widened(rectangle, (torch.rand(4) * MAX_MARGIN).tolist())
+
+
+class EvidenceZoom:
+    """Crops a share of the clips to their guidance, with random margins: the `zoom` of a training transform.
+
+    Args:
+        share: Share of the clips that are cropped, in [0, 1].
+
+    Raises:
+        ConfigError: The share is out of range.
+    """
+
+    def __init__(self, share: float):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"evidence_zoom is {share}, expected a share in [0, 1]")
+        self.share = share
+
+    def __call__(self, maps: Sequence[GridMap | None]) -> Rectangle | None:
+        """The rectangle (x0, y0, x1, y1) in [0, 1] that a clip is cropped to; None keeps it whole.
+
+        Args:
+            maps: The guidance of each frame; None for a frame without.
+        """
+        # torch's generator, which the clip has seeded: the same crop in any worker and after resuming
+        if torch.rand(()) >= self.share:
+            return None
+        evidence = evidence_rectangle(maps)
+        return None if evidence is None else random_margins(evidence)

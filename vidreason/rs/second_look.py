@@ -1,6 +1,6 @@
 """A second look: a clip is read again, cropped to where the model looked, and both readings are averaged.
 
-Beyond the paper. Evidence zoom (`vidreason.rs.evidence_zoom`) trains on clips cropped to their guidance; here the
+Beyond the paper. Evidence zoom (`vidreason.rs.evidence`) trains on clips cropped to their guidance; here the
 model's own attention takes the place of guidance, which does not exist at inference. It costs a second pass, whose
 frames come from the decoded video and so show more of the evidence than the first.
 """
@@ -24,7 +24,7 @@ from ..errors import ConfigError
 from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle, evidence_rectangle, widened
 from ..video import decode_frames, probe_video, uniform_indices
-from .evidence_zoom import MAX_MARGIN
+from .evidence import MAX_MARGIN
 
 LOOKED_TWICE = ("top1", "top5", "loss_classification", "loss")
 """Metrics that a second look changes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from modeling_tsvit.temporal_views_tsvit import segment_bounds
+from modeling_tsvit.modeling_tsvit import segment_bounds
 
 from ..clips.data import IGNORED_LABEL
 
