@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 MAX_MOVES_OF_A_CLIP = 39
 MAX_FILES_OF_A_CLIP = 7
-MAX_FILES_TO_THE_LOSS = 14
+MAX_FILES_TO_THE_LOSS = 11
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
-"""Evidence views: training clips that are shown with their evidence kept and the rest replaced, blanked or dropped; and
-evidence zoom: training clips that are cropped to where their guidance is.
+"""Evidence views: training clips that are shown with their evidence kept and the rest replaced, blanked or dropped.
+
+And evidence zoom: training clips that are cropped to where their guidance is.
 
 Aligning attention leaves a shortcut alive that early layers have already carried into the guided tokens. An evidence
 view removes it from what the model is given: the label stays, what guidance marks stays, and everything else comes
