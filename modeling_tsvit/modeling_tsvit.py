@@ -532,6 +532,10 @@ class TSViTPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    def __init__(self, config: TSViTConfig):
+        super().__init__(config)
+        self.patch_size = config.patch_size  # (height, width) in pixels; the weights fix it, so it is read once
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # By `init`, not `nn.init`: those leave alone what `from_pretrained` has filled already.
@@ -553,7 +557,7 @@ class TSViTPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: A side is not a multiple of the patch's.
         """
-        patch_height, patch_width = self.config.patch_size
+        patch_height, patch_width = self.patch_size
         if height % patch_height or width % patch_width:
             raise ValueError(
                 f"a frame of {height}x{width} pixels does not divide into patches of {patch_height}x{patch_width} "
@@ -577,7 +581,16 @@ class TSViTModel(TSViTPreTrainedModel):
         self.temporal_embeddings = TSViTTemporalEmbeddings(config)
         self.temporal_layers = nn.ModuleList(TSViTLayer(config, rate) for rate in temporal_rates)
         self.temporal_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self._resolved_layers = (config.supervised_layers, config.supervised_layer_indices)
         self.post_init()
+
+    def _supervised_layers(self) -> tuple[int, ...]:
+        """Indices of the supervised layers; resolved again only where the configuration was set anew since."""
+        chosen, indices = self._resolved_layers
+        if self.config.supervised_layers != chosen:
+            indices = self.config.supervised_layer_indices
+            self._resolved_layers = (self.config.supervised_layers, indices)
+        return indices
 
     def get_input_embeddings(self) -> nn.Module:
         """The patch embedding, whose output `enable_input_require_grads` marks where weights are frozen."""
@@ -691,7 +704,7 @@ class TSViTModel(TSViTPreTrainedModel):
         clip_shape = pixel_values.shape[:2]  # frames of all clips are one batch; maps go back to clips and frames
         hidden_states = self.spatial_embeddings(pixel_values.flatten(0, 1))
         collect.add_hidden_state(hidden_states.unflatten(0, clip_shape))
-        supervised = self.config.supervised_layer_indices
+        supervised = self._supervised_layers()
         cls_rows = []
         for index, layer in enumerate(self.spatial_layers):
             hidden_states, cls_row, attentions = layer(
@@ -763,7 +776,7 @@ class TSViTModel(TSViTPreTrainedModel):
         hidden_states = self.spatial_embeddings(frames, places)
         keys = nn.functional.pad(is_kept, (1, 0), value=True)  # the CLS token is always attended to
         attention_mask = create_bidirectional_mask(self.config, hidden_states, keys)
-        supervised, cls_rows = self.config.supervised_layer_indices, []
+        supervised, cls_rows = self._supervised_layers(), []
         for index, layer in enumerate(self.spatial_layers):
             hidden_states, cls_row, _ = layer(hidden_states, attention_mask, index in supervised, False)
             if cls_row is not None:

@@ -209,7 +209,7 @@ class _WindowMerger:
 
     def add(self, timestamps_s: list[float], states: torch.Tensor) -> Iterator[LabelledFrames]:
         """Take the next frames, states (frames, hidden), and give those that are final."""
-        num_labels = self.model.config.num_labels
+        num_labels = len(self.model.config.id2label or {})
         self.timestamps_s += timestamps_s
         self.states = torch.cat((self.states, states)) if len(self.states) else states
         sums, counts = states.new_zeros(len(states), num_labels), states.new_zeros(len(states))
