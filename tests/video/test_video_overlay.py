@@ -80,6 +80,18 @@ def test_the_smooth_heat_map_peaks_where_the_weight_is():
     assert len(np.unique(heat)) > 20
 
 
+def test_panels_with_one_peak_have_one_scale():
+    """The same weight has the same colour in two panels, whatever else is in them; above the peak it stays the last."""
+    quiet, loud = np.full(16, 0.05), np.full(16, 0.05)
+    quiet[5], loud[5], loud[6] = 0.25, 0.25, 0.9
+    black = np.zeros((64, 64, 3), dtype=np.uint8)
+    shared = [overlay_heatmap(black, w, (4, 4), alpha=1.0, colormap="gray", peak=0.5) for w in (quiet, loud)]
+    assert [int(panel[24, 24, 0]) for panel in shared] == [128, 128]  # half of the peak: half of the 256 colours
+    assert int(shared[1][24, 40, 0]) == 255
+    own = [overlay_heatmap(black, w, (4, 4), alpha=1.0, colormap="gray") for w in (quiet, loud)]
+    assert [int(panel[24, 24, 0]) for panel in own] == [255, 70]  # without it, each panel's heaviest cell is the last
+
+
 @pytest.mark.parametrize("name", ["magma", "gray"])
 def test_colours_are_matplotlibs(name):
     values = np.concatenate([np.arange(1025) / 1024, np.nextafter(np.arange(1, 257) / 256, 0)])
