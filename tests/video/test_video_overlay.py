@@ -81,7 +81,7 @@ def test_the_smooth_heat_map_peaks_where_the_weight_is():
 
 
 def test_panels_with_one_peak_have_one_scale():
-    """The same weight has the same colour in two panels, whatever else is in them; above the peak it stays the last."""
+    """The same weight has the same colour in two panels, whatever else is in them; above the peak it is the last."""
     quiet, loud = np.full(16, 0.05), np.full(16, 0.05)
     quiet[5], loud[5], loud[6] = 0.25, 0.25, 0.9
     black = np.zeros((64, 64, 3), dtype=np.uint8)
