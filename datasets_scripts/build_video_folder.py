@@ -53,7 +53,9 @@ class BuildVideoFolderArguments:
     test_groups: list[str] = field(
         default_factory=list, metadata={"help": "Split 4: these groups are the test split, others train."}
     )
-    validation_groups: list[str] = field(default_factory=list, metadata={"help": "As --test_groups, for validation."})
+    validation_groups: list[str] = field(
+        default_factory=list, metadata={"help": "Groups whose videos are the validation split."}
+    )
     group_pattern: str | None = field(
         default=None, metadata={"help": "Regular expression on the path; its first group names the video's group."}
     )

@@ -93,3 +93,14 @@ def test_commands_name_flags_that_there_are(page, command, help_of, capsys, monk
 def test_links_lead_to_files(page):
     broken = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
     assert not broken
+
+
+PATHS = re.compile(
+    r"`((?:vidreason|modeling_tsvit|tests|datasets_scripts|recipes|benchmarks|space_app|docs|model_cards)/[\w./-]+)`"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    missing = [name for name in PATHS.findall(page.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
+    assert missing == []

@@ -66,7 +66,7 @@ class DemoArguments:
 
     output_dir: str = field(default="outputs/demo", metadata={"help": "Where everything is written."})
     recipe_folder: str = field(default="recipes", metadata={"help": "Holds the recipes of the three trainings."})
-    seed: int = field(default=0, metadata={"help": "Of the world, the guidance's noise and the trainings."})
+    seed: int = field(default=0, metadata={"help": "Seed of the world, the guidance's noise and the trainings."})
     num_proc: int = field(
         default=2, metadata={"help": "Processes that render videos; with 1, trainings run one after the other."}
     )

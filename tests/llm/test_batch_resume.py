@@ -90,7 +90,7 @@ def test_jobs_whose_files_are_elsewhere_are_named(run, store, tmp_path, caplog):
 FAULTS = {
     "all goes well": {},
     "answers are spoilt": {"faults": Faults(malformed=0.3, truncated=0.1, refused=0.1, seed=1)},
-    # not those of jobs, which befall other requests when files are filled in another order
+    # not those of jobs, which happen to other requests when files are filled in another order
     "lines fail": {"batch_faults": BatchFaults(error_lines=0.2, missing_lines=0.2, duplicated_lines=0.2, seed=2)},
 }
 

@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from vidreason.errors import VidreasonError
-from vidreason.reporting.tables import Column, markdown_table, write_csv
+from vidreason.reporting.tables import Column, markdown_table, text_table, write_csv
 
 ROWS = [
     {"method": "TSViT", "top1": 0.5, "seeds": 3, "folds": (0.5, 0.125)},
@@ -58,3 +58,9 @@ def test_bad_tables_are_named(tmp_path, rows, columns, message):
     with pytest.raises(VidreasonError, match=message):
         write_csv(tmp_path / "table.csv", rows, columns)
     assert not (tmp_path / "table.csv").exists()
+
+
+def test_texts_keep_their_cells():
+    """A class's name with a bar in it stays one cell."""
+    table = text_table(("class", "videos"), [("open|close", 3), ("wave", 12)], [False, True])
+    assert table == "| class | videos |\n| --- | ---: |\n| open\\|close | 3 |\n| wave | 12 |"

@@ -112,7 +112,7 @@ class FramePolicy:
             frames_per_second: Rate of the frames in hertz.
 
         Raises:
-            ConfigError: as for a new policy.
+            ConfigError: A setting is out of range, as for a new policy.
         """
         policy = self if video_share is None else replace(self, video_share=video_share)
         if frames_per_video is None and frames_per_second is None:

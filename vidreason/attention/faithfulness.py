@@ -52,8 +52,12 @@ class FaithfulnessArguments:
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not as it says."})
     splits: list[str] = field(default_factory=lambda: ["test"], metadata={"help": "Splits of the manifest."})
     guidance: str | None = field(default=None, metadata={"help": "Guidance table: tokens are ranked by it as well."})
-    guidance_tolerance_s: float = field(default=0.05, metadata={"help": "As in training."})
-    decode_max_side_px: int | None = field(default=None, metadata={"help": "As in training."})
+    guidance_tolerance_s: float = field(
+        default=0.05, metadata={"help": "Seconds that guidance may lie from a sampled frame and still speak for it."}
+    )
+    decode_max_side_px: int | None = field(
+        default=None, metadata={"help": "Longer side that frames are scaled down to while they are decoded."}
+    )
     supervised_layers: str | None = field(
         default=None,
         metadata={"help": "Layers whose attention is read, the last of them ranks: 'all', or indices such as '-1'."},
@@ -63,10 +67,16 @@ class FaithfulnessArguments:
     num_steps: int = field(default=16, metadata={"help": "Most steps from no token to all."})
     num_draws: int = field(default=3, metadata={"help": "Random orders that each clip is tried with."})
     baseline: str = field(
-        default="mean", metadata={"help": "In place of what is deleted.", "choices": ["mean", "blur"]}
+        default="mean",
+        metadata={
+            "help": "What takes the place of deleted pixels: the frame's mean colour, or the frame blurred.",
+            "choices": ["mean", "blur"],
+        },
     )
-    seed: int = field(default=0, metadata={"help": "Of the random orders and of the intervals' resamples."})
-    resamples: int = field(default=1000, metadata={"help": "Of the videos, for the intervals."})
+    seed: int = field(default=0, metadata={"help": "Seed of the random orders and of the intervals' resamples."})
+    resamples: int = field(
+        default=1000, metadata={"help": "Number of resamples of the videos that the intervals come from."}
+    )
     device: str | None = field(default=None, metadata={"help": "Default: a GPU where there is one."})
     report_only: bool = field(default=False, metadata={"help": "Rebuild page and figures from the JSON."})
 

@@ -27,6 +27,7 @@ from ..errors import ConfigError, VideoError
 from ..files import FileLimits, split_path, write_card, write_split, write_whole
 from ..guidance.join import MISSING
 from ..manifests.manifest import Manifest
+from ..reporting.tables import text_table
 from ..video.decode import decode_frames
 from ..video.jpeg import encode_jpeg
 from .packed_store import PER_FRAME_PROVENANCE, packed_features
@@ -382,23 +383,21 @@ def _card_settings(settings: Mapping[str, Any]) -> str:
 
 
 def _card_splits(facts: Mapping[str, Any], report: PackReport) -> str:
-    lines = ["| split | clips | frames | MB | guidance | frames by status |", "|---|---|---|---|---|---|"]
+    rows = []
     for split, clips in report.clips.items():
         statuses = ", ".join(f"{name} {count}" for name, count in sorted(report.statuses[split].items()))
-        lines.append(
-            f"| {split} | {clips} | {report.frames[split]} | {report.jpeg_bytes[split] / 1e6:.1f} "
-            f"| {facts['guidance'].get(split, 'none')} | {statuses or '-'} |"
-        )
-    return "\n".join(lines)
+        megabytes = f"{report.jpeg_bytes[split] / 1e6:.1f}"
+        guidance = facts["guidance"].get(split, "none")
+        rows.append((split, clips, report.frames[split], megabytes, guidance, statuses or "-"))
+    return text_table(("split", "clips", "frames", "MB", "guidance", "frames by status"), rows)
 
 
 def _card_skipped(report: PackReport) -> str:
     if not report.skipped:
         return "No video was left out."
     reasons = Counter(entry["reason"] for entry in report.skipped)
-    lines = [f"{len(report.skipped)} videos were left out; `skipped.jsonl` names each.", ""]
-    lines += ["| reason | videos |", "|---|---|", *(f"| {reason} | {n} |" for reason, n in reasons.most_common())]
-    return "\n".join(lines)
+    table = text_table(("reason", "videos"), reasons.most_common())
+    return f"{len(report.skipped)} videos were left out; `skipped.jsonl` names each.\n\n{table}"
 
 
 __all__ = ["FACTS_FILE", "PackReport", "PackRequest", "PackSettings", "pack_clips"]

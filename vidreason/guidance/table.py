@@ -19,6 +19,7 @@ import pyarrow as pa
 from ..errors import GuidanceError
 from ..files import read_folder, write_card, write_split
 from ..provenance import STATUSES
+from ..reporting.tables import text_table
 from .schema import ADDED_COLUMNS, FEATURES, SCHEMA_VERSION, check_row, complete_row
 
 _COUNTED_COLUMNS = (
@@ -268,8 +269,8 @@ def summarize_table(rows: datasets.Dataset) -> TableSummary:
 
 def status_table(summaries: Mapping[str, TableSummary]) -> str:
     """Rows, videos and statuses of each split as a Markdown table."""
-    lines = [["split", "rows", "videos", *STATUSES], ["---", *["---:"] * (2 + len(STATUSES))]]
-    for split, summary in summaries.items():
-        counts = (summary.rows, len(summary.videos), *(summary.statuses[status] for status in STATUSES))
-        lines.append([split, *map(str, counts)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = [
+        (split, summary.rows, len(summary.videos), *(summary.statuses[status] for status in STATUSES))
+        for split, summary in summaries.items()
+    ]
+    return text_table(["split", "rows", "videos", *STATUSES], rows, [False, *[True] * (2 + len(STATUSES))])

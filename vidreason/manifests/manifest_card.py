@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ..reporting.tables import text_table
+
 _CLASSES_SHOWN = 200
 
 
@@ -54,12 +56,12 @@ def _usage(split: str) -> str:
 
 
 def _split_table(splits: Mapping[str, list[dict]]) -> str:
-    lines = ["| split | videos | frames | minutes | groups |", "|---|---|---|---|---|"]
+    lines = []
     for split, rows in splits.items():
         frames = sum(row["num_frames"] for row in rows)
         minutes = sum(row["duration_s"] for row in rows) / 60
-        lines.append(f"| {split} | {len(rows)} | {frames} | {minutes:.1f} | {len(_groups(rows)) or 'none'} |")
-    return "\n".join(lines)
+        lines.append((split, len(rows), frames, f"{minutes:.1f}", len(_groups(rows)) or "none"))
+    return text_table(("split", "videos", "frames", "minutes", "groups"), lines)
 
 
 def _groups(rows: list[dict]) -> set[str]:
@@ -79,12 +81,14 @@ def _group_sentence(splits: Mapping[str, list[dict]]) -> str:
 
 def _class_table(splits: Mapping[str, list[dict]], class_names: Sequence[str]) -> str:
     counts = {split: Counter(row["label"] for row in rows) for split, rows in splits.items()}
-    lines = ["| id | class | " + " | ".join(splits) + " |", "|---|---|" + "---|" * len(splits)]
-    for label, name in enumerate(class_names[:_CLASSES_SHOWN]):
-        lines.append(f"| {label} | {name} | " + " | ".join(str(counts[split][label]) for split in splits) + " |")
-    if len(class_names) > _CLASSES_SHOWN:
-        lines.append(f"\n{len(class_names) - _CLASSES_SHOWN} more classes are in `manifest.json`.")
-    return "\n".join(lines)
+    rows = [
+        (label, name, *(counts[split][label] for split in splits))
+        for label, name in enumerate(class_names[:_CLASSES_SHOWN])
+    ]
+    table = text_table(["id", "class", *splits], rows)
+    if len(class_names) <= _CLASSES_SHOWN:
+        return table
+    return f"{table}\n\n{len(class_names) - _CLASSES_SHOWN} more classes are in `manifest.json`."
 
 
 def _absence_sentence(splits: Mapping[str, list[dict]], class_names: Sequence[str]) -> str:
@@ -100,8 +104,5 @@ def _absence_sentence(splits: Mapping[str, list[dict]], class_names: Sequence[st
 def _skipped_table(skipped: Sequence[Mapping[str, str]]) -> str:
     if not skipped:
         return "No video was left out."
-    lines = [f"{len(skipped)} files were left out; `skipped.jsonl` names each.", "", "| reason | files |", "|---|---|"]
-    lines += [
-        f"| {reason} | {count} |" for reason, count in Counter(entry["reason"] for entry in skipped).most_common()
-    ]
-    return "\n".join(lines)
+    table = text_table(("reason", "files"), Counter(entry["reason"] for entry in skipped).most_common())
+    return f"{len(skipped)} files were left out; `skipped.jsonl` names each.\n\n{table}"

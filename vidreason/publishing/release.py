@@ -56,7 +56,7 @@ class ReleaseArguments:
     kind: str = field(metadata={"help": "model or space.", "choices": list(KINDS)})
     repo_id: str = field(metadata={"help": "Where it goes on the Hub, <owner>/<name>."})
     out: str = field(metadata={"help": "Folder to write: exactly what goes to the Hub. It must not exist."})
-    folder: str | None = field(default=None, metadata={"help": "Of the trained model, for --kind model."})
+    folder: str | None = field(default=None, metadata={"help": "Folder of the trained model, for --kind model."})
     notes: list[str] = field(
         default_factory=list, metadata={"help": "Limits that only you know, for the card of --kind model."}
     )

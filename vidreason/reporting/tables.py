@@ -6,7 +6,7 @@ import csv
 import math
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,20 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column |
     shown = _as_columns(columns)
     cells = _format_rows(rows, shown)
     rights = [_is_numeric(rows, column) if column.right is None else column.right for column in shown]
-    rules = ["---:" if right else "---" for right in rights]
-    lines = [[_escape(column.header or column.key) for column in shown], rules]
-    lines += [[_escape(cell) for cell in row] for row in cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return text_table([column.header or column.key for column in shown], cells, rights) + "\n"
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], rights: Sequence[bool] | None = None) -> str:
+    """A Markdown table of values that are texts already, or are shown as `str` shows them; without a last line break.
+
+    Args:
+        header: Heads of the columns.
+        rows: Rows of as many values as there are columns. A `|` in a value, such as in a class's name, is escaped.
+        rights: Whether each column is set to the right; None sets all to the left.
+    """
+    rules = ["---:" if right else "---" for right in rights or [False] * len(header)]
+    lines = [[_escape(name) for name in header], rules, *([_escape(str(value)) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column | str]) -> Path:

@@ -49,7 +49,7 @@ class LeaveOneGroupOutArguments:
     recipes: list[str] = field(default_factory=list, metadata={"help": "name=path of a recipe, the baseline first."})
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "Every recipe is run with each."})
     test_pattern: str = field(default="", metadata={"help": "Only videos whose id has this pattern are tested on."})
-    work: str = field(default="outputs/leave_one_group_out", metadata={"help": "For folds and models."})
+    work: str = field(default="outputs/leave_one_group_out", metadata={"help": "Folder for folds and models."})
     title: str = field(default="Leave one group out", metadata={"help": "Heading of the table's page."})
     table_only: bool = field(default=False, metadata={"help": "Rebuild the table from the records that are there."})
     system: str = field(default=DEFAULT_SYSTEM, metadata={"help": "What trains.", "choices": list(SYSTEMS)})

@@ -28,7 +28,7 @@ class ModelArguments:
     model_type: str | None = field(
         default=None,
         metadata={
-            "help": "Of a new model: tsvit (the default), timesformer, vivit, videomae, vjepa2, a preset such as "
+            "help": "Type of a new model: tsvit (the default), timesformer, vivit, videomae, vjepa2, a preset such as "
             "vivit_compact, or a registered one. A checkpoint brings its own."
         },
     )
@@ -118,7 +118,7 @@ class ClipArguments(DataArguments):
     cache_videos: bool = field(default=False, metadata={"help": "Keep decoded videos in memory (small data sets)."})
     crop_scale_min: float = field(default=0.7, metadata={"help": "Smallest share of the frame that a crop keeps."})
     crop_ratio_max: float = field(default=1.15, metadata={"help": "Largest stretch of a crop's aspect ratio."})
-    mirror_probability: float = field(default=0.0, metadata={"help": "Of a horizontal flip of a training clip."})
+    mirror_probability: float = field(default=0.0, metadata={"help": "Probability that a training clip is mirrored."})
     mirrored_labels: dict | str | None = field(
         default=None,
         metadata={"help": 'Label -> label under a horizontal flip, such as {"slide_left": "slide_right", ...}.'},

@@ -14,6 +14,7 @@ from datasets import Features
 from ...errors import ConfigError
 from ...files import write_card
 from ...manifests.manifest import Manifest, load_manifest, write_manifest
+from ...reporting.tables import text_table
 from ...video.writer import write_video
 from ..backgrounds import BACKGROUNDS
 from ..render_jobs import Rendered, RenderJob, render_all
@@ -175,13 +176,9 @@ def truth_card() -> str:
 def _nuisance_text() -> str:
     strengths = [(split, BACKGROUND_STRENGTHS[split], COOCCURRING_STRENGTHS[split]) for split in BACKGROUND_STRENGTHS]
     ties = list(zip(ACTIONS, BACKGROUNDS, COOCCURRING_OBJECTS, strict=True))
+    nuisances = ("background", "co-occurring object")
     return (
         "Two nuisances are tied to the label, each with the probability below; otherwise they are drawn uniformly "
-        f"from all twelve, whatever the label.\n\n{_table('split', strengths)}\n\n"
-        f"The ties:\n\n{_table('label', ties)}"
+        f"from all twelve, whatever the label.\n\n{text_table(('split', *nuisances), strengths)}\n\n"
+        f"The ties:\n\n{text_table(('label', *nuisances), ties)}"
     )
-
-
-def _table(first_column: str, rows: list[tuple]) -> str:
-    lines = [f"| {first_column} | background | co-occurring object |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
+from ...reporting.tables import text_table
 from .config import ASSEMBLY_ACTIONS, ASSEMBLY_VERSION, SIGN_STRENGTHS, AssemblyConfig
 from .signs import SIGNS
 from .timeline import AssemblySegment
@@ -65,18 +66,14 @@ _LIMITS = (
 
 
 def _length_table(sequences: Sequences, config: AssemblyConfig) -> str:
-    lines = [
-        "| split | videos | seconds per video | segments per video | seconds per action |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for split, videos in sequences.items():
         lengths = [segments[-1].end_frame / config.fps for segments in videos]
         counts = [len(segments) for segments in videos]
         actions = [s.num_frames / config.fps for segments in videos for s in segments if not s.pause]
-        lines.append(
-            f"| {split} | {len(videos)} | {_spread(lengths)} | {_spread(counts)} | {_spread(actions, digits=1)} |"
-        )
-    return "\n".join(lines)
+        rows.append((split, len(videos), _spread(lengths), _spread(counts), _spread(actions, digits=1)))
+    header = ("split", "videos", "seconds per video", "segments per video", "seconds per action")
+    return text_table(header, rows)
 
 
 def _spread(values: Sequence[float], digits: int = 0) -> str:
@@ -89,19 +86,19 @@ def _action_table(sequences: Sequences, config: AssemblyConfig) -> str:
     frames: Counter[str] = Counter()
     for segment in segments:
         frames[segment.label] += segment.num_frames
-    lines = ["| label | segments | share of frames | mean seconds |", "|---|---|---|---|"]
+    rows = []
     for label in ASSEMBLY_ACTIONS:
         seconds = f"{frames[label] / counts[label] / config.fps:.1f}" if counts[label] else ""
-        lines.append(f"| {label} | {counts[label]} | {frames[label] / frames.total():.1%} | {seconds} |")
-    return "\n".join(lines)
+        rows.append((label, counts[label], f"{frames[label] / frames.total():.1%}", seconds))
+    return text_table(("label", "segments", "share of frames", "mean seconds"), rows)
 
 
 def _sign_text() -> str:
-    strengths = "\n".join(f"| {split} | {strength} |" for split, strength in SIGN_STRENGTHS.items())
-    ties = "\n".join(f"| {action} | {sign} |" for action, sign in zip(ASSEMBLY_ACTIONS[1:], SIGNS, strict=True))
+    strengths = text_table(("split", "sign"), SIGN_STRENGTHS.items())
+    ties = text_table(("action", "sign"), zip(ASSEMBLY_ACTIONS[1:], SIGNS, strict=True))
     return (
         "A sign, a small card that takes no part in anything, lies beside the work in every segment, from some time "
         "after its start until some time before its end. It is tied to the action with the probability below; "
         f"otherwise it is drawn uniformly from all {len(SIGNS)}, whatever the action. That of a pause is never tied."
-        f"\n\n| split | sign |\n|---|---|\n{strengths}\n\nThe ties:\n\n| action | sign |\n|---|---|\n{ties}"
+        f"\n\n{strengths}\n\nThe ties:\n\n{ties}"
     )

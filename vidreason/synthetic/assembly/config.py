@@ -135,9 +135,3 @@ class AssemblyConfig:
     def tail_s(self) -> float:
         """By how much a video can become longer than the length that was drawn for it."""
         return self.max_action_s + 2 * self.max_pause_s
-
-
-def check_assembly_action(action: str) -> None:
-    """Raise `ConfigError` unless the world knows the action."""
-    if action not in ASSEMBLY_ACTIONS:
-        raise ConfigError(f"unknown action {action!r}, expected one of {ASSEMBLY_ACTIONS}")
