@@ -78,8 +78,10 @@ class FaithfulnessSettings:
     """
 
     rankings: tuple[str, ...] = RANKINGS
+    # each step between the two ends is one pass per ranking, mode and order: num_steps - 1 passes
     num_steps: int = 16
     num_draws: int = 3
+    # a constant also deletes low frequencies, which a blurred frame keeps: results depend on this choice
     baseline: str = "mean"
     seed: int = 0
 
@@ -134,6 +136,7 @@ def measure_faithfulness(
         ConfigError: The model gives no `frame_attention`, or guidance is over another number of tokens.
     """
     was_training = model.training
+    # dropout would move the curves from step to step
     model.eval()
     fractions: np.ndarray | None = None
     parts: list[dict[tuple[str, str, str], np.ndarray]] = []
@@ -141,6 +144,7 @@ def measure_faithfulness(
     skipped: list[int] = []
     first = 0  # number of the batch's first clip in the split
     for batch in batches:
+        # a clip that could not be read has no label and zeros for pixels, as its baseline: curves that say nothing
         readable = batch["labels"] != IGNORED_LABEL
         skipped += [first + int(place) for place in torch.nonzero(~readable)]
         readable_numbers = [first + int(place) for place in torch.nonzero(readable)]
@@ -150,6 +154,7 @@ def measure_faithfulness(
             trial = _Trial(model, clips, readable_numbers, settings)
             parts.append(trial.run())
             numbers += readable_numbers
+            # alike for every batch: all clips of a split have the model's input size
             fractions = np.asarray(trial.counts) / trial.num_tokens
     model.train(was_training)
     if fractions is None:
@@ -174,6 +179,7 @@ class _Trial:
         self.token_grid = model.token_grid(*self.size_px)
         self.num_tokens = self.token_grid[0] * self.token_grid[1]
         self.counts = step_counts(self.num_tokens, settings.num_steps)
+        # pixels are normalised: 0 is the mean colour
         self.baseline = torch.zeros_like(pixel_values) if settings.baseline == "mean" else blurred(pixel_values)
         outputs = self._forward(pixel_values)
         if outputs.get("frame_attention") is None:
@@ -183,8 +189,10 @@ class _Trial:
             raise ConfigError(
                 f"the model attends over {self.attention.shape[-1]} tokens but its token grid is {self.token_grid}"
             )
+        # of the intact clip, and held fixed at every step: a clip with holes may get another label
         self.predicted = outputs["logits"].argmax(dim=-1)
         self.intact = self._measures(outputs["logits"])
+        # measured once: both ends are shared by all rankings, modes and draws
         self.empty = self._measures(self._forward(self.baseline)["logits"])
 
     def run(self) -> dict[tuple[str, str, str], np.ndarray]:
@@ -193,8 +201,10 @@ class _Trial:
         for ranking in self.settings.rankings:
             for mode in MODES:
                 draws = [self._curve(order, mode) for order in self._orders(ranking)]
+                # averaged before any resampling: draws of one clip are no independent observations
                 mean = torch.stack(draws).mean(dim=0)  # (clips, measures, steps)
                 if ranking == GUIDANCE:
+                    # without any guided frame the ranking is ties alone, which would be random under another name
                     mean[~self.clips["guidance_mask"].any(dim=1)] = torch.nan
                 for place, measure in enumerate(MEASURES):
                     values[ranking, mode, measure] = mean[:, place].cpu().numpy()
@@ -204,6 +214,7 @@ class _Trial:
         """The places that a ranking gives to the tokens, (clips, frames, tokens); several where it is random."""
         num_draws = self.settings.num_draws if ranking in (RANDOM, SHUFFLED) else 1
         for draw in range(num_draws):
+            # separate numbers for every frame: one order for all would keep the same cells hidden over time
             tie_breaks = self._random((ranking, draw, "ties"), self.attention.shape[1])
             yield token_places(self._scores(ranking, draw), tie_breaks)
 
@@ -220,6 +231,7 @@ class _Trial:
                 raise ConfigError(
                     f"guidance is over {guidance.shape[-1]} tokens, the model's token grid is {self.token_grid}"
                 )
+            # frames without guidance become all ties, and are ranked at random
             return guidance * self.clips["guidance_mask"].unsqueeze(-1)
         if ranking == GRADIENT:
             return self._gradient_times_input()
@@ -227,9 +239,11 @@ class _Trial:
 
     def _random(self, name: tuple[str, int, str], num_frames: int) -> torch.Tensor:
         """Numbers in [0, 1), (clips, num_frames, tokens), each clip from a stream of its own: any batch size alike."""
+        # indices and not `hash`, which differs between processes for text; reordering RANKINGS changes all draws
         words = [RANKINGS.index(name[0]), name[1], ("ties", "cells").index(name[2])]
         streams = [np.random.default_rng([self.settings.seed, number, *words]) for number in self.numbers]
         drawn = np.stack([stream.random((num_frames, self.num_tokens)) for stream in streams])
+        # stays float64: equal draws, which would leave a tie in place, are then practically impossible
         return torch.from_numpy(drawn).to(self.attention.device)
 
     def _curve(self, places: torch.Tensor, mode: str) -> torch.Tensor:
@@ -240,6 +254,7 @@ class _Trial:
             if count in (0, self.num_tokens):
                 steps.append(self.intact if (count == 0) == (mode == "deletion") else self.empty)
                 continue
+            # the same number of tokens in every frame: a ranking cannot gain by its choice of frames
             chosen = places < count
             shown = ~chosen if mode == "deletion" else chosen
             steps.append(self._measures(self._forward(self._show(shown))["logits"]))
@@ -249,6 +264,7 @@ class _Trial:
         """shown: (clips, frames, tokens) bool -> pixel values with the baseline where tokens are not shown."""
         pixel_values = self.clips["pixel_values"]
         cells = pixel_cells(self.token_grid, self.size_px).to(shown.device)
+        # (clips, frames, 1, height, width): one decision for all channels
         return torch.where(shown[:, :, cells].unsqueeze(2), pixel_values, self.baseline)
 
     @torch.no_grad()
@@ -257,6 +273,7 @@ class _Trial:
 
     def _measures(self, logits: torch.Tensor) -> torch.Tensor:
         """logits: (clips, labels) -> (clips, measures), in the order of `MEASURES`."""
+        # in float32: probabilities in half precision are too coarse for differences of curves
         probabilities = logits.float().softmax(dim=-1)
         labels = self.clips["labels"]
         of_true, of_predicted = (
@@ -273,16 +290,20 @@ class _Trial:
         pixel_values = self.clips["pixel_values"].detach().clone().requires_grad_(True)
         with torch.enable_grad():
             logits = self.model(pixel_values=pixel_values, frame_mask=self.clips["frame_mask"])["logits"]
+            # the logarithm, since the gradient of a probability vanishes where the model is sure; and the sum, since
+            # in evaluation mode no clip depends on another
             chosen = logits.float().log_softmax(dim=-1).gather(1, self.predicted.unsqueeze(1)).sum()
         # not backward(), which would leave gradients in the model's weights
         (gradient,) = torch.autograd.grad(chosen, pixel_values)
         effect = (gradient * (pixel_values.detach() - self.baseline)).sum(dim=2).float()
         cells = pixel_cells(self.token_grid, self.size_px).to(effect.device).flatten()
+        # a sum over the cell and no mean: cells may differ by a row or column of pixels, and are deleted whole
         return torch.zeros_like(self.attention).index_add_(-1, cells, effect.flatten(-2))
 
 
 def step_counts(num_tokens: int, num_steps: int) -> list[int]:
     """How many tokens are chosen at each step: from 0 to all, as evenly as whole tokens allow."""
+    # more steps than tokens would repeat a count, and a pass
     num_steps = min(num_tokens, num_steps)
     return [round(step * num_tokens / num_steps) for step in range(num_steps + 1)]
 
@@ -303,6 +324,7 @@ def token_places(scores: torch.Tensor, tie_breaks: torch.Tensor) -> torch.Tensor
     # a stable sort of what was put in the order of the tie breaks keeps that order among equals
     mixed = tie_breaks.argsort(dim=-1, stable=True)
     order = mixed.gather(-1, scores.gather(-1, mixed).argsort(dim=-1, descending=True, stable=True))
+    # the inverse permutation: from the tokens in order to the place of each token
     return order.argsort(dim=-1)
 
 

@@ -74,6 +74,7 @@ class FaithfulnessArguments:
         },
     )
     seed: int = field(default=0, metadata={"help": "Seed of the random orders and of the intervals' resamples."})
+    # 1000: the tail of 2.5 % on each side of a 95 % interval then has 25 resamples
     resamples: int = field(
         default=1000, metadata={"help": "Number of resamples of the videos that the intervals come from."}
     )
@@ -98,17 +99,20 @@ def run(args: FaithfulnessArguments) -> None:
     if not args.report_only:
         report = measure(args)
         out.mkdir(parents=True, exist_ok=True)
+        # NaN is not JSON: parsers other than Python's refuse it
         write_whole(out / FILE_NAME, json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(write_pages(out, report))
 
 
 def measure(args: FaithfulnessArguments) -> dict[str, Any]:
     """The report on every split and model."""
+    # a name given twice would silently replace the first, which the comparison of lengths below finds
     folders = dict(model.split("=", 1) for model in args.models if "=" in model)
     if len(folders) != len(args.models) or not folders:
         raise ConfigError(f"models are {args.models}, expected name=folder for each, with different names")
     _manifest_folder(args)  # said before a model is loaded
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # each split once, in the order that was given
     splits = {split: measure_split(args, split, folders, device) for split in dict.fromkeys(args.splits)}
     settings = {name: value for name, value in asdict(args).items() if name not in _PLACES}
     return {"kind": KIND, "device": describe_device(device), "settings": settings, "splits": splits}
@@ -122,12 +126,14 @@ def measure_split(
     args: FaithfulnessArguments, split: str, folders: dict[str, str], device: torch.device
 ) -> dict[str, Any]:
     """One split: {"models": {name: record}, "against_first": {name: gains less those of the first model}}."""
+    # one seed for all models: the same videos are drawn for each, which pairs their differences
     bootstrap = Bootstrap(args.resamples, seed=args.seed)
     records: dict[str, Any] = {}
     against_first: dict[str, Any] = {}
     first: FaithfulnessCurves | None = None
     for name, folder in folders.items():
         curves, videos, facts = measure_model(args, split, folder, device)
+        # resampled by video: clips of one video are alike, and taken as independent they make intervals too narrow
         records[name] = facts | summarize_curves(curves.fractions, curves.values, videos, bootstrap)
         if first is None:
             first = curves
@@ -145,6 +151,7 @@ def measure_model(
     settings = FaithfulnessSettings(rankings, args.num_steps, args.num_draws, args.baseline, args.seed)
     model, clips = open_model(args, split, folder)
     chosen = draw_clips(len(clips), args.max_clips, args.seed)
+    # not shuffled: clips are numbered across batches, and their random orders follow from the number
     batches = DataLoader(Subset(clips, chosen), args.batch_size, collate_fn=GuidedClipCollator())
     # disable=None: a bar on a terminal and nothing in a log
     progress = tqdm(batches, desc=f"{split} {Path(folder).name}", unit="batch", disable=None)
@@ -156,6 +163,7 @@ def measure_model(
         "num_clips": len(curves.clip_numbers),
         "skipped": [ids[number] for number in curves.skipped],
     }
+    # `curves` numbers the clips that were drawn, not those of the split
     return curves, [ids[number] for number in curves.clip_numbers], facts
 
 
@@ -166,6 +174,7 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[Pr
         processor = AutoVideoProcessor.from_pretrained(folder)
     except (ValueError, OSError) as error:
         raise ConfigError(f"{folder} cannot be loaded as a video classifier with its processor: {error}") from error
+    # a view, since `output_attentions` of transformers gives nothing under SDPA
     view = supervised_view(plain, read_layers(args.supervised_layers))
     # torch types attributes of a module as tensors or modules, so that its methods do not show
     model = cast(AttendingModel, view)
@@ -177,6 +186,7 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[Pr
             raise ConfigError(f"guidance {args.guidance} has no split {split!r}; it has {sorted(table)}")
         index = GuidanceIndex(table[split], args.guidance_tolerance_s)
     transform = evaluation_transform(processor, model.token_grid(*input_size(processor)))
+    # uniform: with jitter, models would be compared on different frames
     settings = ClipSettings(view.config.num_frames, "uniform", args.decode_max_side_px)
     return view, GuidedClips(manifest, split, transform, settings, index)
 
@@ -204,6 +214,7 @@ def draw_clips(total: int, wanted: int | None, seed: int) -> list[int]:
         return list(range(total))
     if wanted < 1:
         raise ConfigError(f"max_clips is {wanted}, expected at least 1")
+    # a generator of its own: the same clips for every model that is compared
     return sorted(np.random.default_rng(seed).choice(total, wanted, replace=False).tolist())
 
 

@@ -18,6 +18,7 @@ from ..reporting.tables import Column, markdown_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# marks the file: JSON of another origin under the same name is neither read nor overwritten
 KIND = "vidreason faithfulness"
 FILE_NAME = "faithfulness.json"
 
@@ -57,6 +58,7 @@ def summarize_curves(
     record["gain_curves"] = _curves(gains(values, CHANCES[0]), videos, bootstrap) if _has(values, CHANCES[0]) else {}
     areas = areas_under_curves(values, fractions)
     record["areas"] = _estimates(areas, videos, bootstrap)
+    # AOPC of Samek et al. 2017: the mean over k = 0..L of f(x_0) - f(x_k), where k = 0 adds nothing but counts
     drops = {key: curve[:, 0] - curve.mean(axis=1) for key, curve in values.items() if key[1] == "deletion"}
     record["aopc"] = _estimates(drops, videos, bootstrap)
     record["gains"] = {
@@ -75,6 +77,7 @@ def areas_under_curves(values: Values, fractions: np.ndarray) -> dict[tuple[str,
     Returns:
         (ranking, mode, measure) -> array of shape (clips,).
     """
+    # with the true shares as abscissae: rounding to whole tokens makes steps uneven
     return {key: trapezoid(curve, fractions, axis=-1) for key, curve in values.items()}
 
 
@@ -84,6 +87,7 @@ def gains(areas: Values, chance: str) -> dict[tuple[str, str, str], np.ndarray]:
     for (ranking, mode, measure), area in areas.items():
         if ranking not in CHANCES:
             difference = area - areas[chance, mode, measure]
+            # signed so that positive is better in both modes
             found[ranking, mode, measure] = -difference if mode == "deletion" else difference
     return found
 
@@ -108,6 +112,7 @@ def compare_models(
     for chance in CHANCES:
         if all(_has(areas, chance) for areas in by_model):
             of_first, of_second = (gains(areas, chance) for areas in by_model)
+            # paired by clip: how sure a model is of a clip cancels within each model's own gain
             differences = {key: of_second[key] - of_first[key] for key in of_first}
             found[chance] = _estimates(differences, videos, bootstrap)
     return found
@@ -121,6 +126,7 @@ def _curves(values: Values, videos: Sequence[str], bootstrap: Bootstrap) -> dict
     """(ranking, mode, measure) -> (clips, steps) as nested mappings of lists, one entry for each step."""
     found: dict[str, Any] = {}
     for (ranking, mode, measure), curve in values.items():
+        # a column for each step: intervals hold step by step, and are no band for the whole curve
         means = estimate_means(curve, videos, bootstrap)
         place = found.setdefault(ranking, {}).setdefault(mode, {})
         place[measure] = {name: [getattr(mean, name) for mean in means] for name in ("value", "low", "high")}
@@ -132,6 +138,7 @@ def _estimates(columns: Values, videos: Sequence[str], bootstrap: Bootstrap) -> 
     found: dict[str, Any] = {}
     if not columns:
         return found
+    # as columns of one array they share their resamples, so that intervals of differences are paired
     estimates = estimate_means(np.stack(list(columns.values()), axis=1), videos, bootstrap)
     for (ranking, mode, measure), estimate in zip(columns, estimates, strict=True):
         found.setdefault(ranking, {}).setdefault(mode, {})[measure] = _as_json(estimate)
@@ -144,6 +151,7 @@ def _as_json(estimate: Estimate) -> dict[str, float | None]:
 
 def verdict(estimate: Mapping[str, float | None]) -> str:
     """Whether a gain over chance is there: by whether its interval leaves zero out."""
+    # values from fewer than two videos have no interval
     if estimate["low"] is None or estimate["high"] is None:
         return "too few clips"
     if estimate["low"] > 0:
@@ -259,14 +267,17 @@ def show(estimate: Mapping[str, float | None]) -> str:
 
 def draw_curves(path: Path, title: str, models: Mapping[str, Any]) -> Path:
     """Curves of the predicted label's probability and their gains over random with intervals, a row for each model."""
+    # scales are shared by column: probabilities and their gains differ in size, models are to be read alike
     figure, axes = new_figure(15, 3.6 * len(models) + 0.4, len(models), 4, sharex=True, sharey="col")
     for row, (name, record) in zip(axes, models.items(), strict=True):
+        # not strict: there are more colours than rankings
         colors = dict(zip(record["curves"], COLORS, strict=False))
         for place, mode in enumerate(MODES):
             _draw_panel(row[place], record["fractions"], record["curves"], mode, colors)
             row[place].set(title=f"{name}: {mode}", ylabel="probability of the predicted label")
             _draw_panel(row[place + 2], record["fractions"], record["gain_curves"], mode, colors, with_intervals=True)
             row[place + 2].set(title=f"{name}: gain over random, {mode}", ylabel="probability")
+            # the zero line takes the colour of the ranking that it stands for
             row[place + 2].axhline(0, color=colors.get("random", "0.5"), linestyle="--", linewidth=1.2)
     for axis in axes[0, : len(MODES)]:
         axis.set_ylim(bottom=0)  # once all models are drawn, which share the axis: a limit set earlier cuts the others

@@ -16,5 +16,7 @@ def normalize_attention(attention: torch.Tensor, epsilon: float = EPSILON) -> to
     Returns:
         Tensor of shape (..., tokens), float32.
     """
+    # float32: the smallest number of float16 is 6e-8, so that epsilon would be 0 there
     attention = attention.float()
+    # p_i = a_i / (sum_j a_j + epsilon): sums to slightly less than 1, and to 0 where there is no attention
     return attention / (attention.sum(dim=-1, keepdim=True) + epsilon)

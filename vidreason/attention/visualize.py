@@ -50,10 +50,13 @@ def attention_maps(model: Any, processor: Any, frames: np.ndarray) -> list[GridM
     Returns:
         A distribution over the tokens for each frame, over the rectangle that the model sees of it.
     """
+    # at the size that the processor gives to the model, not that of the frames
     token_grid = model.token_grid(*input_size(processor))
     clip = evaluation_transform(processor, token_grid)(frames, [None] * len(frames))
     was_training = model.training
+    # with dropout the map would differ from call to call
     model.eval()
+    # no frame_mask: none of the frames is padding
     outputs = model(pixel_values=clip.pixel_values.unsqueeze(0).to(model.device))
     model.train(was_training)
     attention = normalize_attention(outputs.frame_attention[0]).cpu().numpy()
@@ -69,10 +72,13 @@ def seen_rectangle(processor: Any, height: int, width: int) -> Rectangle:
         height: Height of the frame in pixels.
         width: Width of the frame in pixels.
     """
+    # processors without the setting crop nothing
     if not getattr(processor, "do_center_crop", False):
         return FULL_FRAME
+    # a centre crop is taken after the resize, so that its share is one of the resized frame
     size = dict(processor.size) if processor.do_resize else {"height": height, "width": width}
     if "shortest_edge" in size:
+        # the aspect ratio is kept: the longer side follows from the shorter
         scale = size["shortest_edge"] / min(height, width)
         size = {"height": round(height * scale), "width": round(width * scale)}
     # a crop larger than the frame is padded: then all of the frame is seen
@@ -133,6 +139,7 @@ def second_look_frame(
         Shape (height, width, 3), uint8.
     """
     height, width = frame.shape[:2]
+    # the default peak of `comparison_frame`, so that colours mean the same in both pictures
     attended = overlay_heatmap(frame, looks.frame_attention[number], token_grid, peak=0.5)
     attended = overlay_grid(attended, [0.0], (1, 1), rectangle=looks.rectangle)  # its border alone
     x0, y0, x1, y1 = looks.rectangle

@@ -50,6 +50,7 @@ class RSTask(Task[GuidedData]):
 
     def report(self, metrics: Mapping[str, float], split: str) -> dict[str, float | None]:
         """The metrics of a test split under the names of reports; a value that was not measured is None."""
+        # None and not 0: what was not measured must not look like a bad result
         return {name: metrics.get(f"{split}_{metric}") for name, metric in self.reported().items()}
 
     def build_model(self, class_names: list[str]) -> PreTrainedModel:
@@ -96,6 +97,7 @@ class RSTask(Task[GuidedData]):
             class_names=tuple(data.class_names),
             task=data_args.task,
             frames_per_second=data_args.fps if is_segmentation else None,
+            # 0 is no averaging, of which the card has nothing to say
             score_averaging_s=(self.args.score_averaging_s or None) if is_segmentation else None,
             dataset_sources=(data.source,),
             split_sizes=data.split_sizes,
@@ -110,6 +112,7 @@ class RSTask(Task[GuidedData]):
     def _supervision(self, layers: tuple[int, ...] | str) -> SupervisionFacts | None:
         """The reasoning losses and evidence views of the run; None for plain training."""
         args, zoom = self.args, self.data_args.evidence_zoom
+        # evidence_zoom is a setting of the data, and so unknown to `is_supervised`
         if not args.is_supervised and zoom == 0:
             return None
         return SupervisionFacts(
@@ -130,9 +133,11 @@ class ClassificationTask(RSTask):
 
     def prepare(self) -> Prepared[GuidedData]:
         """Open the videos, and build the model, its processor and the clips of every split."""
+        # the videos first: the size of the model's head follows from their classes
         videos = open_videos(self.data_args)
         model = self.build_model(videos.class_names)
         processor = self.build_processor(model)
+        # the model says how many frames a clip has: a checkpoint brings its own number
         maker = ClipMaker(self.data_args, self.args, videos, model.config.num_frames, self.video_cache)
         data = build_guided_data(
             self.data_args,
@@ -141,6 +146,7 @@ class ClassificationTask(RSTask):
             videos.class_names,
             model,
             processor,
+            # drawn with the clip from its own random stream: a view depends on neither batch nor worker
             lambda transform, guidance: maker.training(transform, guidance, extras=draw_view),
             maker.evaluation,
             size_of=len,
@@ -154,6 +160,7 @@ class ClassificationTask(RSTask):
             args=self.args,
             train_dataset=prepared.data.train,
             eval_dataset=prepared.data.validation,
+            # the Trainer saves it with every checkpoint, which then loads on its own
             processing_class=prepared.processor,
             callbacks=callbacks,
         )
@@ -163,7 +170,9 @@ class ClassificationTask(RSTask):
 
         Where clips are looked at twice, the first look's results stand beside.
         """
+        # the weighted total depends on each run's weights, and does not compare between runs
         names = {"top1": "top1", "top5": "top5", "loss": "loss_classification"}
         one_look = {f"{name}_one_look": f"{metric}_one_look" for name, metric in names.items()}
+        # measured only where a split has guidance, and None in the report elsewhere
         attention = {name: name for name in ("attention_in_region", "pointing_accuracy")}
         return {**names, **attention, **(one_look if self.args.second_look else {})}

@@ -46,10 +46,12 @@ class RSTrainer(PartsTrainer):
         super().__init__(*args, **kwargs)
         if not isinstance(self.args, RSConfig):
             raise ConfigError(f"RSTrainer takes an RSConfig, got a {type(self.args).__name__}")
+        # asked of the arguments: the Trainer sets a collator of its own where none is given
         if kwargs.get("data_collator") is None:
             self.data_collator = GuidedClipCollator()
         if self.compute_metrics is None:
             self.compute_metrics = ClipMetrics(self.args)
+        # a forward that takes **kwargs would swallow the mask and read the tokens all the same
         takes = inspect.signature(cast(torch.nn.Module, self.model).forward).parameters
         if self.args.evidence_drop > 0 and "token_mask" not in takes:
             raise ConfigError(
@@ -62,13 +64,17 @@ class RSTrainer(PartsTrainer):
         """Labelled clips and guided frames of a batch."""
         nothing = torch.zeros((), dtype=torch.int64)
         return {
+            # two counts: the Trainer's rescaling under gradient accumulation knows labels alone, and labelled clips
+            # may be without guidance
             "labelled": (batch["labels"] != IGNORED_LABEL).sum() if "labels" in batch else nothing,
             "guided": batch["guidance_mask"].sum() if "guidance_mask" in batch else nothing,
         }
 
     def part_weights(self, progress: float | None) -> dict[str, float]:
         """The weights of section 2.3, where those beside the cross-entropy may grow from 0."""
+        # full weights outside of training: a loss of evaluation must not depend on when it is taken
         factor = 1.0 if progress is None else linear_warmup(progress, self.args.weight_warmup_ratio)
+        # L = L_CE + lambda_s L_spatial + lambda_t L_temporal
         return {
             "classification": 1.0,
             "spatial": factor * self.args.spatial_weight,
@@ -81,9 +87,11 @@ class RSTrainer(PartsTrainer):
         """Cross-entropy, spatial alignment and temporal consistency, as far as they have a weight."""
         args, labels = self.args, inputs["labels"]
         clips = counts.get("labelled")
+        # smoothing is done here: the Trainer's label smoother belongs to its own compute_loss, which is overridden
         parts = {"classification": classification_loss(outputs["logits"], labels, clips, args.label_smoothing_factor)}
         # a clip that could not be read is all zeros: neither its frames nor its views say anything
         parts |= self.spatial_part(outputs, inputs, (labels != IGNORED_LABEL)[:, None], counts)
+        # left out at weight 0, so that models without `segment_logits` can be trained
         if args.temporal_weight > 0:
             parts["temporal"] = temporal_consistency_loss(
                 _required(outputs, "segment_logits"), labels != IGNORED_LABEL, args.temperature, clips
@@ -103,6 +111,7 @@ class RSTrainer(PartsTrainer):
         """
         if self.args.spatial_weight <= 0 or "guidance" not in inputs:
             return {}
+        # given only where several layers are supervised; the loss then is the mean over them
         attention = outputs.get("layer_attention")
         attention = _required(outputs, "frame_attention") if attention is None else attention
         _check_tokens(attention, inputs["guidance"])
@@ -123,6 +132,7 @@ class RSTrainer(PartsTrainer):
     def _token_grid(self, inputs: Mapping[str, Any]) -> tuple[int, int]:
         """(rows, columns) of the model's tokens at the size of this batch."""
         height, width = inputs["pixel_values"].shape[-2:]
+        # `self.model` is unwrapped; DistributedDataParallel does not pass methods of its module on
         return cast(_TokenGrid, self.model).token_grid(height, width)
 
     def prediction_step(  # type: ignore[override]  # several tensors as predictions are supported, but not in its types
@@ -155,15 +165,19 @@ class RSTrainer(PartsTrainer):
         kwargs["metric_key_prefix"] = metric_key_prefix
         if not self.args.second_look:
             return super().evaluation_loop(dataloader, description, *args, **kwargs)
+        # before the first pass, which would be wasted where a second is not possible
         clips = check_second_look(dataloader.dataset)
         first = super().evaluation_loop(dataloader, description, *args, **kwargs)
         outcome: ClipOutcome[np.ndarray] = ClipOutcome(*first.predictions)
+        # a loader of its own: with persistent workers the Trainer keeps that of evaluation, and its data set
         again = self.get_test_dataloader(SecondLooks(clips, outcome.rectangle))
         second = super().evaluation_loop(again, f"{description}, second look", *args, **kwargs)
         labels = np.asarray(first.label_ids)
+        # readings are paired by position: in another order, probabilities of different clips would be averaged
         if not np.array_equal(labels, np.asarray(second.label_ids)):
             raise TrainingError("the second look came upon other clips, or in another order, than the first")
         closer: ClipOutcome[np.ndarray] = ClipOutcome(*second.predictions)
+        # attention stays that of the first look: tokens of the second lie over a crop
         both = replace(outcome, logits=average_looks(outcome.logits, closer.logits))
         # the Trainer's types know one array of predictions; what is passed on is the tuple that it gave
         predictions: Any = both.as_tuple()

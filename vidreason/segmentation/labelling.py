@@ -90,7 +90,9 @@ class VideoLabeller:
             raise ConfigError("the model does not say how many frames per second it was trained at: give fps")
         self.fps: float = rate
         self.window = model.config.num_frames
+        # half a window: a frame at the border of one window, with little context, is in the middle of another
         self.stride = max(1, self.window // 2) if stride is None else stride
+        # with a longer stride some frames would be in no window, and have no scores
         if not 1 <= self.stride <= self.window:
             raise ConfigError(f"stride is {stride}, expected 1 to the {self.window} frames of a window")
         seconds = model.config.score_averaging_s if averaging_s is None else averaging_s
@@ -142,9 +144,11 @@ class VideoLabeller:
         """
         current, start_s, scores, count = None, 0.0, 0.0, 0
         for frames in labelled:
+            # the softmax of averaged logits, not an average of softmaxes
             probabilities, labels = frames.logits.softmax(dim=-1).max(dim=-1)
             for time_s, label, score in zip(frames.timestamps_s, labels.tolist(), probabilities.tolist(), strict=True):
                 if label != current and current is not None:
+                    # a segment ends where the next begins, so that no gap of a frame's length is left between them
                     yield ActionSegment(start_s, time_s, self.model.config.id2label[current], scores / count)
                 if label != current:
                     current, start_s, scores, count = label, time_s, 0.0, 0
@@ -162,7 +166,9 @@ class VideoLabeller:
     @torch.inference_mode()
     def _encode(self, chunk: list[TimedFrame]) -> torch.Tensor:
         """Representations of frames: (frames, hidden)."""
+        # (frames, channels, height, width)
         pixels = torch.from_numpy(np.stack([frame.frame for frame in chunk])).permute(0, 3, 1, 2)
+        # already sampled at the model's rate: the processor must not drop frames
         inputs = self.processor(pixels, do_sample_frames=False, return_tensors="pt")
         pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
         states, _ = self.model.tsvit.encode_frames(pixel_values)
@@ -185,6 +191,7 @@ def load_labeller(name: str, **settings: Any) -> VideoLabeller:
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot load a segmentation model from {name}: {error}") from error
     architectures = getattr(model.config, "architectures", None) or []
+    # the Auto class loads token classifiers of text as well
     if TSViTForActionSegmentation.__name__ not in architectures:
         raise ConfigError(f"{name} holds {', '.join(architectures) or 'another model'}, which labels no frames")
     return VideoLabeller(model, processor, **settings)
@@ -203,9 +210,9 @@ class _WindowMerger:
         self.first = 0  # number of the first frame that is kept
         self.next_start = 0  # number of the next window's first frame
         self.timestamps_s: list[float] = []
-        self.states = torch.empty(0)
-        self.sums = torch.empty(0)
-        self.counts = torch.empty(0)
+        self.states = torch.empty(0)  # (frames, hidden); all three start at frame `first`
+        self.sums = torch.empty(0)  # (frames, labels): over the windows so far
+        self.counts = torch.empty(0)  # (frames,): windows that each frame was in
 
     def add(self, timestamps_s: list[float], states: torch.Tensor) -> Iterator[LabelledFrames]:
         """Take the next frames, states (frames, hidden), and give those that are final."""
@@ -215,8 +222,10 @@ class _WindowMerger:
         sums, counts = states.new_zeros(len(states), num_labels), states.new_zeros(len(states))
         self.sums = torch.cat((self.sums, sums)) if len(self.sums) else sums
         self.counts = torch.cat((self.counts, counts)) if len(self.counts) else counts
+        # a loop: one chunk may complete several windows
         while self.first + len(self.states) >= self.next_start + self.window:
             self._predict(self.next_start, self.window)
+            # no later window reaches before the start of this one
             yield from self._release(self.next_start)
             self.next_start += self.stride
 
@@ -225,6 +234,7 @@ class _WindowMerger:
         end = self.first + len(self.states)
         if end == 0:
             return
+        # a full window up to the end: a short remainder would lack context; a shorter video is one short window
         last = max(0, end - self.window)
         if last != self.next_start - self.stride:  # where no regular window was the last one
             self._predict(last, end - last)
@@ -240,6 +250,7 @@ class _WindowMerger:
         """Give the frames before `end`, and forget them."""
         number = end - self.first
         if number > 0:
+            # overlapping windows are averaged, as in evaluation; how many there are differs along the video
             logits = self.sums[:number] / self.counts[:number, None]
             yield LabelledFrames(self.timestamps_s[:number], logits.float().cpu())
             self.timestamps_s = self.timestamps_s[number:]
@@ -262,6 +273,7 @@ def chunked(frames: Iterable[TimedFrame], size: int) -> Iterator[list[TimedFrame
 
 def in_thread(chunks: Iterator[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
     """The same chunks, made in a thread that is a few of them ahead. The thread ends when reading ends."""
+    # bounded: decoding that is faster than the model would fill the memory
     waiting: queue.Queue = queue.Queue(_CHUNKS_AHEAD)
     stopped = threading.Event()
 
@@ -284,6 +296,7 @@ def in_thread(chunks: Iterator[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
         except BaseException as error:  # it is raised where the chunks are read
             put((None, error))
 
+    # daemon: a decoder that hangs does not keep the interpreter from exiting
     thread = threading.Thread(target=produce, name="decode", daemon=True)
     thread.start()
     try:

@@ -32,6 +32,7 @@ class ModelArguments:
             "vivit_compact, or a registered one. A checkpoint brings its own."
         },
     )
+    # a recipe gives a mapping, a flag gives JSON as text: `read_mapping` takes both
     model_config: dict | str | None = field(
         default=None,
         metadata={"help": "Fields of the model's configuration to set, as a mapping (JSON on the command line)."},
@@ -74,6 +75,7 @@ class DataArguments:
         Raises:
             ConfigError: `eval_strategy` is set and `validation_split` is not.
         """
+        # TrainingArguments turns it into an enum, but a value assigned later may be plain text
         strategy = str(getattr(args.eval_strategy, "value", args.eval_strategy))
         if strategy != "no" and not self.validation_split:
             raise ConfigError(f"eval_strategy is {strategy!r} but validation_split is not set")
@@ -101,6 +103,7 @@ class ClipArguments(DataArguments):
         default=None,
         metadata={"help": "Guidance table that attention is compared with in evaluation. Default: that of training."},
     )
+    # seconds; frames at 25 fps are 0.04 s apart
     guidance_tolerance_s: float = field(
         default=0.05, metadata={"help": "Seconds that guidance may lie from a sampled frame and still speak for it."}
     )
@@ -118,6 +121,7 @@ class ClipArguments(DataArguments):
     cache_videos: bool = field(default=False, metadata={"help": "Keep decoded videos in memory (small data sets)."})
     crop_scale_min: float = field(default=0.7, metadata={"help": "Smallest share of the frame that a crop keeps."})
     crop_ratio_max: float = field(default=1.15, metadata={"help": "Largest stretch of a crop's aspect ratio."})
+    # off by default: a flip changes the label of an action that has a direction, see mirrored_labels
     mirror_probability: float = field(default=0.0, metadata={"help": "Probability that a training clip is mirrored."})
     mirrored_labels: dict | str | None = field(
         default=None,
@@ -126,6 +130,7 @@ class ClipArguments(DataArguments):
     brightness: float = field(default=0.2, metadata={"help": "Strength of the colour jitter of training clips."})
 
     def __post_init__(self) -> None:
+        # combinations that contradict each other are named at parsing, before data or a model are opened
         if not self.manifest and not self.packed_clips:
             raise ConfigError("manifest is not set: name the folder of a manifest of videos, or packed_clips")
         if self.manifest and self.packed_clips:
@@ -136,6 +141,7 @@ class ClipArguments(DataArguments):
             raise ConfigError("streaming keeps no clips in memory: set cache_videos or streaming to false")
         if self.shuffle_buffer < 1:
             raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}, expected a number of clips")
+        # malformed JSON is named here, before any data are read; from here on the field holds a mapping
         self.mirrored_labels = read_mapping(self.mirrored_labels, "mirrored_labels")
 
     @property
@@ -179,6 +185,7 @@ def parse_arguments(
     if methods:
         _add_method(parser, methods)
         known.add("method")
+        # no help: `--help` would print this parser's only flag and exit before the full one is reached
         flags = argparse.ArgumentParser(add_help=False)
         _add_method(flags, methods)
         # read ahead of all others, since it decides on their defaults
@@ -186,15 +193,18 @@ def parse_arguments(
     recipe: dict[str, Any] = {}
     if arguments and arguments[0].endswith((".yaml", ".yml")):
         recipe = read_recipe(arguments[0])
+        # set_defaults accepts any name silently: a misspelt setting would have no effect
         unknown = sorted(set(recipe) - known)
         if unknown:
             raise ConfigError(f"{arguments[0]}: unknown settings {unknown}")
         arguments = arguments[1:]
     # each overwrites those before it
     parser.set_defaults(**method_settings(recipe.get("method"), methods))
+    # argparse converts defaults that are text: PyYAML reads 1e-4, which has no dot, as text
     parser.set_defaults(**recipe)
     parser.set_defaults(**method_settings(by_flag, methods))
     try:
+        # a flag that is given wins over every default set above
         parsed: Any = parser.parse_args_into_dataclasses(arguments)
     except (ValueError, TypeError) as error:  # what transformers' own arguments refuse, and flags that do not exist
         raise ConfigError(str(error)) from error

@@ -52,6 +52,7 @@ class GuidanceTables:
 
     def __init__(self, data_args: ClipArguments, videos: Videos):
         self.data_args, self.videos = data_args, videos
+        # a cache per instance: `functools.cache` on a method would keep every instance alive with its tables
         self._load = functools.cache(load_guidance)
 
     def training(self) -> Guidance | None:
@@ -87,11 +88,14 @@ class GuidanceTables:
     def _open(self, name: str | None, split: str, required: bool) -> Guidance | None:
         """The guidance of a split, with what of it meets the videos reported."""
         if name is None:
+            # a store carries the guidance that it was packed with, which a named table replaces
             return self.videos.guidance(split) if isinstance(self.videos, PackedStore) else None
         table = self._load(name)
         if split not in table:
+            # training would go on without guidance, and be plain training under another name
             if required:
                 raise ConfigError(f"guidance {name} has no split {split!r}; it has {sorted(table)}")
+            # evaluation still has accuracy and losses to report
             logger.info("guidance %s has no split %r: attention is not compared with guidance there", name, split)
             return None
         index = GuidanceIndex(table[split], self.data_args.guidance_tolerance_s)
@@ -100,6 +104,7 @@ class GuidanceTables:
             if isinstance(self.videos, PackedStore)
             else self.videos.split(split)["video_id"]
         )
+        # ids that are spelled differently match nothing, and no later step would fail: every frame is just unguided
         if coverage.videos_with_guidance == 0:
             raise ConfigError(
                 f"guidance {name}, split {split!r}, fits none of the manifest's videos: {coverage.describe()}"
@@ -133,6 +138,7 @@ class ClipMaker:
         if isinstance(videos, PackedStore) and data_args.decode_max_side_px is not None:
             logger.warning("decode_max_side_px has no effect: packed clips have the size that they were packed in")
         loading = args.accelerator_config
+        # clips by index are divided by their sampler: each process decodes its own in any case
         is_spread = data_args.streaming and args.world_size > 1
         if is_spread and isinstance(loading, AcceleratorConfig) and loading.dispatch_batches is None:
             # accelerate's default for streams would have the main process decode the clips of all others
@@ -169,10 +175,12 @@ class ClipMaker:
         data_args = self.data_args
         settings = ClipSettings(
             self.num_frames,
+            # evaluation has to be repeatable, so its frames are never jittered
             data_args.sampling if is_training else "uniform",
             data_args.decode_max_side_px,
             data_args.cache_videos,
         )
+        # a fixed seed and no flips in evaluation: runs with different seeds are measured on the same input
         mirrors, seed = (data_args.label_mirrors, self.args.seed) if is_training else ({}, 0)
         if isinstance(self.videos, Manifest):
             assert not isinstance(guidance, PackedGuidance)  # which a store alone has
@@ -190,6 +198,7 @@ class ClipMaker:
             guidance,
             mirrors,
             seed,
+            # evaluation gains nothing from mixing, and keeps the order of the store
             shuffle_buffer=data_args.shuffle_buffer if is_training else 0,
             block_size=batch_size * self.args.world_size,  # clips of one step over all processes
             extras=extras,

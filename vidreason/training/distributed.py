@@ -27,12 +27,15 @@ class DistributedTrainer(Trainer):
         card_writer: Writes the model's card into the folder it is given; None leaves the Trainer's own card.
     """
 
+    # a class attribute: a trainer outside of `run_training` has no writer and keeps the Trainer's card
     card_writer: Callable[[Path], None] | None = None
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches to evaluate on; a stream's clips are counted once."""
-        # the Trainer keeps a loader with persistent workers under the name "eval", whatever data set it is of
+        # the Trainer keeps a loader with persistent workers under the name "eval", whatever data set it is of;
+        # a string names one of several evaluation sets, and the Trainer keeps their loaders apart by that name
         if not (eval_dataset is None or isinstance(eval_dataset, str) or eval_dataset is self.eval_dataset):
+            # the loader of a test set is made anew at each call
             return self.get_test_dataloader(eval_dataset)
         return _with_stream_length(super().get_eval_dataloader(eval_dataset))
 
@@ -47,20 +50,24 @@ class DistributedTrainer(Trainer):
             super().save_model(output_dir, _internal_call)
             return
         form = plugin.state_dict_type
+        # with any other form the Trainer's `save_model` returns without writing and without a warning
         plugin.set_state_dict_type("FULL_STATE_DICT")
         try:
             super().save_model(output_dir, _internal_call)
         finally:
+            # checkpoints keep the form that the user chose
             plugin.set_state_dict_type(form)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        # whatever is saved so that `from_pretrained` takes it comes through here: checkpoints and the finished model
+        # whatever is saved so that `from_pretrained` takes it comes through here: checkpoints and the finished model;
+        # torch.compile wraps the model in a class of its own, which is no more to be exported than FSDP's
         with unsharded_class(self.accelerator.unwrap_model(self.model, keep_torch_compile=False)):
             super()._save(output_dir, state_dict)
         self._write_card(output_dir or self.args.output_dir)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the card into `output_dir`; the Trainer calls this before it pushes a finished model to the Hub."""
+        # `push_to_hub` calls this before the upload: the Trainer's own card would replace the one already written
         if self.card_writer is None:
             super().create_model_card(*args, **kwargs)
         else:
@@ -72,6 +79,7 @@ class DistributedTrainer(Trainer):
         super()._push_from_checkpoint(checkpoint_folder)
 
     def _write_card(self, folder: str | None) -> None:
+        # processes share the folder: one of them writes
         if self.card_writer is not None and folder is not None and self.is_world_process_zero():
             self.card_writer(Path(folder))
 
@@ -83,6 +91,7 @@ def _with_stream_length(loader: DataLoader) -> DataLoader:
     process is given, and that process's batch, for those of all.
     """
     shard = loader.dataset
+    # clips by index need no correction: accelerate takes the length of the whole data set
     if isinstance(shard, IterableDatasetShard) and hasattr(shard.dataset, "__len__"):
         shard.total_dataset_length = len(shard.dataset)
         # accelerate reads it off the sampler to get the batch of all processes; torch's own have no such field
@@ -104,6 +113,7 @@ def unsharded_class(model: torch.nn.Module) -> Iterator[None]:
     from torch.distributed.fsdp import FSDPModule  # not part of every build of torch
 
     sharded = type(model)
+    # FSDP1 wraps the model, and `unwrap_model` takes the wrapper off: the class was never exchanged
     if not issubclass(sharded, FSDPModule):
         yield
         return
@@ -114,4 +124,5 @@ def unsharded_class(model: torch.nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        # training may go on after a checkpoint, and needs the methods of FSDPModule
         model.__class__ = sharded

@@ -37,10 +37,12 @@ class PartsTrainer(DistributedTrainer):
                 f"{self.args.n_gpu} GPUs are visible to one process: start with `accelerate launch --num_processes "
                 f"{self.args.n_gpu} train.py ...`, or make one visible with CUDA_VISIBLE_DEVICES"
             )
-        # compute_loss divides by the counts of the whole step, so the Trainer must not divide once more
+        # compute_loss divides by the counts of the whole step, so the Trainer must not divide once more: it would by
+        # gradient_accumulation_steps, which is right for means of micro-batches and wrong for parts that sum up
         self.model_accepts_loss_kwargs = True
         self._step_counts: dict[str, torch.Tensor] = {}
         self._part_sums: dict[str, torch.Tensor] = {}
+        # optimizer steps, not micro-batches: each step adds one whole mean to every part
         self._steps_since_log = 0
 
     def count(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -87,13 +89,17 @@ class PartsTrainer(DistributedTrainer):
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list, torch.Tensor]:
         """Fetch the micro-batches of one optimizer step and count, over all processes, what its means go over."""
+        # the count of the Trainer is of `labels` alone: no divisor for frames with guidance
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        # an empty batch names the counts: a process that got no micro-batch still joins the gather below
         names = list(self.count({}))
+        # int64 is exact; float32 is not beyond 2**24
         counts = torch.zeros(len(names), dtype=torch.int64)
         for batch in batches:
             counts += torch.stack([count.cpu() for count in self.count(batch).values()])
         counts = counts.to(device)
         if self.args.world_size > 1:
+            # one row per process, since gather concatenates; counts of one process alone would give a mean of means
             counts = self.accelerator.gather(counts.unsqueeze(0)).sum(dim=0)
         self._step_counts = dict(zip(names, counts, strict=True))
         self._steps_since_log += 1
@@ -107,15 +113,18 @@ class PartsTrainer(DistributedTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The total loss of a micro-batch, scaled so that the parts of an optimizer step sum up to the step's loss."""
+        # batches of evaluation belong to no optimizer step: their means are over the batch alone
         in_training = model.training and bool(self._step_counts)
         if in_training:
             inputs = self.show(inputs)
         outputs = model(**self.model_inputs(inputs))
         parts = self.loss_parts(outputs, inputs, self._step_counts if in_training else {})
+        # max_steps is 0 until `train` sets it
         weights = self.part_weights(self.state.global_step / max(1, self.state.max_steps) if in_training else None)
         total = functools.reduce(torch.add, (weights[name] * part for name, part in parts.items()))
         if in_training:
             for name, part in parts.items():
+                # detached: otherwise the graphs of all steps since the last log would stay in memory
                 self._part_sums[name] = self._part_sums.get(name, 0.0) + part.detach()
             # gradients are averaged over processes, and these parts are to be summed
             total = total * self.accelerator.num_processes
@@ -128,6 +137,7 @@ class PartsTrainer(DistributedTrainer):
             TrainingError: The loss is not finite. Raised before the weights are changed by it.
         """
         loss = super().training_step(model, inputs, *args, **kwargs)
+        # gradients are there but the optimizer has not stepped; the price is one device synchronisation a micro-batch
         if not math.isfinite(loss.item()):
             parts = ", ".join(f"{name} {float(value):.4g}" for name, value in self._part_sums.items())
             raise TrainingError(
@@ -139,10 +149,12 @@ class PartsTrainer(DistributedTrainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add the parts of the loss, as means over the steps since the last log."""
+        # entries of evaluation and the final summary have no `loss`, but `eval_loss` and `train_loss`
         if "loss" in logs and self._part_sums:
             for name, value in self._part_sums.items():
                 # a process holds its share of each mean, so that the sum over processes is the mean
                 summed = self.accelerator.reduce(value, reduction="sum")
                 logs[f"loss_{name}"] = float(summed) / max(1, self._steps_since_log)
+            # reset here and not per epoch: logging_steps need not divide an epoch
             self._part_sums, self._steps_since_log = {}, 0
         super().log(logs, *args, **kwargs)

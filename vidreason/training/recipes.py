@@ -25,7 +25,7 @@ def method_settings(name: str | None, methods: Mapping[str, Mapping[str, Any]]) 
         return {}
     if name not in methods:
         raise ConfigError(f"method is {name!r}, expected one of {sorted(methods)}")
-    return dict(methods[name])
+    return dict(methods[name])  # a copy: all runs of a process share the table of methods
 
 
 def read_mapping(value: dict | str | None, name: str) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def read_mapping(value: dict | str | None, name: str) -> dict[str, Any]:
             value = json.loads(value)
         except json.JSONDecodeError as error:
             raise ConfigError(f"{name} is not valid JSON ({error}): {value!r}") from None
+    # valid JSON may still be a list or a number
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f"{name} is {value!r}, expected a mapping")
     return dict(value or {})
@@ -57,9 +58,11 @@ def read_recipe(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ConfigError(f"recipe {path} does not exist")
     try:
+        # safe_load: an unsafe loader lets a recipe construct any Python object, and so run code
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"recipe {path} is not valid YAML: {error}") from None
+    # an empty file loads as None, a line without a colon as text
     if not isinstance(recipe, dict):
         raise ConfigError(f"recipe {path} holds {type(recipe).__name__}, expected settings as `name: value`")
     return recipe

@@ -56,6 +56,7 @@ def run_training(task: Task[DataT], callbacks: Sequence[TrainerCallback] = ()) -
     trainer = task.make_trainer(prepared, list(callbacks))
     metrics: Metrics = {}
     train_seconds: float | None = None
+    # monotonic, so that a correction of the clock does not enter; seconds, without loading data and model
     started = time.perf_counter()
 
     def write_card(folder: Path) -> None:
@@ -63,10 +64,13 @@ def run_training(task: Task[DataT], callbacks: Sequence[TrainerCallback] = ()) -
         seconds = time.perf_counter() - started if train_seconds is None else train_seconds
         task.write_card(folder, prepared, recipe_facts(args, seconds), metrics)
 
+    # before training: checkpoints that are pushed carry a card as well
     trainer.card_writer = write_card
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     train_seconds = time.perf_counter() - started
+    # with load_best_model_at_end these are the best weights, not the last
     for split, examples in prepared.data.tests.items():
+        # the split is the prefix: with the default `eval_` the splits would share their keys in the log
         metrics[split] = task.report(trainer.evaluate(examples, metric_key_prefix=split), split)
     result = RunResult(
         metrics=metrics,
@@ -75,6 +79,7 @@ def run_training(task: Task[DataT], callbacks: Sequence[TrainerCallback] = ()) -
         device=describe_device(args.device),
         skipped=prepared.data.unreadable,
     )
+    # saved after the evaluation, so that the card has its results
     trainer.save_model()  # with its card, and to the Hub where that is asked for
     trainer.save_state()
     trainer.accelerator.wait_for_everyone()  # nobody reads the folder before it is whole
@@ -90,6 +95,7 @@ def recipe_facts(args: TrainingArguments, train_seconds: float) -> RecipeFacts:
     """
     return RecipeFacts(
         num_epochs=args.num_train_epochs,
+        # examples of one optimizer step, over all micro-batches and processes
         batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         learning_rate=args.learning_rate,
         seed=args.seed,
@@ -108,7 +114,9 @@ def checkpoint_to_resume(args: TrainingArguments) -> str | None:
     wanted, output_dir = args.resume_from_checkpoint, str(args.output_dir)
     if not wanted:
         return None
+    # `true` is a bool in a recipe and text as a flag
     if str(wanted).lower() == "true":
+        # get_last_checkpoint lists the folder, and fails where there is none
         last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
         if last is None:
             raise ConfigError(f"resume_from_checkpoint is set but {output_dir} holds no checkpoint")

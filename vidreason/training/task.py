@@ -39,9 +39,10 @@ class RunData:
     @property
     def unreadable(self) -> dict[str, dict[str, str]]:
         """Split -> video id -> reason, of the videos that could not be read, as far as this process saw them."""
-        return {}
+        return {}  # data sets that read no video files have nothing to name
 
 
+# a parameter of type: a task's trainer and card use fields that only its own data sets have
 DataT = TypeVar("DataT", bound=RunData)
 
 
