@@ -25,6 +25,7 @@ from .retry import FAIL, STOP, AttemptFailed
 from .store import ABORTED, TRANSPORT, RequestStore
 
 _LINES_PER_TRANSACTION = 200  # a transaction per line is slow, one per file of 50,000 lines would hold up the loop
+# questions hold their pictures and answers only text, so fewer of the former may lie in memory
 _DRAWN_AHEAD, _YIELDED_BEHIND = 64, 1024
 
 
@@ -176,6 +177,7 @@ class _Run:
         for draft in self._drafts.values():
             draft.file.discard()
             for reservation in draft.reservations.values():
+                # never sent, so nothing of it is spent
                 self.budget.settle(reservation.usd, 0.0)
 
     # files
@@ -236,6 +238,7 @@ class _Run:
         settings, model, line = self.settings, body["model"], line_of(request_hash, body)
         if len(line) > settings.max_bytes_per_file:
             raise LLMError(f"a request has {len(line)} bytes, and a batch file may have {settings.max_bytes_per_file}")
+        # as each line is written: a file of 50,000 must fit under the cap before it is sent
         usd = await self._reserve(settings.ceiling.cost_usd(estimate))
         if model in self._drafts and not self._drafts[model].file.has_room(line):
             await self._send(model)
@@ -254,6 +257,7 @@ class _Run:
             except BudgetExceeded:
                 if not self._drafts and not self._jobs:
                     raise
+            # money held by a draft can come back only when the draft has been sent and answered
             if self._drafts:
                 await self._send_drafts()
             else:
@@ -271,6 +275,7 @@ class _Run:
         self._begin(self._keeper.write_down(draft.file, model, draft.reservations))
 
     async def _wait_for_change(self) -> None:
+        # callers look at the state with no await before this, so that no change is missed
         self._keeper.changed.clear()
         await self._keeper.changed.wait()
 
@@ -344,6 +349,7 @@ class _Run:
         self._keeper.settle(job, request_hash, ABORTED if outcome.verdict == STOP else TRANSPORT, Usage(), cost)
         if request_hash not in self._pending or outcome.verdict == STOP:
             return None
+        # a field that the service objects to can be left out of the next file
         can_succeed = outcome.verdict != FAIL or self.settings.client.learn(job.body(request_hash), 400, str(outcome))
         if can_succeed and not self._is_last(request_hash):
             return None
@@ -353,6 +359,7 @@ class _Run:
         pending, usage = self._pending.get(request_hash), completion.usage or Usage()
         # a request that has been answered in another way meanwhile is settled, and its answer stays as it is
         status, text, detail, reading = judge(completion, pending.check if pending else lambda _: None)
+        # without usage nobody knows what was billed, and the reservation counts as spent
         cost = None if completion.usage is None else cost_usd(self.settings.ceiling.price, usage, batch=True)
         self._keeper.settle(job, request_hash, status, usage, cost, completion.model)
         if pending is None:

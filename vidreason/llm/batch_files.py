@@ -48,6 +48,7 @@ class RequestFile:
     """
 
     def __init__(self, folder: Path, max_requests: int, max_bytes: int):
+        # random: the name is the job's key in the store, which keeps the names of jobs that are over
         self.path = folder / f"{_PREFIX}{uuid.uuid4().hex[:16]}{_SUFFIX}"
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self.offsets: dict[str, int] = {}
@@ -80,6 +81,7 @@ class RequestFile:
             # a job that is paid for must not lose its file to a crash: the ids of its lines are in no other place
             os.fsync(self._file.fileno())
             self._file.close()
+            # atomic: a file that has its own name is whole
             os.replace(self._partial_path, self.path)
 
     def discard(self) -> None:
@@ -103,6 +105,7 @@ def locked(folder: Path) -> Iterator[None]:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
+            # no waiting, since the other run may take a day
             lock.acquire(blocking=False)
         except filelock.Timeout as error:
             raise LLMError(f"{folder}: another run is at work on the batch jobs of this folder") from error
@@ -115,6 +118,7 @@ def locked(folder: Path) -> Iterator[None]:
 def line_of(request_hash: str, body: Mapping[str, Any]) -> bytes:
     """A request as a line of a batch file. Its hash says which it is when its answer comes back."""
     line = {"custom_id": request_hash, "method": "POST", "url": ENDPOINT, "body": body}
+    # JSON escapes line breaks inside texts, so a request is always one line
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
@@ -136,6 +140,7 @@ def find_offsets(path: Path) -> dict[str, int]:
         with path.open("rb") as file:
             for line in file:
                 offsets[json.loads(line)["custom_id"]] = offset
+                # in bytes, as `seek` wants it; the file is not decoded for this
                 offset += len(line)
     except (OSError, ValueError, KeyError) as error:
         raise LLMError(f"{path}: the requests of a batch job cannot be read: {error}") from error
@@ -180,6 +185,7 @@ def read_outcomes(path: Path, redactor: Redactor) -> dict[str, Outcome]:
         redactor: Takes secrets out of texts of the service.
     """
     outcomes: dict[str, Outcome] = {}
+    # once a file: each call goes through the whole environment
     secrets = redactor.secrets()
     for file in (output_path(path), errors_path(path)):
         for request_hash, outcome in _read_lines(file, redactor):
@@ -201,6 +207,7 @@ def _read_lines(path: Path, redactor: Redactor) -> Iterator[tuple[str, Outcome]]
                 line = json.loads(text)
                 yield str(line["custom_id"]), _outcome_of(line, redactor)
             except (ValueError, KeyError, TypeError, AttributeError):
+                # an empty line is no loss
                 unreadable += bool(text.strip())
     if unreadable:
         logger.warning("%s: %d lines are not what a batch service answers with", path, unreadable)

@@ -41,6 +41,7 @@ DOWNLOADED, DOWNLOADED_IN_PART = "downloaded", "downloaded in part"
 """The answers are on this machine, where they wait for their questions; in part, where the service says that it has
 answered more than it gave."""
 
+# OpenAI's code for a queue with as many tokens waiting as the account may have
 _NO_ROOM = "token_limit_exceeded"
 _NO_CREDIT = ("billing_hard_limit_reached", "insufficient_quota", "billing_not_active")
 
@@ -141,6 +142,7 @@ class JobKeeper:
         record = BatchJob("", "", file.path.name, list(reservations), WRITTEN, reserved_usd)
         attempts = {}
         with self.store.transaction():
+            # all attempts and their job, or none: attempts alone could never be settled
             for request_hash, money in reservations.items():
                 number = self.store.begin_attempt(request_hash, model, BATCH, money.usd, money.prompt_tokens)
                 attempts[request_hash] = (number, money.usd)
@@ -239,6 +241,7 @@ class JobKeeper:
         """
         record, may_exist = job.record, job.resumed
         if record.state == WRITTEN:
+            # a kill just after this has the file uploaded again, which costs nothing
             record.input_file_id = await self.service.upload(job.path)
             self._enter(job, UPLOADED)
         while record.state in (UPLOADED, CREATED):
@@ -249,11 +252,13 @@ class JobKeeper:
                 self._enter(job, CREATED)
             with self._watched(job):
                 batch = await self._wait_for_end(record.job_id)
+            # a job with a file of results was worked on and may have been billed: it is not made again
             if batch.status == "failed" and not batch.output_file_id and not batch.error_file_id:
                 await self._start_over(job, batch)
                 may_exist = False
             else:
                 await self._download(job, batch)
+        # up to 50,000 lines of JSON would hold up the loop
         job.outcomes = await asyncio.to_thread(read_outcomes, job.path, self.service.redactor)
 
     @contextlib.contextmanager
@@ -280,6 +285,7 @@ class JobKeeper:
         """Fetch the answers of a job that has ended, in whatever way."""
         if batch.output_file_id:
             await self.service.download(batch.output_file_id, output_path(job.path))
+        # the state changes only after both files: a kill in between has them fetched again, for nothing
         if batch.error_file_id:
             await self.service.download(batch.error_file_id, errors_path(job.path))
         num_lines = len(await asyncio.to_thread(read_outcomes, job.path, self.service.redactor))

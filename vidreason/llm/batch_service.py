@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# expired and cancelled jobs may have results too, of the requests done until then
 FINAL_STATUSES = ("completed", "failed", "expired", "cancelled")
 
 _MAX_CLOCK_DIFFERENCE_S = 24 * 3600.0  # of this machine and the service; a wrong time zone is within it
 _MAX_BACKOFF_S = 60.0  # jobs take hours, so a minute of patience with a server that restarts costs nothing
+# jobs; the most that OpenAI lists at once
 _PAGE = 100
 _NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
 
@@ -47,6 +49,7 @@ class BatchService:
         connect: Callable[[], AsyncOpenAI],
         redactor: Redactor,
         completion_window: str = "24h",
+        # at most about three minutes of waiting in all, where the service names no wait
         max_tries: int = 10,
         backoff_base_s: float = 0.5,
     ):
@@ -60,6 +63,7 @@ class BatchService:
         """Send a file of requests. Returns its id at the service."""
 
         async def send() -> str:
+            # opened anew at each try, which sends the file from its start
             with path.open("rb") as file:
                 return _object(await self._connect().files.create(file=(path.name, file), purpose="batch")).id
 
@@ -117,8 +121,10 @@ class BatchService:
 
         async def fetch() -> None:
             with disk_errors(partial):
+                # truncated at each try: what a broken connection left is not gone on with
                 file = partial.open("wb")
             with file:
+                # streamed: results of 50,000 requests need not fit into memory
                 async with self._connect().files.with_streaming_response.content(file_id) as response:
                     async for chunk in response.iter_bytes():
                         with disk_errors(partial):

@@ -50,6 +50,7 @@ class ChatRequest:
     model: str
     messages: list[dict[str, Any]]
     max_completion_tokens: int = 300
+    # the same question should bring the same answer, as far as the server can
     temperature: float | None = 0.0
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
@@ -217,6 +218,7 @@ class QuestionSource:
             iterator = iter(self._questions)
             while True:
                 self._room.acquire()
+                # after the wait for room: `close` makes room so that this wait ends
                 if self._closing:
                     break
                 question = next(iterator, None)
@@ -234,6 +236,7 @@ class QuestionSource:
 
     def _hand_over(self, item: Question | Exception | None) -> None:
         try:
+            # an asyncio queue must not be touched from another thread
             self._loop.call_soon_threadsafe(self._ready.put_nowait, item)
         except RuntimeError:  # the loop is closed: nobody is listening any more
             self._closing = True

@@ -35,6 +35,7 @@ REDACTED = "[redacted]"
 MIN_SECRET_LENGTH = 8
 """Shorter values are placeholders such as "EMPTY", which would blacken innocent words."""
 
+# OPENAI_API_KEY, HF_TOKEN, AWS_SECRET_ACCESS_KEY: a server's message may quote any key that a proxy was given
 _TELLING_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _SHAPES = re.compile(
     r"""
@@ -45,8 +46,10 @@ _SHAPES = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+# below the time for an answer, so that a server that is down shows soon
 _CONNECT_TIMEOUT_S = 10.0
 
+# one limit, two names: OpenAI's reasoning models reject the older, some servers know no other
 _LIMIT, _OLDER_LIMIT = "max_completion_tokens", "max_tokens"
 _OPTIONAL = ("response_format", "temperature", "seed")
 _MAX_FORMS = 2 + len(_OPTIONAL) + 1  # a server that objects to one field at a time has seen them all
@@ -81,6 +84,7 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """A text of an error or a server without any secret of this process and without what is shaped like a key."""
+        # shapes as well as values: a server may quote a key of a relay's, which is in no variable here
         return _SHAPES.sub(lambda match: (match["lead"] or "") + REDACTED, hide(text, self.secrets()))
 
 
@@ -149,6 +153,7 @@ def read_completion(body: Any, *, redact: Callable[[str], str]) -> RawCompletion
     """
     if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):  # some gateways send errors as successes
         error = body["error"]
+        # a code that is a word gives no HTTP status; 500 is retried
         status_code = error.get("code") if isinstance(error.get("code"), int) and error["code"] >= 400 else 500
         message = str(error.get("message", error))
         raise failure_of_status(status_code, message, str(error.get("type", "")), redact=redact)
@@ -201,6 +206,7 @@ def judge(completion: RawCompletion, check: Callable[[str], object]) -> Judgemen
         completion: What an attempt brought back.
         check: Function of `Question.check`.
     """
+    # before the length: a refusal that is cut is still a refusal
     if completion.refusal or completion.finish_reason == "content_filter":
         return Judgement(REFUSED, completion.refusal or completion.text, f"finish_reason {completion.finish_reason}")
     if completion.finish_reason == "length":
@@ -290,12 +296,14 @@ class OpenAIChatClient:
         import openai
 
         redact = self.redactor.redact
+        # bounded, for servers whose objections never end
         for _ in range(_MAX_FORMS):
             body = self.adapt(request.payload)
             try:
                 # the client's own timeout bounds each read alone, so a server that trickles would never run into it
                 answer = await asyncio.wait_for(self._post(body), self.timeout_s)
             except (openai.OpenAIError, asyncio.TimeoutError, OSError, *_NOT_JSON) as error:
+                # a filter's verdict on the prompt is an answer: the next try would meet the same filter
                 if getattr(error, "code", None) in _REFUSING_CODES:
                     refusal = shorten(redact(words_of(error)))
                     refused = RawCompletion("", "content_filter", refusal=refusal, usage=Usage())
@@ -304,6 +312,7 @@ class OpenAIChatClient:
                 if not self.learn(body, getattr(error, "status_code", None), _objection(error)):
                     break
             else:
+                # own secrets alone: an answer is data, and the patterns for errors could alter innocent words
                 return read_completion(answer, redact=redact).without(self.redactor.own_secrets())
         raise failure  # out here, so that no error that knows the request's headers hangs on it as a context
 
@@ -375,6 +384,7 @@ def _objection(error: Exception) -> str:
 
 def is_openai(base_url: str | None) -> bool:
     """Whether an address is OpenAI's own."""
+    # subdomains are regions, such as eu.api.openai.com
     host = urllib.parse.urlsplit(base_url or "https://api.openai.com").hostname or ""
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
@@ -389,6 +399,7 @@ def _check_url(base_url: str | None) -> str | None:
         usable = False
     if not usable:
         raise LLMError(f"base_url must be like http://localhost:8000/v1, got {Redactor().redact(base_url)!r}")
+    # the address is logged and shown, so nothing secret may be in it
     if parts.username or parts.password or parts.query:
         raise LLMError(
             f"base_url must hold no user, password or query (server {parts.hostname}); keys go into the environment"
@@ -397,6 +408,7 @@ def _check_url(base_url: str | None) -> str | None:
 
 
 def _read_key(api_key_env: str, needed: bool) -> str:
+    # the line break at the end of a key that was read from a file is no part of it
     key = os.environ.get(api_key_env, "").strip()
     if not key:
         if needed:
@@ -408,6 +420,7 @@ def _read_key(api_key_env: str, needed: bool) -> str:
 def _check_key(key: str, name: str) -> str:
     if not key:
         raise LLMError(f"{name} is empty")
+    # found here: the HTTP library's error about the header would carry the key
     if not (key.isascii() and key.isprintable()):
         raise LLMError(f"{name} has characters that an HTTP header cannot hold")
     return key

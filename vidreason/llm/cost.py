@@ -107,14 +107,17 @@ def cost_usd(price: ModelPrice, usage: Usage, batch: bool = False) -> float:
     cached = min(usage.cached_prompt_tokens, usage.prompt_tokens)
     total = (usage.prompt_tokens - cached) * price.input_usd + cached * price.cached_input_usd
     total += usage.completion_tokens * price.output_usd
+    # prices are per million tokens
     return total * (1.0 - price.batch_discount if batch else 1.0) / 1e6
 
 
 # Tokens
 
+# models that count patches: side of one in pixels, and how many the largest picture is billed as
 PATCH_PX = 32
 MAX_PATCHES = 1536
 
+# tokens per patch
 PATCH_MULTIPLIERS = {
     "gpt-4.1-mini": 1.62,
     "gpt-4.1-nano": 2.46,
@@ -134,6 +137,7 @@ TILE_TOKENS = {  # (tokens of the picture as a whole, tokens of each tile of 512
     "o3": (75, 150),
 }
 
+# models that count tiles, in pixels: side of a tile, longest side, and where the shorter side is scaled to
 _TILE_PX, _MAX_SIDE_PX, _SHORT_SIDE_PX = 512, 2048, 768
 _OTHER_PATCH_PX, _OTHER_EXTRA_TOKENS = 28, 2  # Qwen2-VL's merged patches, and its tokens around a picture
 
@@ -141,6 +145,7 @@ _TOKENS_PER_MESSAGE, _TOKENS_PER_REPLY = 3, 3  # "How to count tokens with tikto
 
 _ENCODING = "o200k_base"  # the encoding of gpt-4o and all later models
 _ENCODING_URL = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
+# about as o200k_base cuts a text; a space belongs to the word after it and costs no token of its own
 _PIECE = re.compile(r"[^\W\d_]+|\d{1,3}|[^\w\s]+|_+|\s*\n\s*")
 
 
@@ -161,6 +166,7 @@ def image_tokens(model: str, height: int, width: int, detail: str = "auto") -> i
         return math.ceil(image_patches(height, width) * PATCH_MULTIPLIERS[family])
     if family in TILE_TOKENS:
         base, per_tile = TILE_TOKENS[family]
+        # auto counts as high: which one the server takes is not known, and an estimate must not be too low
         return base if detail == "low" else base + per_tile * image_tiles(height, width)
     return math.ceil(height / _OTHER_PATCH_PX) * math.ceil(width / _OTHER_PATCH_PX) + _OTHER_EXTRA_TOKENS
 
@@ -233,6 +239,7 @@ def _tiktoken() -> Callable[[str], list[int]] | None:
     try:
         import tiktoken
 
+        # ordinary: plain `encode` raises on text such as <|endoftext|>
         return tiktoken.get_encoding(_ENCODING).encode_ordinary
     except Exception:  # not installed, or a file that it cannot use: the rules of thumb will do
         return None
@@ -299,6 +306,7 @@ class Budget:
         self.max_cost_usd = max_cost_usd
         self.spent_usd = spent_usd
         self.in_flight_usd = 0.0
+        # to see what is left and to take it is one step, or two threads would take the same money
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -334,6 +342,7 @@ class Budget:
             actual_usd: Sum as it was billed. None counts the reservation as spent, the most that it can have been.
         """
         with self._lock:
+            # sums of floats may end a rounding error below zero
             self.in_flight_usd = max(0.0, self.in_flight_usd - reserved_usd)
             self.spent_usd += reserved_usd if actual_usd is None else actual_usd
 
@@ -353,11 +362,13 @@ class CostCeiling:
         self.price = price
         self.batch = batch
         self.prompt_margin = prompt_margin
+        # none at first: the limit is sent along, and servers cut answers there
         self.completion_margin = 1.0
         self.is_proven = not cost_usd(price, Usage(1, 1))  # by a bill; what costs nothing needs none
 
     def cost_usd(self, estimate: TokenEstimate) -> float:
         """The most that a request with this estimate can cost, in USD."""
+        # no cached tokens: only the bill says whether there were any, and without them it is the upper bound
         usage = Usage(
             prompt_tokens=round(estimate.prompt_tokens * self.prompt_margin),
             completion_tokens=round(estimate.max_completion_tokens * self.completion_margin),

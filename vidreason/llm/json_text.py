@@ -48,6 +48,7 @@ def parse_json(text: str, keys: Collection[str] = ()) -> dict[str, Any] | list[A
     """
     if len(text) > MAX_CHARACTERS:
         raise InvalidAnswer(f"the answer has {len(text)} characters, more than {MAX_CHARACTERS}")
+    # thoughts first: they may hold drafts, in fences of their own
     text = _strip_fence(_strip_thoughts(text))
     if not text:
         raise InvalidAnswer("the answer is empty")
@@ -55,8 +56,10 @@ def parse_json(text: str, keys: Collection[str] = ()) -> dict[str, Any] | list[A
     if isinstance(value, str):  # JSON in a string; looked into once, since strings can be nested without end
         text = _strip_fence(value)
         value = _parse_strictly(text)
+    # strict before loose: a repair must not touch what is valid
     if isinstance(value, dict | list):
         return _find_object(value, keys) or value
+    # objects before lists: a list in the text is mostly a part of one
     objects = [value for value in map(_parse_loosely, _find_spans(text, "{")) if isinstance(value, dict)]
     if objects:
         wanted = [_find_object(value, keys) for value in objects]
@@ -91,6 +94,7 @@ def _strip_thoughts(text: str) -> str:
     Some servers drop the opening tag, and some answers end in thought.
     """
     tags = list(_THOUGHT_TAG.finditer(text))
+    # what comes after the last closed thought, up to one that is never closed
     start = max((tag.end() for tag in tags if tag["closes"]), default=0)
     stop = next((tag.start() for tag in tags if tag.start() >= start), len(text))
     return text[start:stop]
@@ -99,6 +103,7 @@ def _strip_thoughts(text: str) -> str:
 def _strip_fence(text: str) -> str:
     """A text without the Markdown fence around it, if there is one, and without a byte order mark."""
     text = text.strip().lstrip("\ufeff").strip()
+    # a fence among sentences, or one of several, is left to the search for brackets
     if not text.startswith("```") or "```" in text[3:-3]:
         return text
     return re.sub(r"^```[\w+-]*", "", text).removesuffix("```").strip()
@@ -184,12 +189,14 @@ def _scan(text: str, start: int) -> _Scan | None:
     stack: list[str] = []
     pieces, copied = [], start
     for token in _TOKEN.finditer(text, start):
+        # whatever follows is inside the string, so no bracket can close any more
         if token["open_string"]:
             break
         pieces.append(text[copied : token.start()])
         copied = token.end()
         bracket = token["bracket"]
         if not bracket:
+            # a space for a comment: what it parts must not become one word
             pieces.append(token["string"] or " ")
             continue
         pieces.append(bracket.translate(_LIST_BRACKETS))
@@ -199,6 +206,7 @@ def _scan(text: str, start: int) -> _Scan | None:
             return None
         if not stack:
             return _Scan("".join(pieces), token.end())
+        # before json-repair sees the span, since it recurses
         if len(stack) > _MAX_DEPTH:
             raise InvalidAnswer(f"the answer is nested deeper than {_MAX_DEPTH} brackets")
     raise InvalidAnswer("the answer is cut off: a bracket or a quote is never closed")

@@ -40,8 +40,11 @@ class RetryLimits:
         max_backoff_s: Upper bound in seconds of any wait.
     """
 
+    # three waits of at most 0.5, 1 and 2 s lie between them, unless the server names a wait of its own
     max_attempts: int = 4
+    # every one is billed, and at temperature 0 a model mostly repeats itself
     max_invalid_attempts: int = 2
+    # about 0.5, 1, 2, 4 and 8 s lie between the six, without the time that each takes to fail
     max_silences: int = 6
     backoff_base_s: float = 0.5
     max_backoff_s: float = 30.0
@@ -104,10 +107,12 @@ class OnlineAnswerer:
         """
         run = _Run(self, questions)
         try:
+            # each answer was stored before it came here, so a caller that is killed now pays for none of them twice
             while (pair := await run.results.get()) is not None:
                 yield pair
         finally:
             await run.close()
+        # only now: answers that were in flight when it happened have been yielded first
         if run.error is not None:
             raise run.error
 
@@ -129,6 +134,7 @@ class _Run:
             *(answerer.client, answerer.store, answerer.ceiling, answerer.budget, Pace(width), answerer.limits),
             uninterrupted=self._uninterrupted,
         )
+        # width ready here, twice width in the tasks, width in `results`: four times max_in_flight in all
         self._source = QuestionSource(questions, max_ahead=width)
         self._asked: dict[str, asyncio.Event] = {}  # requests that a task is at
         self._busy: set[asyncio.Task[Any] | None] = set()  # tasks that must not be cancelled when the run ends
@@ -188,6 +194,7 @@ class _Run:
                 try:
                     return await self._asker.ask(question)
                 finally:
+                    # after a failure too, or equal requests would wait for ever
                     self._asked.pop(request_hash).set()
             # equal requests are sent once: this one looks into the store again when the first has its answer
             await self._asked[request_hash].wait()
@@ -267,12 +274,15 @@ class Asker:
 
     async def _attempt(self, question: Question, current: _Try) -> ChatAnswer | float:
         """Try once. Returns the answer, or for how many seconds this request must wait before it is tried again."""
+        # the turn before the money: what waits for its turn must not hold a reservation that others could use
         async with self.pace.turn() as current.began:
+            # before it is sent, so that all requests in flight count against the cap at the most that they can cost
             current.reserved_usd = await self._reserve(current.estimate)
             with self._uninterrupted(), self._opened(current):
                 try:
                     completion = await self.client.complete_once(current.request)
                 except AttemptFailed as error:
+                    # under another name, since Python unbinds `error` at the end of the clause
                     failure = error
                 except BaseException:  # cancelled, or a bug in the client: what it cost is not known
                     self._settle(current, ABORTED, Usage(), None)
@@ -305,6 +315,7 @@ class Asker:
         request, estimate = current.request, current.estimate
         self._num_open += 1
         try:
+            # in the ledger before it is sent: what a kill leaves open counts as spent in the next run
             current.attempt_id = self.store.begin_attempt(
                 request.request_hash, request.model, ONLINE, current.reserved_usd, estimate.prompt_tokens
             )
@@ -316,10 +327,12 @@ class Asker:
     def _settle(self, current: _Try, outcome: str, usage: Usage, cost: float | None, model: str = "") -> None:
         self.store.settle_attempt(current.attempt_id, outcome, usage, cost, model)
         self.budget.settle(current.reserved_usd, cost)
+        # an aborted attempt says nothing of the request, see `store.Attempt.counts`
         current.outcomes[outcome] += outcome != ABORTED
 
     def _take(self, completion: RawCompletion, question: Question, current: _Try) -> ChatAnswer | float:
         """Settle an attempt that brought something."""
+        # whatever the answer is worth: the pace is about the server alone
         self.pace.went_well()
         usage, model = completion.usage or Usage(), completion.model or current.request.model
         # a server that bills no usage leaves the cost unknown: the reservation then counts as spent
@@ -340,6 +353,7 @@ class Asker:
 
     def _react(self, failure: AttemptFailed, current: _Try) -> ChatAnswer | float:
         """Settle an attempt that brought nothing."""
+        # None: nobody knows whether it was billed, so the reservation counts as spent
         cost = None if failure.maybe_billed else 0.0
         if failure.verdict == STOP or not failure.reached_server:
             # a wrong key or a server that is down says nothing of the request, so it is not one of its attempts
@@ -351,6 +365,7 @@ class Asker:
             return 0.0
         with self.store.transaction():
             self._settle(current, TRANSPORT, Usage(), cost)
+            # after the settlement, since the wait grows with the number of failures, this one included
             wait_s = self._wait_after(failure, current)
             if failure.verdict != FAIL and not self._is_last(current):
                 return wait_s
@@ -390,9 +405,11 @@ class Pace:
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight must be at least 1, got {max_in_flight}")
         self.max_in_flight = max_in_flight
+        # not whole: it grows by a fraction with each answer, see `went_well`
         self._limit = float(max_in_flight)
         self.in_flight = 0
         self.silences = 0
+        # times of `time.monotonic`: a wall clock that is set back would hold all requests for as long
         self._hold_until = 0.0
         self._last_cut = 0.0
         self._waiting: collections.deque[asyncio.Future] = collections.deque()
@@ -419,6 +436,7 @@ class Pace:
         while True:
             await self._take_place()
             try:
+                # a loop, because others may lengthen the hold during the sleep
                 while (hold_s := self._hold_until - time.monotonic()) > 0:
                     await asyncio.sleep(hold_s)
             except asyncio.CancelledError:
@@ -429,6 +447,7 @@ class Pace:
             self._leave()  # the limit was lowered meanwhile
 
     async def _take_place(self) -> None:
+        # not past those that wait: turns are given in the order of asking
         if self.in_flight < self.limit and not self._waiting:
             self.in_flight += 1
             return
@@ -448,14 +467,17 @@ class Pace:
     def _wake(self) -> None:
         while self.in_flight < self.limit and self._waiting:
             place = self._waiting.popleft()
+            # a waiter that was cancelled leaves its place in the queue
             if not place.done():
                 self.in_flight += 1
+                # counted above and not by the waiter: before that runs, another could take the same place
                 place.set_result(None)
 
     def went_well(self) -> None:
         """A request was answered."""
         self.silences = 0
         if self._limit < self.max_in_flight:
+            # as many answers as are allowed at a time add one request
             self._limit = min(self._limit + 1.0 / self._limit, self.max_in_flight)
             self._wake()
 
@@ -493,6 +515,7 @@ class Pace:
         """
         if began >= self._last_cut:
             self.silences += 1
+            # jitter of a quarter, so that processes that share a server do not all come back at once
             wait_s = min(_MAX_SILENCE_S, _FIRST_SILENCE_S * 2.0 ** (self.silences - 1)) * random.uniform(0.75, 1.25)
             self._limit = 1.0  # one request finds out whether the server is back; a crowd would time out together
             self._last_cut = time.monotonic()
@@ -501,4 +524,5 @@ class Pace:
         return self.silences
 
     def _hold(self, wait_s: float) -> None:
+        # never shortened: of several waits the one that ends last counts
         self._hold_until = max(self._hold_until, time.monotonic() + wait_s)

@@ -18,8 +18,10 @@ RETRY, FAIL, STOP = "retry", "fail", "stop"
 MAX_RETRY_AFTER_S = 600.0
 """A server that wants to be left alone for longer than this ends the run, which can be taken up again later."""
 
+# a request's last failure is stored as its answer, and a server may quote the whole request, picture included
 MAX_MESSAGE_CHARACTERS = 500
 
+# these pass: request time-out, conflict (the openai package takes it for a lock's time-out), too early, rate limit
 _RETRIED_STATUSES = {408, 409, 425, 429}  # and all from 500
 _STOPPING_STATUSES = {401, 402, 403, 404}  # key, credit, permission, model: the next request would fare no better
 # an empty account answers 429, too, like a busy server; only the code tells them apart
@@ -77,8 +79,10 @@ def failure_of_status(
         headers: Headers of the response, with names in lower case or in a mapping that ignores case.
         redact: Function that takes keys out of the server's words, such as `Redactor.redact`.
     """
+    # redacted before it is cut: half a key would not be recognised any more
     text = shorten(f"HTTP {status_code}: {redact(message)}")
     wait_s = retry_after_s(headers or {})
+    # before the statuses that are retried: an empty account would be asked again for nothing
     if status_code in _STOPPING_STATUSES or code in _STOPPING_CODES:
         return AttemptFailed(text, STOP)
     # a daily limit, for instance: the process should end rather than sleep until tomorrow
@@ -89,9 +93,11 @@ def failure_of_status(
             text,
             RETRY,
             retry_after_s=wait_s,
+            # an overloaded server (503) slows other requests only where it sends Retry-After
             rate_limited=status_code == 429,
             maybe_billed=status_code in _STATUSES_OF_GATEWAYS_THAT_GAVE_UP,
         )
+    # any other 4xx is about this request, and would be the answer to the same bytes again
     return AttemptFailed(text, FAIL)
 
 
@@ -109,6 +115,7 @@ def failure_of(error: BaseException, *, redact: Callable[[str], str]) -> Attempt
         code = getattr(error, "code", None) or getattr(error, "type", None)
         headers = getattr(getattr(error, "response", None), "headers", None)
         return failure_of_status(status_code, words_of(error), code, headers, redact=redact)
+    # the innermost cause says what happened; the openai package wraps it in an error of few words
     causes = list(_causes(error))
     names = [type(cause).__name__ for cause in causes]
     text = shorten(redact(f"{names[-1]}: {causes[-1] or error}"))
@@ -117,6 +124,7 @@ def failure_of(error: BaseException, *, redact: Callable[[str], str]) -> Attempt
     if isinstance(causes[-1], ValueError):  # JSONDecodeError and UnicodeDecodeError: an answer came, so it was billed
         return AttemptFailed(f"the answer is not JSON ({text})", maybe_billed=True)
     what = "no answer in time" if any("Timeout" in name for name in names) else "the connection broke"
+    # the request may have arrived, and its answer have been computed and billed
     return AttemptFailed(f"{what} ({text})", maybe_billed=True)
 
 
@@ -146,11 +154,13 @@ def retry_after_s(headers: Mapping[str, Any]) -> float | None:
 
     A date in the past is 0; what cannot be read is None.
     """
+    # the finer unit first, for servers that send both
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) / divisor
         except ValueError:
             continue
+        # an infinite wait passes: it is above MAX_RETRY_AFTER_S and ends the run
         if not math.isnan(seconds):
             return max(0.0, seconds)
     try:
@@ -159,6 +169,7 @@ def retry_after_s(headers: Mapping[str, Any]) -> float | None:
         return None
     if date.tzinfo is None:  # "-0000", which HTTP does not use
         date = date.replace(tzinfo=datetime.timezone.utc)
+    # the wall clock, since the header names a date: clocks that differ shift the wait by as much
     return max(0.0, date.timestamp() - time.time())
 
 

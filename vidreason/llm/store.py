@@ -169,7 +169,9 @@ class RequestStore:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        # SQLite's locks are between connections, and all threads share one; re-entrant, since transactions nest
         self._lock = threading.RLock()
+        # inner transactions join the outermost: SQLite has no BEGIN within BEGIN
         self._depth = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,11 +183,13 @@ class RequestStore:
 
     def _prepare(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        # 0 is a file that was just made; one of another format is left as it is
         if version not in (0, _FORMAT):
             raise LLMError(f"{self.path}: a store of format {version}, this version reads format {_FORMAT}")
         # WAL: readers go on while one writes. NORMAL: no flush to the disk for each of thousands of answers
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        # IMMEDIATE: of two processes that open a new file, one waits until the other has made the tables
         self._connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_FORMAT}; COMMIT;")
 
     def __repr__(self) -> str:
@@ -217,7 +221,9 @@ class RequestStore:
                 yield
                 if self._depth == 1:
                     self._connection.execute("COMMIT")
+            # KeyboardInterrupt too: half a transaction would stay open on the connection that all threads share
             except BaseException:
+                # SQLite may have rolled back itself, as on a full disk; a second ROLLBACK would hide that error
                 if self._depth == 1 and self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
@@ -287,6 +293,7 @@ class RequestStore:
             model: Name of the model.
             reading: What the question's check read in the text. It is given back with the answer, and not kept.
         """
+        # without open and aborted attempts, which depend on the moment of a kill; the table must not
         query = """SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),
             COALESCE(SUM(cached_prompt_tokens), 0), COALESCE(SUM(cost_usd), 0.0), COUNT(*)
             FROM attempts WHERE request_hash = ? AND outcome NOT IN ('', ?)"""
@@ -345,6 +352,7 @@ class RequestStore:
             cost_usd: Cost in USD. None where it is not known: it counts as spent at what was reserved.
             model: Name of the model as the server gives it; empty keeps the one that was asked for.
         """
+        # an empty outcome would make the attempt look open
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome must be one of {OUTCOMES}, got {outcome!r}")
         statement = """UPDATE attempts SET outcome = ?, prompt_tokens = ?, completion_tokens = ?,
@@ -355,6 +363,7 @@ class RequestStore:
 
     def attempts_of(self, request_hash: str) -> list[Attempt]:
         """The attempts at a request since its answer was last forgotten, oldest first."""
+        # without forgotten ones: a request that is asked again begins its count anew
         query = """SELECT attempt_id, request_hash, model, channel, reserved_usd, outcome, prompt_tokens,
             completion_tokens, cached_prompt_tokens, cost_usd, started_at, settled_at
             FROM attempts WHERE request_hash = ? AND NOT forgotten ORDER BY attempt_id"""
@@ -362,11 +371,14 @@ class RequestStore:
 
     def totals(self) -> LedgerTotals:
         """Sums over the whole ledger."""
+        # with aborted and forgotten attempts: their money is spent all the same
         sums = """SELECT COUNT(DISTINCT request_hash), COUNT(*), COALESCE(SUM(prompt_tokens), 0),
             COALESCE(SUM(cached_prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(cost_usd), 0.0),
             COALESCE(SUM(CASE WHEN cost_usd IS NULL THEN reserved_usd ELSE 0.0 END), 0.0) FROM attempts"""
+        # of attempts that were billed alone, so that both sums are over the same attempts
         estimated = "SELECT COALESCE(SUM(estimated_prompt_tokens), 0) FROM attempts WHERE prompt_tokens > 0"
         with self.transaction():
+            # three queries in one transaction see one state of the file
             outcomes = dict(self._read("SELECT outcome, COUNT(*) FROM attempts GROUP BY outcome"))
             requests, attempts, prompt, cached, completion, cost_usd, unsettled_usd = self._read(sums)[0]
             return LedgerTotals(
@@ -389,6 +401,7 @@ class RequestStore:
         Raises:
             LLMError: there is a job for this path already.
         """
+        # never replaced: a job's id is all that leads to answers that are paid for
         statement = "INSERT OR IGNORE INTO batch_jobs VALUES (?, ?, ?, ?, ?, ?, ?)"
         values = [job.path, job.job_id, job.input_file_id, json.dumps(job.request_hashes), job.state]
         if not self._write(statement, [*values, job.reserved_usd, job.created_at]).rowcount:
@@ -409,6 +422,7 @@ class RequestStore:
         """The jobs, oldest first; only those that are not over, if asked."""
         query = """SELECT job_id, input_file_id, path, request_hashes, state, reserved_usd, created_at
             FROM batch_jobs WHERE state != ? ORDER BY created_at, path"""
+        # no state is empty, so "" leaves out none
         rows = self._read(query, [BATCH_JOB_OVER if open_only else ""])
         return [
             BatchJob(job_id, file_id, path, json.loads(hashes), state, reserved_usd, created_at)

@@ -250,6 +250,7 @@ def jittered_indices(num_frames: int, num_samples: int, rng: np.random.Generator
     """
     _check_counts(num_frames, num_samples)
     positions = (np.arange(num_samples) + rng.random(num_samples)) * num_frames / num_samples
+    # rounding can lift the last position to num_frames itself
     return np.minimum(positions.astype(int), num_frames - 1).tolist()
 
 
@@ -381,6 +382,7 @@ def _table_key(path: str | os.PathLike, max_pixels: int | None) -> tuple:
         state = Path(path).stat()
     except OSError:
         return os.fspath(path), None, max_pixels  # `open_video` has the words for it
+    # a file that is written anew under the same name gets another table
     return os.fspath(path), (state.st_size, state.st_mtime_ns), max_pixels
 
 
@@ -458,6 +460,7 @@ class OpenVideo:
                 left out that no frame is decoded from; in H.264 with its usual B-frames that is half of them.
         """
         codec = self.stream.codec_context
+        # an earlier pass over this stream may have been left while it skipped
         codec.skip_frame = "DEFAULT"
         skips = False
         try:
@@ -497,6 +500,7 @@ def open_video(path: str | os.PathLike, max_pixels: int | None = None) -> Iterat
         raise VideoError(path, "not_a_video", _first_line(error)) from error
     with container:
         stream = _select_stream(path, container)
+        # before a frame is decoded: a few bytes of header can ask for gigabytes of memory
         check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
         # many videos are read side by side, by workers or threads; inside one, threads mostly wait for each other
         stream.codec_context.thread_count = 1
@@ -552,12 +556,16 @@ def list_packets(video: OpenVideo) -> Listing:
     """
     stream = video.stream
     packets = _indexed_packets(video) or _read_packets(video)
+    # the average first: the base rate is only the lowest in which all times can be written exactly
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     if stream.time_base is None:  # FFmpeg gives every video stream of a container one
         raise VideoError(video.path, "decode_failed", "its stream has no unit of time")
     return Listing(
+        # decoders drop what comes before it: it refers to pictures that the file does not hold
         packets=packets.from_first_keyframe(),
+        # seconds in one unit of the packets' times, such as 1 / 12800
         time_base=float(stream.time_base),
+        # 0 where the header does not say
         stated_frames=stream.frames,
         stated_fps=float(rate) if rate else None,
         reorders=bool(stream.codec_context.has_b_frames),
@@ -573,7 +581,9 @@ def _read_packets(video: OpenVideo) -> Packets:
     pts, durations, are_keyframes = [], [], []
     complete, first_dts = True, None
     try:
+        # demultiplexed and not decoded: the times of all frames for a small part of the work
         for packet in video.container.demux(video.stream):
+            # seeking back goes by decoding time, which with B-frames may begin before the first presentation time
             if first_dts is None:
                 first_dts = packet.dts
             complete = complete and not packet.is_corrupt
@@ -696,10 +706,12 @@ def pts_to_decode(video: OpenVideo, table: FrameTable, wanted: list[int] | np.nd
 
 def _plan_runs(table: FrameTable, wanted: list[int]) -> list[tuple[int, int]]:
     """Ranges [start, stop) of frames to decode in one go; `start` is a keyframe or 0."""
+    # the first run is at the start of the file, which needs no seek
     runs = [[0, 0]]
     # for each wanted frame the number of keyframes up to it, all at once
     counts = np.searchsorted(table.keyframes, wanted, side="right").tolist()
     for index, count in zip(wanted, counts, strict=True):
+        # decoding can begin at a keyframe only: other frames are differences to their neighbours
         keyframe = int(table.keyframes[count - 1]) if count else 0
         if keyframe - runs[-1][1] >= _SEEK_GAP_FRAMES:
             runs.append([keyframe, index + 1])
@@ -717,12 +729,14 @@ def _decode_run(
 ) -> None:
     """Decode the frames [start, stop), and let the output take those that it wants; others may be left out."""
     if start and table.pts is not None:
+        # in units of the stream's time base; PyAV seeks backward, to the keyframe at or before that time
         video.container.seek(int(table.pts[start]), stream=video.stream)
     for index, frame in numbered_frames(video, table, wanted_pts):
         if index is None:
             continue
         if index < stop:
             output.add(index, frame)
+        # frames come in order of presentation, so none of the run is still to come
         if index >= stop - 1:
             break
 
@@ -738,6 +752,7 @@ def numbered_frames(
         index = None
         if frame.pts is not None:
             place = int(table.pts.searchsorted(frame.pts))
+            # whole units of the time base are compared exactly; seconds would want a tolerance
             if place < len(table.pts) and table.pts[place] == frame.pts:
                 index = place
         yield index, frame
@@ -818,6 +833,7 @@ class Orientation:
             return cls()
         # nine numbers of 32 bits, row by row: a, b, u; c, d, v; x, y, w
         a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
+        # fixed point numbers (16.16); only signs and the larger of the two matter, so nothing is scaled
         if abs(a) >= abs(b):
             return cls(False, flip_rows=d < 0, flip_cols=a < 0)
         return cls(True, flip_rows=b < 0, flip_cols=c < 0)
@@ -869,6 +885,7 @@ class RgbConverter:
         height, width = size
         return self._reformatter.reformat(
             frame,
+            # the size of the picture as stored: it is turned after scaling, by a view of the array
             width=height if orientation.transpose else width,
             height=width if orientation.transpose else height,
             format="rgb24",

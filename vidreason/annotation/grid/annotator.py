@@ -159,8 +159,10 @@ def encode_jpeg(picture: np.ndarray, max_side_px: int | None, quality: int) -> t
     """
     image = Image.fromarray(picture)
     if max_side_px is not None:
+        # never enlarged: more pixels would cost more tokens and show nothing more
         image.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
+    # these bytes are in the request's hash: another encoder makes other requests, which are paid for anew
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue(), (image.height, image.width)
 
@@ -183,6 +185,7 @@ def answer_row(
         prompt: What the model was told.
         model: Name of the model as it was asked for.
     """
+    # OK without a reading: an earlier version's reader took what this one does not
     status = None if reading else INVALID if answer.status == OK else answer.status
     return guidance_row(
         frame_key,
@@ -240,6 +243,7 @@ class LLMAnnotator:
         self.store, self.journal = store, journal
         self.labels = labels or ClassLabels(manifest.class_names)
         shard = shard or Shard()
+        # every count-th of the chosen videos: parts of one size, whose union is the choice of an undivided run
         self.videos = {
             split: policy.choose_videos(manifest.split(split), seed)[shard.index :: shard.count] for split in splits
         }
@@ -291,6 +295,7 @@ class LLMAnnotator:
             return
         answered = [all(map(self._is_answered, frame.request_hashes)) for frame in frames]
         on_answered(sum(len(frame.request_hashes) for frame, done in zip(frames, answered, strict=True) if done))
+        # the journal names the requests by their hashes, so that answered frames need not be decoded again
         wanted = [frame.frame_index for frame, done in zip(frames, answered, strict=True) if not done]
         if wanted:
             for frame, requests in self._read_frames(row, wanted):
@@ -325,8 +330,10 @@ class LLMAnnotator:
             times_s = read_frame_table(path).times_s
         except VideoError as error:
             logger.warning("%s", error)
+            # one row for the whole video: how many frames it has is not known
             yield self._unreadable(row, 0, 0.0, error), []
             return
+        # exact times come from the file: the manifest's frame count and rate may be off
         if indices is None:
             indices = self.policy.frame_indices(times_s)
         for start in range(0, len(indices), _FRAMES_AT_ONCE):
@@ -335,6 +342,7 @@ class LLMAnnotator:
     def _read_piece(
         self, row: Mapping[str, Any], path: Path, times_s: np.ndarray, indices: list[int]
     ) -> Iterator[tuple[JournalFrame, list[ChatRequest]]]:
+        # at full size, which the rows state; `encode_jpeg` makes the size that is sent
         decoded, errors = decode_readable_frames(path, indices)
         pictures = dict(zip(decoded.frame_indices, decoded.frames, strict=True)) if decoded else {}
         for index in indices:
@@ -379,6 +387,7 @@ class LLMAnnotator:
         """Hash of everything that the requests of a video depend on, without reading the video."""
         try:
             stat = self.manifest.video_path(row).stat()
+            # not a hash of the bytes, for which each start would read every video
             file = [stat.st_size, stat.st_mtime_ns]
         except OSError:
             file = []
@@ -454,6 +463,7 @@ class LLMAnnotator:
         answer = self.store.answer(request_hash)
         if answer is None or uses.first(request_hash):
             return answer
+        # so that sums over the table are what was paid
         return replace(answer, usage=Usage(), cost_usd=0.0)
 
     def _reading(self, key: Mapping[str, Any], frame: JournalFrame, answer: ChatAnswer) -> FrameAnswer | None:

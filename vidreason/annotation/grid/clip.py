@@ -35,6 +35,7 @@ from .prompts import FrameAnswer, Prompt, load_prompt, read_answer
 PROMPT = "general"
 
 _GRID = (4, 4)  # the paper's
+# low, for accounts with a small rate limit
 _MAX_IN_FLIGHT = 8
 _MAX_ATTEMPTS = 2  # a visitor waits for the answers
 
@@ -73,6 +74,7 @@ def plan_clip(num_frames: int, size: tuple[int, int], model: str, base_url: str 
         LLMError: the model's price is not known.
     """
     price, prompt, settings = price_of(model, base_url), load_prompt(PROMPT), _settings(model)
+    # no picture is needed: its tokens follow from its size
     estimate = estimate_tokens(make_requests(prompt, settings, _GRID, None, b"", size)[0])
     usage = Usage(num_frames * estimate.prompt_tokens, num_frames * expected_tokens(prompt, settings))
     return ClipPlan(
@@ -80,6 +82,7 @@ def plan_clip(num_frames: int, size: tuple[int, int], model: str, base_url: str 
         frames=num_frames,
         prompt_tokens=usage.prompt_tokens,
         cost_usd=cost_usd(price, usage),
+        # one attempt for each picture; a second one that is billed lives on what the others leave of theirs
         max_cost_usd=num_frames * CostCeiling(price).cost_usd(estimate),
         prices_of=prices_copied_on(),
     )
@@ -116,6 +119,7 @@ def ask_about_clip(
     answers = asyncio.run(_ask(client, questions, price, plan.max_cost_usd))
     rows = []
     for key, question in zip(frame_keys, questions, strict=True):
+        # a picture without an answer keeps its row, so that rows and pictures stay in step
         answer = answers.get(question.key) or ChatAnswer(question.request.request_hash, FAILED, NOT_ASKED)
         reading = answer.reading if isinstance(answer.reading, FrameAnswer) else None
         rows.append(answer_row(key, answer, reading, _GRID, prompt, settings.model))
@@ -123,6 +127,7 @@ def ask_about_clip(
 
 
 def _settings(model: str) -> LLMSettings:
+    # the clip has no label, and guidance that knows the action would be for training only
     return LLMSettings(model=model, label_in_prompt=False)
 
 
@@ -138,6 +143,7 @@ async def _ask(
 ) -> dict[int, ChatAnswer]:
     """The answers by the numbers of their pictures; fewer than there are questions where the money has ended."""
     answers = {}
+    # SQLite's name for a database in memory: a visitor's answers are on no disk
     with RequestStore(":memory:") as store:
         answerer = OnlineAnswerer(
             *(client, store, price, Budget(max_cost_usd)),

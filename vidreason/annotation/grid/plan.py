@@ -66,6 +66,7 @@ def make_plan(annotator: LLMAnnotator, price: ModelPrice, batch: bool = False) -
 
 def expected_tokens(prompt: Prompt, settings: LLMSettings) -> int:
     """Tokens of an answer of the usual length."""
+    # a longer answer is cut at the limit, and billed up to it
     return min(text_tokens(prompt.example_answer(TYPICAL_CELLS)), settings.max_completion_tokens)
 
 
@@ -75,6 +76,7 @@ def _plan_of(annotator: LLMAnnotator, frames: int, prompt_tokens: int, price: Mo
     requests = frames * settings.samples_per_frame
     expected = expected_tokens(annotator.prompt, settings)
     usage = Usage(prompt_tokens * requests, expected * requests)
+    # prompts as estimated, without the margin that reservations have on top
     most = Usage(prompt_tokens * requests, settings.max_completion_tokens * requests)
     return Plan(
         videos=1,
@@ -91,9 +93,12 @@ def _stand_in(annotator: LLMAnnotator, row: Mapping[str, Any]) -> ChatRequest:
     """A request about a video with everything but its picture."""
     settings = annotator.settings
     height, width = row["height"], row["width"]
+    # about as `encode_jpeg` scales it: a picture's tokens depend on the size that is sent
     scale = min(1.0, settings.max_side_px / max(height, width)) if settings.max_side_px else 1.0
+    # the label at the start stands for all: those of other times differ by a few tokens
     label = annotator.labels.label_at(row, 0.0) if settings.label_in_prompt else None
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    # without bytes of a picture: its tokens follow from its size, and samples differ in their seed alone
     return make_requests(annotator.prompt, settings, annotator.grid, label, b"", size)[0]
 
 

@@ -133,6 +133,7 @@ class Prompt:
         Args:
             grid: (rows, columns).
         """
+        # an enumeration, so that in a square grid no cell outside of it can be named
         cell = _pair_schema({"type": "integer", "enum": list(range(max(grid)))})
         cells = _array_schema(cell, grid[0] * grid[1])
         name = {"type": "string"}
@@ -174,6 +175,7 @@ class Prompt:
 @lru_cache(maxsize=64)
 def _compile(template: str) -> Template:
     # the sandbox: a prompt file may come from anywhere, and is text, not a program
+    # StrictUndefined: a misspelt name is an error, and not a gap in a prompt that is paid for
     return SandboxedEnvironment(undefined=StrictUndefined).from_string(template)
 
 
@@ -190,6 +192,7 @@ def load_prompt(name_or_path: str | os.PathLike) -> Prompt:
     path = _FOLDER / f"{name_or_path}.txt" if built_in else Path(name_or_path)
     try:
         content = path.read_bytes()
+        # byte order mark and line ends of Windows go, so that an edited copy renders to the same requests
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         known = ", ".join(PROMPT_NAMES)
@@ -253,6 +256,7 @@ _KEYS = (*FORMS, "important_objects", "all_os")
 _NAME_KEYS = ("name", "object", "label")
 _PLACE_KEYS = ("location", "cells", "cell", "center", "centre", "localization", "point")
 _CLAMPED_SHARE = 0.02  # of a side: about the error of a model that reads coordinates off a picture
+# digits are bounded: no cell or pixel has more, and a text of thousands of them is no number here
 _NUMBER = re.compile(r"[+-]?\d{1,9}(\.\d{0,9})?")
 # none of these can match one text in many ways: that would take for ever on a text that nearly matches
 _PAIR = re.compile(r"[(\[]?\s*([+-]?[\d.]+)(?:\s*[,;]\s*|\s+)([+-]?[\d.]+)\s*[)\]]?")
@@ -329,9 +333,11 @@ class _Reader:
 
     def read_im_o(self, value: Any, all_names: Any) -> FrameAnswer:
         """Objects with the pixels of their centres, and the names of all objects in sight."""
+        # one object at one place is one entry: models that run on repeat themselves
         entries = list(dict.fromkeys((name, self._read_point(place)) for name, place in self._read_places(value)))
         points = self._normalise([point for _, point in entries])
         found = [point for point in points if point is not None]
+        # something was named and none of it can be placed, which is worth another try; an empty list is an answer
         if not found and not _is_empty(value):
             raise InvalidAnswer(f"no object in {_shorten(value)} has a centre in the picture")
         if any(point is None for _, point in entries):
@@ -365,8 +371,10 @@ class _Reader:
         """The marked cells of the whole answer: (rows * columns,) booleans."""
         rows, cols = self.grid
         marked = np.zeros((rows, cols), dtype=bool)
+        # an empty list is an answer, so it must not reach the error for answers without a cell
         if nothing_said:
             return marked.reshape(-1)
+        # one 0, or one number above the grid, and the cells were not counted from 1
         within = all(1 <= row <= rows and 1 <= col <= cols for row, col in pairs)
         if within and any(row == rows or col == cols for row, col in pairs):
             self._note(COUNTED_FROM_ONE)
@@ -409,6 +417,7 @@ class _Reader:
     def _read_point(self, value: Any) -> tuple[float, float] | None:
         """(x, y) as given."""
         if isinstance(value, list) and len(value) == 1:
+            # one list too many: [[x, y]]
             value = value[0]
         return _pair_of(value, ("x", "y"))
 
@@ -446,6 +455,7 @@ def _cell_entries(value: Any, depth: int = 0) -> Iterator[Any]:
     pairs_in_text = _PAIR_IN_BRACKETS.findall(value) if isinstance(value, str) else []
     if pairs_in_text and _BETWEEN_PAIRS.fullmatch(_PAIR_IN_BRACKETS.sub("", value)):
         yield from pairs_in_text
+    # depth is bounded: what is nested deeper is no list of cells
     elif _is_empty(value) or (isinstance(value, list) and _pair_of(value) is None and depth < 3):
         for entry in value:
             yield from _cell_entries(entry, depth + 1)
@@ -470,6 +480,7 @@ def _pair_of(value: Any, keys: tuple[str, str] = ("row", "col")) -> tuple[float,
 def _number(value: Any) -> float | None:
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
+    # True is an int to Python, and no coordinate
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
         return None
     return float(value) if math.isfinite(value) else None
@@ -499,6 +510,7 @@ def _clean_name(name: Any) -> str:
 def _others(names: list[str], known: list[str]) -> list[str]:
     """The names that are not among others, each once, whatever their case."""
     known_names = {name.lower() for name in known}
+    # reversed, so that of spellings which differ in case the first one stays
     others = {name.lower(): name for name in reversed(names) if name.lower() not in known_names}
     return list(reversed(others.values()))
 

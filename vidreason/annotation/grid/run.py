@@ -91,6 +91,7 @@ class LLMArguments(LLMSettings, Producer):
                 f"--price_usd takes dollars per million prompt and completion tokens, got {self.price_usd}"
             )
         prompt_usd, completion_usd = self.price_usd
+        # cached tokens at the full price: no discount is known, and a cap must not count on one
         return ModelPrice(prompt_usd, prompt_usd, completion_usd)
 
     @contextlib.contextmanager
@@ -110,6 +111,7 @@ class LLMArguments(LLMSettings, Producer):
         args, folder, manifest = task.args, task.folder, task.load_manifest()
         grid, labels = args.grid_size, find_labels(manifest, args.manifest, args.splits, args.labels)
         prompt, price, policy = load_prompt(self.prompt), self.price(), self.frame_policy(args.frames_per_second)
+        # two files: the journal can be made again from the videos, while the store holds what was paid for
         with RequestStore(folder / "requests.sqlite") as store, FrameJournal(folder / "frames.sqlite") as journal:
             annotator = LLMAnnotator(
                 *(manifest, args.splits, grid, prompt, policy, self, store, journal),
@@ -130,6 +132,7 @@ class LLMArguments(LLMSettings, Producer):
             except BudgetExceeded as error:
                 if not self.write_partial:
                     raise
+                # the table's facts say so, or a reader could take it for a whole one
                 stopped = str(error)
                 logger.warning("%s; the table is written without the frames that were not asked about", error)
             rows = {split: run.annotator.rows(split, partial=stopped is not None) for split in task.args.splits}
@@ -168,6 +171,7 @@ class LLMRun:
         if self.args.retry:
             logger.info("%d answers are asked for again", self.store.forget(self.args.retry))
         cap = self.args.max_cost_usd if max_cost_usd is None else max_cost_usd
+        # with what earlier runs spent or left in flight: the cap is on all runs into a folder together
         budget = Budget(cap, self.store.totals().spent_usd)
         return _run_to_end(self._ask(budget, show_progress))
 
@@ -177,6 +181,7 @@ class LLMRun:
         with contextlib.closing(bar):
             client = OpenAIChatClient(self.args.base_url, timeout_s=self.args.timeout_s)
             questions = self.annotator.questions(bar.found_answered)
+            # closed also when `_check_use` raises, or tasks would go on asking and paying
             async with client, contextlib.aclosing(self._answerer(client, budget).answer_all(questions)) as answers:
                 async for _, answer in answers:
                     self.annotator.keep(answer)
@@ -232,6 +237,7 @@ class LLMRun:
             totals={
                 "videos": sum(len(rows) for rows in self.annotator.videos.values()),
                 **totals,
+                # open ones were left by a kill, and count as spent
                 **{f"attempts: {outcome or 'open'}": count for outcome, count in outcomes.items()},
             },
         )
@@ -252,6 +258,7 @@ class _Bar:
 
     def __init__(self, total: int, budget: Budget, shown: bool):
         self.budget, self.total, self.done, self.spent_usd, self.known = budget, total, 0, 0.0, 0
+        # smoothing below tqdm's 0.3: answers come in bursts, which should not make the time left jump
         self.bar = tqdm(total=total, unit=" answers", disable=not shown, smoothing=0.1)
 
     def found_answered(self, count: int) -> None:
@@ -265,6 +272,7 @@ class _Bar:
         """Count an answer that came in, with its cost in USD."""
         self.done += 1
         self.spent_usd += cost_usd
+        # by the mean of this run's answers, since estimates do not know how long answers get
         left_usd = self.spent_usd / self.done * max(0, self.total - self.done)
         cap = "" if self.budget.max_cost_usd is None else f" of {self.budget.max_cost_usd:g}"
         known = f", {self.known} known" if self.known else ""
