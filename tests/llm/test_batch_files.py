@@ -57,6 +57,20 @@ def test_lines_are_read_whatever_they_are(tmp_path, caplog):
     assert "batch_expired: too late" in str(outcomes["expired"]) and "2 lines" in caplog.text
 
 
+def test_no_line_tells_a_key(tmp_path):
+    path, key = tmp_path / "requests-1.jsonl", "sk-proj-thisIsNoRealKey0123456789"
+    told = {"code": "invalid", "message": f"the key {key} is not known"}
+    lines = [
+        {"custom_id": "without a response", "response": None, "error": told},
+        {"custom_id": "refused", "response": {"status_code": 401, "body": {"error": told}}},
+    ]
+    errors_path(path).write_text("\n".join(map(json.dumps, lines)))
+    outcomes = read_outcomes(path, Redactor())
+    assert len(outcomes) == 2
+    for outcome in outcomes.values():
+        assert key not in str(outcome) and "is not known" in str(outcome)
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LLMError, match=r"file.*cannot be used for batch files"), locked(tmp_path / "file"):

@@ -218,7 +218,7 @@ def _outcome_of(line: Mapping[str, Any], redactor: Redactor) -> Outcome:
     if not response:
         error = line.get("error") or {}
         message = shorten(f"{error.get('code') or 'batch error'}: {error.get('message') or 'no answer'}")
-        return AttemptFailed(message)
+        return AttemptFailed(redactor.redact(message))  # a service may quote the key that it was given
     status_code, body = int(response.get("status_code") or 200), response.get("body")
     if status_code >= 400:
         error = (body.get("error") if isinstance(body, Mapping) else None) or {}

@@ -397,8 +397,7 @@ class Pace:
     Args:
         max_in_flight: Requests that are on their way at any time, at most. A server that wants fewer gets half of
             them, and one more again whenever as many as are allowed have gone well: multiplicative decrease and
-                additive
-            increase, as TCP has it.
+            additive increase, as TCP has it.
     """
 
     def __init__(self, max_in_flight: int):
