@@ -155,6 +155,30 @@ def test_a_single_frame_is_empty(tmp_path):
     assert [row["status"] for row in rows] == ["empty"]
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 64), (2, 64), (64, 1), (3, 64), (1, 512)])
+def test_a_video_of_few_pixels_on_a_side_is_marked_where_it_moves(tmp_path, height, width):
+    frames = np.full((8, height, width, 3), 20, dtype=np.uint8)
+    # on and off in the last quarter of the longer side, or in the only pixel that there is
+    place = np.s_[1::2, :, -(width // 4) :] if width > 1 else np.s_[1::2, -(height // 4) :]
+    frames[place] = 230
+    with av.open(str(tmp_path / "a.avi"), "w") as container:  # not H.264, whose pictures have even sides
+        stream = container.add_stream("png", rate=8, width=width, height=height, pix_fmt="rgb24")
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    for row in MotionAnnotator().annotate_video(tmp_path / "a.avi", KEY):
+        check_row(row)
+        cells = np.asarray(row["weights"]).reshape(4, 4)
+        if height == width:  # all of the frame changes alike, which is no movement in it
+            assert row["status"] == "empty"
+            continue
+        assert row["status"] == "ok"
+        expected = np.zeros((4, 4))
+        # every cell that lies over the pixels that change, however few pixels there are to share
+        expected[(slice(None), -1) if width > 1 else -1] = 0.25
+        np.testing.assert_allclose(cells, expected, atol=0.02)
+
+
 def test_any_grid_and_any_rate(tmp_path):
     path = moving_square(tmp_path / "a.mp4")
     rows = list(MotionAnnotator(grid=(2, 8)).annotate_video(path, KEY, frames_per_second=4))

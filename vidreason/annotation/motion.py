@@ -169,7 +169,7 @@ class MotionAnnotator:
             return np.zeros_like(here)
         differences = [np.abs(here - _follow_camera(_grey(decoded.frames[i]), here)) for i in neighbours]
         # a shift that is wrong by slack_px changes a pixel by about that many times the slope of the picture there
-        explained = self.slack_px * np.hypot(*np.gradient(here))
+        explained = self.slack_px * _slope(here)
         return np.mean([np.clip(difference - explained, 0.0, None) for difference in differences], axis=0)
 
     def _neighbours(self, timestamps_s: Sequence[float] | np.ndarray, position: int) -> list[int]:
@@ -233,6 +233,13 @@ def _grey(frame: np.ndarray) -> np.ndarray:
     return frame.astype(np.float32) @ np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 
 
+def _slope(image: np.ndarray) -> np.ndarray:
+    """How steep a picture is at each pixel: (height, width) -> (height, width), in grey values a pixel."""
+    # along a side of one pixel there is no neighbour to differ from, and `np.gradient` refuses it
+    slopes = [np.gradient(image, axis=axis) for axis in (0, 1) if image.shape[axis] > 1]
+    return np.sqrt(sum((slope**2 for slope in slopes), np.zeros_like(image)))
+
+
 def _follow_camera(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Shift an image so that its background lies on the reference's.
 
@@ -268,12 +275,18 @@ def _valley(costs: np.ndarray, lowest: int) -> float:
 
 
 def _cell_means(image: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Means over the cells of a grid: (height, width) -> (rows, columns). Borders fall on the nearest pixel."""
+    """Means over the cells of a grid: (height, width) -> (rows, columns). Borders fall on the nearest pixel.
+
+    Where there are fewer pixels than cells along a side, several cells share a pixel, each by its area.
+    """
+    for axis, cells in enumerate(grid):
+        if image.shape[axis] < cells:  # else some cells would hold no pixel, and look as if nothing moved there
+            image = image.repeat(cells, axis=axis)
     rows = np.linspace(0, image.shape[0], grid[0] + 1).round().astype(int)
     cols = np.linspace(0, image.shape[1], grid[1] + 1).round().astype(int)
     means = np.zeros(grid)
     for row in range(grid[0]):
         for col in range(grid[1]):
             cell = image[rows[row] : rows[row + 1], cols[col] : cols[col + 1]]
-            means[row, col] = cell.mean() if cell.size else 0.0
+            means[row, col] = cell.mean()
     return means

@@ -188,8 +188,9 @@ def load_manifest(folder: str | os.PathLike, video_root: str | os.PathLike | Non
 
 def read_skipped(folder: str | os.PathLike) -> list[dict[str, str]]:
     """The videos that were left out of a manifest folder: path, reason and detail of each."""
-    lines = (Path(folder) / SKIPPED_FILE).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    # not `splitlines`, which also breaks at signs that JSON allows inside a text, and that a file's name may have
+    lines = (Path(folder) / SKIPPED_FILE).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def _checked_class_names(class_names: Sequence[str]) -> list[str]:
