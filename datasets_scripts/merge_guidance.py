@@ -52,6 +52,10 @@ class MergeArguments:
         default=None, metadata={"help": "Folder of the manifest of the videos, for --interpolate_fps."}
     )
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not where it says."})
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
 
 
 def merge_guidance(args: MergeArguments) -> None:
@@ -62,7 +66,9 @@ def merge_guidance(args: MergeArguments) -> None:
     """
     check_arguments(args)
     tables = [load_guidance(table) for table in args.tables]
-    manifest = load_manifest(args.manifest, args.video_root) if args.interpolate_fps is not None else None
+    manifest = None
+    if args.interpolate_fps is not None:
+        manifest = load_manifest(args.manifest, args.video_root, args.allow_outside_paths)
     rows = {}
     for split in dict.fromkeys(split for table in tables for split in table):
         weighted = zip(tables, args.weights or [1.0] * len(tables), strict=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,19 @@ IN_MEMORY_BYTES = 32 * 2**20
 """Splits up to this size, uncompressed, are read into memory; of larger ones an Arrow copy in the cache is mapped."""
 
 _HASHED_BYTES = 2**20  # read at a time
+
+OUTSIDE_PATH = r"^$|^/|\\|\x00|(^|/)\.\.(/|$)"
+"""Pattern of texts that are no POSIX path under a folder, for `re` and for Arrow alike: empty, absolute, with
+backslashes, or with a `..` that may leave the folder."""
+
+
+def is_outside(path: str) -> bool:
+    """Whether a text in a table is no POSIX path under the folder that the table's paths start from.
+
+    Tables come from elsewhere, and such a path would name any file of this machine. Links are not looked at: what lies
+    under the folder was put there by its owner, and the Hub's own cache consists of links.
+    """
+    return re.search(OUTSIDE_PATH, path) is not None
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:

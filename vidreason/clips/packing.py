@@ -74,6 +74,8 @@ def pack_clips(
     finished = _finished(out, facts, overwrite)
     if finished is not None:
         return finished
+    # said, since their pixels go into a store that is made to be published, and a manifest may name any folder
+    logger.info("videos are read from %s", inputs.manifest.video_root.resolve())
     work = _working_folder(out, facts, overwrite)
     parts = _parts(request, inputs.manifest, work)
     with tqdm(desc="pack", unit=" clips", total=sum(part.size for part in parts), disable=not progress) as bar:

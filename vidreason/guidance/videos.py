@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 
 from ..errors import GuidanceError, VideoError
+from ..files import is_outside
 from ..video import decode_frames
 from ..video.probe import VIDEO_SUFFIXES
 from .join import DEFAULT_TOLERANCE_S
@@ -71,8 +72,10 @@ def find_video(video_root: str | os.PathLike, video_id: str) -> Path:
     """The file of a video.
 
     Raises:
-        VideoError: there is none with a video's suffix.
+        VideoError: there is none with a video's suffix, or the id leads out of the folder.
     """
+    if is_outside(video_id):  # a table from elsewhere must not name other files of this machine
+        raise VideoError(video_id, "missing", "its id is not a path under the folder of videos")
     base = Path(video_root) / video_id
     # an id may hold brackets, which glob would take for a pattern
     for path in sorted(base.parent.glob(f"{glob.escape(base.name)}.*")):
