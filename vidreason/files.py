@@ -46,6 +46,20 @@ def is_outside(path: str) -> bool:
     return re.search(OUTSIDE_PATH, path) is not None
 
 
+def is_utf8(name: str | os.PathLike) -> bool:
+    """Whether a file's name is text that tables, JSON and cards can hold; on Linux a name is any bytes."""
+    try:
+        os.fspath(name).encode()
+    except UnicodeEncodeError:  # Python puts lone surrogates for bytes that are no UTF-8
+        return False
+    return True
+
+
+def readable_name(name: str | os.PathLike) -> str:
+    r"""A file's name as text: bytes that are no UTF-8 are shown as `\xe9`, all else stays."""
+    return os.fspath(name) if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
+
+
 def write_whole(path: str | os.PathLike, text: str) -> None:
     """Write a UTF-8 file under its name in one step.
 

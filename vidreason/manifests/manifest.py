@@ -19,7 +19,17 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from ..errors import ManifestError, VidreasonError
-from ..files import OUTSIDE_PATH, is_outside, read_folder, split_path, write_card, write_split
+from ..files import (
+    OUTSIDE_PATH,
+    is_outside,
+    is_utf8,
+    read_folder,
+    readable_name,
+    split_path,
+    write_card,
+    write_split,
+    write_whole,
+)
 from ..video.probe import VideoInfo
 from .manifest_card import manifest_card
 
@@ -149,7 +159,8 @@ def write_manifest(
         for split, rows in rows_by_split.items()
     }
     _check_splits(folder, splits, class_names, allow_absent_classes)
-    left_out = [{name: str(entry.get(name, "")) for name in _SKIPPED_FIELDS} for entry in skipped]
+    left_out = [{name: readable_name(str(entry.get(name, ""))) for name in _SKIPPED_FIELDS} for entry in skipped]
+    check_names(folder, video_root, source)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_older_splits(folder, splits)
     for split, rows in splits.items():
@@ -235,6 +246,17 @@ def _check_rows(rows: Dataset, where: str, allow_outside_paths: bool) -> None:
         )
 
 
+def check_names(folder: Path, video_root: Path, source: str) -> None:
+    """Check that a manifest can hold the names of its folders and of its data set.
+
+    Raises:
+        ManifestError: one of them is not UTF-8.
+    """
+    for name in (str(folder), str(video_root.resolve()), source):
+        if not is_utf8(name):
+            raise ManifestError(f"{readable_name(name)}: a manifest cannot hold this name, which is not UTF-8")
+
+
 def _complete_row(row: Mapping[str, Any], features: Features, source: str, where: str) -> dict[str, Any]:
     """A row with every column and its label as an id."""
     path = row.get("path")
@@ -310,9 +332,8 @@ def _write_side_files(
     # relative where it can be, so that a folder that is moved with its videos still opens
     stored_root = root.relative_to(base).as_posix() if root.is_relative_to(base) else str(root)
     facts = {"video_root": stored_root, "source": source, "class_names": list(class_names)}
-    (folder / MANIFEST_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in skipped]
-    (folder / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+    write_whole(folder / MANIFEST_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / SKIPPED_FILE, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in skipped))
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

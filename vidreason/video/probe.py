@@ -15,8 +15,13 @@ from tqdm.auto import tqdm
 from ..errors import VideoError
 from .decode import Orientation, check_pixels, count_readable, open_video, read_frame_table
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif")
-"""Suffixes of the files that folders of videos are searched for, in lower case."""
+VIDEO_SUFFIXES = (
+    *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif"),
+    *(".mts", ".m2ts", ".m2t", ".ts", ".vob", ".mod", ".tod", ".mxf"),  # camcorders, discs, television
+    *(".3g2", ".asf", ".divx", ".dv", ".f4v", ".m1v", ".m2v", ".mp4v", ".mpe", ".mpv", ".ogm", ".ogv", ".qt", ".rm"),
+    *(".rmvb", ".wtv", ".y4m"),
+)
+"""Suffixes of the files that folders of videos are searched for, in lower case; those met most often first."""
 
 
 @dataclass(frozen=True)
