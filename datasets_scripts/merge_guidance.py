@@ -20,7 +20,7 @@ from datasets import Dataset
 from vidreason.annotation.frames import FramePolicy, frame_keys
 from vidreason.annotation.job import merge_runs, read_run, write_run
 from vidreason.command_line import run_command
-from vidreason.errors import ConfigError, VideoError
+from vidreason.errors import ConfigError, VideoError, one_of_many
 from vidreason.guidance import load_guidance, write_guidance
 from vidreason.guidance.interpolate import interpolate_rows
 from vidreason.guidance.merge import MERGE_TOLERANCE_S, merge_tables, rows_by_video
@@ -121,7 +121,8 @@ def interpolated(args: MergeArguments, rows: Iterator[dict], manifest: Manifest,
             logger.warning("%s (%s) is not in the manifest; its rows stay as they are", video_id, split)
         else:
             try:
-                keys = frame_keys(manifest, split, videos[video_id], policy)
+                with one_of_many(video_id):
+                    keys = frame_keys(manifest, split, videos[video_id], policy)
             except VideoError as error:
                 logger.warning("%s; its rows stay as they are", error)
         yield from interpolate_rows(list(video_rows), keys, args.max_gap_s)

@@ -227,6 +227,41 @@ def test_a_video_that_cannot_be_read_becomes_a_row_and_a_name(tiny_world, tmp_pa
     assert len(annotator.failures) == 4
 
 
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_ends_no_more_than_its_video(tiny_world, monkeypatch):
+    rows = tiny_world.manifest.split("test").to_list()
+    whole = list(MotionAnnotator().annotate(tiny_world.manifest, "test"))
+    first, second = (tiny_world.manifest.video_path(row) for row in rows[:2])
+    probe, decode = motion.probe_video, motion.decode_readable_frames
+
+    def fail_to_probe(path):
+        if path == first:
+            raise ValueError("29 is not a valid Type")
+        return probe(path)
+
+    def fail_in_the_middle(path, indices, *args):
+        if path == second and 4 in indices:
+            raise TypeError("'NoneType' object is not subscriptable")
+        return decode(path, indices, *args)
+
+    monkeypatch.setattr(motion, "probe_video", fail_to_probe)
+    monkeypatch.setattr(motion, "decode_readable_frames", fail_in_the_middle)
+    monkeypatch.setattr(motion, "_FRAMES_AT_ONCE", 2)
+    annotator = MotionAnnotator()
+    made = list(annotator.annotate(tiny_world.manifest, "test"))
+    keys = [(row["video_id"], row["frame_index"]) for row in made]
+    assert len(set(keys)) == len(keys)
+    failed = {key for key, row in zip(keys, made, strict=True) if row["raw_response"] == "unexpected_error"}
+    # of the second video, what was made before stays, and a piece whose neighbours cannot be read fails with them
+    assert failed == {(rows[0]["video_id"], 0), *((rows[1]["video_id"], index) for index in (2, 3, 4, 5))}
+    assert [row for row in made if row["video_id"] not in {rows[0]["video_id"], rows[1]["video_id"]}] == [
+        row for row in whole if row["video_id"] not in {rows[0]["video_id"], rows[1]["video_id"]}
+    ]
+    assert annotator.failures == {
+        rows[0]["video_id"]: f"{first}: unexpected error (ValueError: 29 is not a valid Type)"
+    }
+
+
 def test_motion_of_the_tiny_world_agrees_with_its_truth(tiny_world):
     index = tiny_world.index("test")
     compared = 0

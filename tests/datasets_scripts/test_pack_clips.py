@@ -1,6 +1,7 @@
 """Packing clips: what a store holds, that a run can be broken off, and what a mistake looks like."""
 
 import dataclasses
+import errno
 import json
 import shutil
 import subprocess
@@ -218,6 +219,31 @@ def test_a_split_without_a_readable_video_is_named(world, tmp_path):
     with pytest.raises(ConfigError, match="no video of split 'train' can be read: not_a_video"):
         pack_clips(PackRequest(str(tmp_path / "manifest"), None, ("train",)), tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_leaves_one_video_out(make_request, tmp_path, monkeypatch):
+    decode = packing.decode_frames
+
+    def fail(path, *args, **options):
+        if path.match("train/1.mp4"):
+            raise ValueError(f"{path}: 29 is not a valid Type")
+        return decode(path, *args, **options)
+
+    monkeypatch.setattr(packing, "decode_frames", fail)
+    report = pack_clips(make_request(), tmp_path / "store")
+    assert report.clips == {"train": 3, "test": 2}
+    assert {entry["path"]: (entry["reason"], entry["detail"]) for entry in report.skipped}["train/1.mp4"] == (
+        "unexpected_error",
+        "ValueError: train/1.mp4: 29 is not a valid Type",
+    )
+
+    def fill_the_disk(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(packing, "encode_jpeg", fill_the_disk)  # the next video would meet it too
+    with pytest.raises(OSError, match="No space left"):
+        pack_clips(make_request(), tmp_path / "other")
 
 
 @pytest.mark.parametrize("kind", ["manifest", "guidance", "videos", "empty", "nowhere"])

@@ -15,7 +15,8 @@ from vidreason.manifests.video_folder import (
     scan_video_tree,
     summary_table,
 )
-from vidreason.video import write_video
+from vidreason.video import VideoInfo, write_video
+from vidreason.video.probe import probe_videos
 
 
 def touch(root, *names):
@@ -162,6 +163,25 @@ def test_bad_files_are_listed_and_left_out(wild_tree, tmp_path):
     table = summary_table(report)
     assert "left out: 4" in table and "used though damaged: 1" in table
     assert "1 videos end early or are damaged" in (tmp_path / "out" / "README.md").read_text()
+
+
+def prober(path):
+    """A probe that meets what nobody foresaw; for other processes, hence a function of the module."""
+    if path == "walk/new.mov":
+        raise ValueError("29 is not a valid Type")
+    return VideoInfo(path, 48, 32, 6, 10.0, 0.6, 0, "h264")
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_is_an_entry(tmp_path):
+    for num_proc in (1, 2):
+        probed = probe_videos(prober, ["walk/1.mp4", "walk/new.mov", "walk/2.mp4"], num_proc)
+        assert [type(facts) for facts in probed.values()] == [VideoInfo, dict, VideoInfo]
+        assert probed["walk/new.mov"] == {
+            "path": "walk/new.mov",
+            "reason": "unexpected_error",
+            "detail": "ValueError: 29 is not a valid Type",
+        }
 
 
 def test_the_result_does_not_depend_on_the_number_of_processes(wild_tree, tmp_path):

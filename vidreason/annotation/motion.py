@@ -17,7 +17,7 @@ from datasets import DatasetDict
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from ..errors import ConfigError, VideoError
+from ..errors import ConfigError, VideoError, one_of_many
 from ..guidance import guidance_row
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_readable_frames, probe_video
@@ -94,8 +94,10 @@ class MotionAnnotator:
         """
         for row in manifest.splits[split]:
             key: dict[str, Any] = {"video_id": row["video_id"], "source": manifest.source, "split": split}
+            path = manifest.video_path(row)
             try:
-                yield from self.annotate_video(manifest.video_path(row), key, frames_per_second)
+                with one_of_many(path):
+                    yield from self.annotate_video(path, key, frames_per_second)
             except VideoError as error:
                 self.failures[row["video_id"]] = str(error)
                 key |= {"frame_index": 0, "timestamp_s": 0.0}
@@ -120,9 +122,11 @@ class MotionAnnotator:
         chosen = _every(times_s, frames_per_second)
         for start in range(0, len(chosen), _FRAMES_AT_ONCE):  # a few at a time, so that a video of any length fits
             piece = chosen[start : start + _FRAMES_AT_ONCE]
-            needed = sorted({*piece, *(index for frame in piece for index in self._neighbours(times_s, frame))})
-            decoded, _ = decode_readable_frames(path, needed, self.max_side_px)
-            position_of = {index: position for position, index in enumerate(decoded.frame_indices if decoded else ())}
+            try:
+                with one_of_many(path):
+                    cells, reason = self._movement_of(path, times_s, piece), "decode_failed"
+            except VideoError as error:  # the rows of the pieces before are made already, and stay
+                cells, reason = {}, error.reason
             for index in piece:
                 frame_key = key | {
                     "frame_index": index,
@@ -130,10 +134,21 @@ class MotionAnnotator:
                     "frame_height": info.height,
                     "frame_width": info.width,
                 }
-                if decoded and index in position_of:
-                    yield self._row(frame_key, self.cell_movement(decoded, position_of[index]))
+                if index in cells:
+                    yield self._row(frame_key, cells[index])
                 else:
-                    yield self._row(frame_key, np.zeros(self.grid), status="failed", raw_response="decode_failed")
+                    yield self._row(frame_key, np.zeros(self.grid), status="failed", raw_response=reason)
+
+    def _movement_of(
+        self, path: str | os.PathLike, times_s: np.ndarray, indices: Sequence[int]
+    ) -> dict[int, np.ndarray]:
+        """Frame index -> movement in each cell (rows, columns), of those frames that decode."""
+        needed = sorted({*indices, *(index for frame in indices for index in self._neighbours(times_s, frame))})
+        decoded, _ = decode_readable_frames(path, needed, self.max_side_px)
+        if decoded is None:
+            return {}
+        position_of = {index: position for position, index in enumerate(decoded.frame_indices)}
+        return {i: self.cell_movement(decoded, position_of[i]) for i in indices if i in position_of}
 
     def cell_movement(self, decoded: DecodedFrames, position: int) -> np.ndarray:
         """Movement in each cell around one frame, before normalisation.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..errors import VideoError
+from ..errors import VideoError, unforeseen
 from .decode import Orientation, check_pixels, count_readable, open_video, read_frame_table
 
 VIDEO_SUFFIXES = (
@@ -138,7 +138,21 @@ def probe_videos(probe: Callable[[str], Probed], paths: Sequence[str], num_proc:
     Returns:
         Path -> what the probe said, in the order of the paths.
     """
-    return dict(zip(paths, _probe_all(probe, paths, num_proc), strict=True))
+    return dict(zip(paths, _probe_all(_OneOfMany(probe), paths, num_proc), strict=True))
+
+
+@dataclass(frozen=True)
+class _OneOfMany:
+    """A probe whose unforeseen errors are entries in the list of videos that are left out."""
+
+    probe: Callable[[str], Probed]
+
+    def __call__(self, path: str) -> Probed:
+        try:
+            return self.probe(path)
+        except Exception as caught:
+            error = unforeseen(path, caught)
+            return {"path": path, "reason": error.reason, "detail": error.detail}
 
 
 def _probe_all(probe: Callable[[str], Probed], paths: Sequence[str], num_proc: int) -> Iterator[Probed]:
