@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,33 @@ IN_MEMORY_BYTES = 32 * 2**20
 """Splits up to this size, uncompressed, are read into memory; of larger ones an Arrow copy in the cache is mapped."""
 
 _HASHED_BYTES = 2**20  # read at a time
+
+OUTSIDE_PATH = r"^$|^/|\\|\x00|(^|/)\.\.(/|$)"
+"""Pattern of texts that are no POSIX path under a folder, for `re` and for Arrow alike: empty, absolute, with
+backslashes, or with a `..` that may leave the folder."""
+
+
+def is_outside(path: str) -> bool:
+    """Whether a text in a table is no POSIX path under the folder that the table's paths start from.
+
+    Tables come from elsewhere, and such a path would name any file of this machine. Links are not looked at: what lies
+    under the folder was put there by its owner, and the Hub's own cache consists of links.
+    """
+    return re.search(OUTSIDE_PATH, path) is not None
+
+
+def is_utf8(name: str | os.PathLike) -> bool:
+    """Whether a file's name is text that tables, JSON and cards can hold; on Linux a name is any bytes."""
+    try:
+        os.fspath(name).encode()
+    except UnicodeEncodeError:  # Python puts lone surrogates for bytes that are no UTF-8
+        return False
+    return True
+
+
+def readable_name(name: str | os.PathLike) -> str:
+    r"""A file's name as text: bytes that are no UTF-8 are shown as `\xe9`, all else stays."""
+    return os.fspath(name) if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:

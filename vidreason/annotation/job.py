@@ -53,6 +53,10 @@ class AnnotationArguments:
     )
     grid: list[int] = field(default_factory=lambda: [4, 4], metadata={"help": "Rows and columns of the grid."})
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not where it says."})
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
     frames_per_second: float | None = field(
         default=None,
         metadata={"help": "Frames of each video that get a row. motion: every frame by default; llm: the policy's."},
@@ -115,7 +119,7 @@ class AnnotationTask:
         Raises:
             ManifestError: it is not there or cannot be read.
         """
-        return load_manifest(self.args.manifest, self.args.video_root)
+        return load_manifest(self.args.manifest, self.args.video_root, self.args.allow_outside_paths)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..errors import ConfigError, GuidanceError, VideoError
+from ..errors import ConfigError, GuidanceError, VideoError, one_of_many, unforeseen
 from ..guidance import MISSING, FrameGuidance, GuidanceIndex
 from ..guidance.geometry import Rectangle
 from ..manifests.manifest import Manifest
@@ -361,6 +361,8 @@ class Clips(Dataset, Generic[Row]):
             decoded = self.reader.read(entry, picked)
         except VideoError as error:
             return self._unreadable_clip(entry, error)
+        except Exception as error:  # not `one_of_many`, which every clip would pass through
+            return self._unreadable_clip(entry, unforeseen(entry.video_id, error))
         found = self._look_up(entry, picked, decoded)
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would queue a call for every accelerator at every clip
@@ -433,7 +435,8 @@ class Clips(Dataset, Generic[Row]):
         def decode(video: int) -> tuple[str, VideoError] | None:
             entry = reader.entry_of_video(video)
             try:
-                reader.read_whole(entry)
+                with one_of_many(entry.video_id):
+                    reader.read_whole(entry)
             except VideoError as error:
                 return entry.video_id, error
             return None

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm.auto import tqdm
 
-from ..errors import ConfigError, VideoError
+from ..errors import ConfigError, VideoError, one_of_many
 from ..files import FileLimits, split_path, write_card, write_split, write_whole
 from ..guidance.join import MISSING
 from ..manifests.manifest import Manifest
@@ -74,6 +74,8 @@ def pack_clips(
     finished = _finished(out, facts, overwrite)
     if finished is not None:
         return finished
+    # said, since their pixels go into a store that is made to be published, and a manifest may name any folder
+    logger.info("videos are read from %s", inputs.manifest.video_root.resolve())
     work = _working_folder(out, facts, overwrite)
     parts = _parts(request, inputs.manifest, work)
     with tqdm(desc="pack", unit=" clips", total=sum(part.size for part in parts), disable=not progress) as bar:
@@ -228,7 +230,8 @@ class _Packer:
         for clip_index in range(start, stop):
             video = videos[clip_index]
             try:
-                row = self.row(video, clip_index)
+                with one_of_many(self.inputs.manifest.video_path(video)):
+                    row = self.row(video, clip_index)
             except VideoError as error:
                 logger.warning("left out, split %s: %s", self.split, error)
                 entry = {"video_id": video["video_id"], "path": video["path"], "split": self.split}

@@ -63,6 +63,10 @@ class DataArguments:
     video_root: str | None = field(
         default=None, metadata={"help": "Where the videos lie, if not where the manifest says."}
     )
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     validation_split: str | None = field(
         default=None, metadata={"help": "Split to evaluate on while training (see eval_strategy)."}

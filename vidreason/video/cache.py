@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import VideoError
+from ..errors import VideoError, one_of_many
 from .decode import DecodedFrames, decode_frames
 
 SharedVideos = MutableMapping[tuple, DecodedFrames]
@@ -102,7 +102,8 @@ def write_decoded(
 
     def decode(path: Path) -> DecodedFrames | None:
         try:
-            return decode_frames(path, max_side_px=max_side_px)
+            with one_of_many(path):
+                return decode_frames(path, max_side_px=max_side_px)
         except VideoError:
             return None
 

@@ -8,12 +8,14 @@ import itertools
 import json
 import os
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vidreason.annotation import truth_guidance
+from vidreason.annotation.grid import annotator
 from vidreason.annotation.grid.annotator import encode_jpeg
 from vidreason.annotation.grid.plan import Plan, make_plan, plan_table
 from vidreason.annotation.grid.run import LLMArguments
@@ -207,6 +209,36 @@ def test_a_video_that_cannot_be_read_has_a_row_that_says_so(serve, make_job, run
     failed = [row for row in rows if row["status"] == "failed"]
     assert {row["raw_response"] for row in failed} == {"empty_file", "missing"}
     assert len(rows) == 2 + 40 and len(server.log) == 40
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_ends_no_more_than_its_video(serve, make_job, run_job, small_world, monkeypatch):
+    table, decode = annotator.read_frame_table, annotator.decode_readable_frames
+    first, second = sorted((small_world / "videos" / "train").rglob("*.mp4"))[:2]
+
+    def fail_to_open(path):
+        if path == first:
+            raise ValueError(f"{path}: 29 is not a valid Type")
+        return table(path)
+
+    def fail_to_decode(path, *args):
+        if path == second:
+            raise KeyError("side data")
+        return decode(path, *args)
+
+    monkeypatch.setattr(annotator, "read_frame_table", fail_to_open)
+    monkeypatch.setattr(annotator, "decode_readable_frames", fail_to_decode)
+    rows = run_job(make_job(serve()))
+    failed = Counter(row["raw_response"] for row in rows if row["status"] == "failed")
+    place = first.relative_to(small_world).as_posix()  # and not where it lies on this machine
+    name = next(name for name in failed if "29" in name)
+    assert (
+        name.startswith("unexpected_error: ValueError: ")
+        and str(small_world) not in name
+        and name.endswith(f"{place.removeprefix('videos/')}: 29 is not a valid Type")
+    )
+    assert failed == {name: 1, "unexpected_error: KeyError: 'side data'": 4}
+    assert sum(row["status"] == "ok" for row in rows) == 40
 
 
 def test_frames_that_look_alike_are_paid_for_once(serve, make_job, run_job, tmp_path, world_answers):

@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from ...errors import ConfigError, InvalidAnswer, VideoError
+from ...errors import ConfigError, InvalidAnswer, VideoError, unforeseen
 from ...guidance import guidance_row
 from ...guidance.merge import merge_rows
 from ...llm.chat import (
@@ -51,6 +51,8 @@ from ..job import Shard
 from .prompts import FrameAnswer, Prompt, read_answer
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PRODUCER = "llm"
 """What rows and runs call this producer."""
@@ -327,7 +329,7 @@ class LLMAnnotator:
         """
         path = self.manifest.video_path(row)
         try:
-            times_s = read_frame_table(path).times_s
+            times_s = _of_many(read_frame_table, path).times_s
         except VideoError as error:
             logger.warning("%s", error)
             # one row for the whole video: how many frames it has is not known
@@ -343,7 +345,10 @@ class LLMAnnotator:
         self, row: Mapping[str, Any], path: Path, times_s: np.ndarray, indices: list[int]
     ) -> Iterator[tuple[JournalFrame, list[ChatRequest]]]:
         # at full size, which the rows state; `encode_jpeg` makes the size that is sent
-        decoded, errors = decode_readable_frames(path, indices)
+        try:
+            decoded, errors = _of_many(decode_readable_frames, path, indices)
+        except VideoError as error:
+            decoded, errors = None, dict.fromkeys(indices, error)
         pictures = dict(zip(decoded.frame_indices, decoded.frames, strict=True)) if decoded else {}
         for index in indices:
             time_s = float(times_s[index])
@@ -380,7 +385,8 @@ class LLMAnnotator:
         return frame, requests
 
     def _unreadable(self, row: Mapping[str, Any], index: int, timestamp_s: float, error: VideoError) -> JournalFrame:
-        text = f"{error.reason}: {error.detail}" if error.detail else error.reason  # without the path of this machine
+        detail = error.detail.replace(error.path, row["path"])  # a table is not to tell the paths of this machine
+        text = f"{error.reason}: {detail}" if detail else error.reason
         return JournalFrame(index, timestamp_s, row["height"], row["width"], error=text)
 
     def _fingerprint(self, row: Mapping[str, Any]) -> str:
@@ -424,8 +430,9 @@ class LLMAnnotator:
 
     def _unasked_frames(self, row: Mapping[str, Any]) -> list[JournalFrame]:
         """The frames that would have been asked about, had the money not ended before the video was read."""
+        path = self.manifest.video_path(row)
         try:
-            times_s = read_frame_table(self.manifest.video_path(row)).times_s
+            times_s = _of_many(read_frame_table, path).times_s
         except VideoError as error:
             return [self._unreadable(row, 0, 0.0, error)]
         return [
@@ -479,3 +486,11 @@ class LLMAnnotator:
                 return None
         self.notes.update(reading.notes)
         return reading
+
+
+def _of_many(read: Callable[..., T], path: Path, *settings: Any) -> T:
+    """Read something of one video; what nobody foresaw is an error of that video."""
+    try:
+        return read(path, *settings)
+    except Exception as error:  # not `one_of_many`, through which every video would have to pass
+        raise unforeseen(path, error) from error
