@@ -17,6 +17,9 @@ from transformers import Trainer
 class DistributedTrainer(Trainer):
     """A `transformers.Trainer` without three traps of several processes, one of persistent workers, and its stub card.
 
+    A resumed run goes on exactly as if it had never been stopped, from any step: the draws of a clip hang on its epoch,
+    which accelerate does not pass on in the epoch that is resumed, nor ever to several processes.
+
     Under FSDP, `save_model` writes nothing at all where checkpoints are sharded. Under FSDP2, a model's class is one
     of torch's, which is then what is exported as the model's code and named in its `config.json`. In evaluation on
     a stream, the clips that fill up the last batches are counted. With persistent workers, the loader of the first
@@ -30,6 +33,17 @@ class DistributedTrainer(Trainer):
     # a class attribute: a trainer outside of `run_training` has no writer and keeps the Trainer's card
     card_writer: Callable[[Path], None] | None = None
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # the Trainer gives all by keyword
+        set_loader_epoch(kwargs["train_dataloader"], kwargs["epoch"])
+        super()._run_epoch(*args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches to train on."""
+        loader = super().get_train_dataloader()
+        # workers that stay are started in the first epoch, and once more after resuming; others in every epoch
+        return _with_own_seeds(loader) if self.args.dataloader_persistent_workers else loader
+
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches to evaluate on; a stream's clips are counted once."""
         # the Trainer keeps a loader with persistent workers under the name "eval", whatever data set it is of;
@@ -37,11 +51,11 @@ class DistributedTrainer(Trainer):
         if not (eval_dataset is None or isinstance(eval_dataset, str) or eval_dataset is self.eval_dataset):
             # the loader of a test set is made anew at each call
             return self.get_test_dataloader(eval_dataset)
-        return _with_stream_length(super().get_eval_dataloader(eval_dataset))
+        return _with_own_seeds(_with_stream_length(super().get_eval_dataloader(eval_dataset)))
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """Batches to predict; a stream's clips are counted once."""
-        return _with_stream_length(super().get_test_dataloader(test_dataset))
+        return _with_own_seeds(_with_stream_length(super().get_test_dataloader(test_dataset)))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the whole model, whichever form checkpoints have. Every process has to call this."""
@@ -82,6 +96,39 @@ class DistributedTrainer(Trainer):
         # processes share the folder: one of them writes
         if self.card_writer is not None and folder is not None and self.is_world_process_zero():
             self.card_writer(Path(folder))
+
+
+def set_loader_epoch(loader: DataLoader, epoch: int) -> None:
+    """Tell a loader's data set and sampler the epoch, however deeply accelerate has wrapped them.
+
+    Accelerate's own `set_epoch` tells the sampler or else the data set, and the sampler only where it is wrapped once.
+    So a data set with a random order is not told where several processes share it, or where a resumed epoch's first
+    batches are skipped; with both, the sampler is not told either.
+
+    Args:
+        loader: The loader, as accelerate has prepared it.
+        epoch: Number of the epoch, from 0.
+    """
+    parts: list[Any] = [loader]
+    for part in parts:  # which grows by what each part wraps
+        inner = (getattr(part, name, None) for name in ("dataset", "batch_sampler", "sampler"))
+        parts += [one for one in inner if one is not None and not any(one is seen for seen in parts)]
+    for part in parts[1:]:
+        if hasattr(part, "set_epoch"):
+            part.set_epoch(epoch)
+
+
+def _with_own_seeds(loader: DataLoader) -> DataLoader:
+    """Let a loader draw its workers' seeds, one whenever it starts, from a generator of its own.
+
+    Drawn from torch's, they shift what dropout draws from it. So a run that was resumed behind an evaluation, or that
+    had to start its workers once more, would go on with other random numbers than one that was never stopped.
+    """
+    # accelerate's loader stands before torch's, which is the one that draws
+    base = getattr(loader, "base_dataloader", loader)
+    # no clip is drawn by these seeds: it brings its own
+    base.generator = torch.Generator().manual_seed(0)
+    return loader
 
 
 def _with_stream_length(loader: DataLoader) -> DataLoader:
