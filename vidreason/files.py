@@ -275,7 +275,7 @@ def read_folder(folder: str | os.PathLike, in_memory_bytes: int = IN_MEMORY_BYTE
         in_memory_bytes: Size, uncompressed, up to which a split is read into memory in place of mapping it.
 
     Raises:
-        VidreasonError: there are no tables.
+        VidreasonError: there are no tables, or one of their files cannot be read, which is named.
     """
     files = sorted((Path(folder) / "data").glob("*-*-of-*.parquet"))
     if not files:
@@ -287,12 +287,34 @@ def read_folder(folder: str | os.PathLike, in_memory_bytes: int = IN_MEMORY_BYTE
 
 
 def _open_split(files: Sequence[Path], in_memory_bytes: int) -> Dataset:
-    metadata = [pq.read_metadata(file) for file in files]
+    metadata = []
+    for file in files:
+        with _named(file):
+            metadata.append(pq.read_metadata(file))
+        if not metadata[-1].schema.equals(metadata[0].schema):
+            raise VidreasonError(f"{file}: its columns are not those of {files[0].name}, which is of the same split")
     size = sum(part.row_group(i).total_byte_size for part in metadata for i in range(part.num_row_groups))
-    # the features are read from the Parquet schema's own metadata
-    if size <= in_memory_bytes:
-        return Dataset(pq.read_table([str(file) for file in files]))
-    return Dataset.from_file(str(_arrow_copy(files)))
+    copy = _arrow_copy(files) if size > in_memory_bytes else None
+    tables = [] if copy else [_read_whole(file) for file in files]
+    with _named(*files):
+        # the features are read from the Parquet schema's own metadata
+        return Dataset.from_file(str(copy)) if copy else Dataset(pa.concat_tables(tables))
+
+
+def _read_whole(file: Path) -> pa.Table:
+    with _named(file):
+        return pq.read_table(str(file))
+
+
+@contextmanager
+def _named(*files: Path) -> Iterator[None]:
+    """Name the files where a library cannot read them: cut short, of another kind, or damaged."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        names = ", ".join(map(str, files[:3])) + (" and others" if len(files) > 3 else "")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise VidreasonError(f"{names}: cannot be read as Parquet; is it whole? ({reason})") from error
 
 
 def _arrow_copy(files: Sequence[Path]) -> Path:
@@ -308,7 +330,9 @@ def _arrow_copy(files: Sequence[Path]) -> Path:
             for file in files:
                 with pq.ParquetFile(file) as parquet:
                     for group in range(parquet.num_row_groups):  # as they were written: few rows where these are large
-                        writer.write_table(parquet.read_row_group(group))
+                        with _named(file):  # and not around the writing: a full disk is no fault of the file
+                            rows = parquet.read_row_group(group)
+                        writer.write_table(rows)
         pa.default_memory_pool().release_unused()  # Arrow keeps what it decoded into, for ever and for nothing here
         os.replace(partial, path)  # of several processes that write the same copy, the last one wins
     finally:
