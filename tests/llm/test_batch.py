@@ -104,10 +104,11 @@ def test_questions_are_drawn_while_there_is_room(store, tmp_path):
 
     async def ask(server):
         settings = {"max_requests_per_file": 5, "max_open_jobs": 2, "poll_s": 0.01}
-        answerer = BatchAnswerer(OpenAIChatClient(server.url), store, PRICE, None, tmp_path / "batches", **settings)
-        async with contextlib.aclosing(answerer.answer_all(draw())) as answers:
-            async for _ in answers:
-                return
+        async with OpenAIChatClient(server.url) as client:
+            answerer = BatchAnswerer(client, store, PRICE, None, tmp_path / "batches", **settings)
+            async with contextlib.aclosing(answerer.answer_all(draw())) as answers:
+                async for _ in answers:
+                    return
 
     with ChatServer(good, batch_latency_s=0.2) as server:
         asyncio.run(ask(server))

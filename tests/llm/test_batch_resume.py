@@ -62,15 +62,15 @@ def test_a_job_that_was_never_sent_is_dropped_when_nobody_asks_for_it(run, store
 def test_one_folder_is_for_one_run(run, store, tmp_path):
     async def both(server):
         settings = {"poll_s": 0.01}
-        first, second = (
-            BatchAnswerer(OpenAIChatClient(server.url), store, PRICE, None, tmp_path / "batches", **settings)
-            for _ in range(2)
-        )
-        async with contextlib.aclosing(first.answer_all(questions_of(2))) as answers:
-            await answers.__anext__()
-            with pytest.raises(LLMError, match="another run is at work"):
-                await second.answer_all(questions_of(2)).__anext__()
-            return [await answers.__anext__()]
+        async with OpenAIChatClient(server.url) as client:
+            first, second = (
+                BatchAnswerer(client, store, PRICE, None, tmp_path / "batches", **settings) for _ in range(2)
+            )
+            async with contextlib.aclosing(first.answer_all(questions_of(2))) as answers:
+                await answers.__anext__()
+                with pytest.raises(LLMError, match="another run is at work"):
+                    await second.answer_all(questions_of(2)).__anext__()
+                return [await answers.__anext__()]
 
     with ChatServer(good) as server:
         assert len(asyncio.run(both(server))) == 1

@@ -1,11 +1,14 @@
 """The client against a server that says what it is told to: forms of requests, errors, and where keys do not go."""
 
 import asyncio
+import contextlib
+import gc
 import json
 import logging
 import pickle
 import socket
 import traceback
+import warnings
 
 import openai
 import pytest
@@ -257,19 +260,27 @@ def test_errors_have_verdicts(reply, verdict, maybe_billed, words):
 def test_answers_that_drip_end_in_time():
     """A read time-out alone starts anew with every byte."""
 
+    dripping = None
+
     async def drip(reader, writer):
+        nonlocal dripping
+        dripping = asyncio.current_task()
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n")
-        while True:
-            writer.write(b" ")
-            await asyncio.sleep(0.05)
+        with contextlib.closing(writer):
+            while True:
+                writer.write(b" ")
+                await asyncio.sleep(0.05)
 
     async def run() -> AttemptFailed:
         server = await asyncio.start_server(drip, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(AttemptFailed) as caught:
-            await OpenAIChatClient(f"http://127.0.0.1:{port}/v1", timeout_s=0.4).complete_once(make_request(0))
+            async with OpenAIChatClient(f"http://127.0.0.1:{port}/v1", timeout_s=0.4) as client:
+                await client.complete_once(make_request(0))
         server.close()
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
         return caught.value
 
     failure = asyncio.run(run())
@@ -295,6 +306,10 @@ def test_one_client_in_several_loops():
                 return await client.complete_once(make_request(0))
 
             assert asyncio.run(run()).text == "good"
+    client = None
+    with warnings.catch_warnings():  # the connections of loops that are over can no longer be closed
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def test_the_client_underneath():
@@ -385,6 +400,7 @@ def test_keys_reach_nothing(caplog):
                 lines = traceback.TracebackException.from_exception(error, capture_locals=False).format()
                 texts.extend([str(error), repr(error), str(error.args), str(vars(error)), "".join(lines)])
                 texts.append(repr(pickle.dumps(error)))
+        await client.close()
 
     with caplog.at_level(logging.DEBUG), RawServer(echo) as server:
         asyncio.run(run(server.url))

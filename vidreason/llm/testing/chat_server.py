@@ -152,6 +152,8 @@ class ChatServer:
         try:
             self._loop.run_until_complete(self.listen())
         except BaseException as error:  # handed to the thread that waits
+            self._loop.run_until_complete(self.close())
+            self._loop.close()
             started.append(error)
             ready.set()
             return
@@ -227,12 +229,16 @@ class ChatServer:
             # the work is done within the latency, so that requests that come together do not wait for one another
             response = self._respond(payload, fault, entry)
             delay_s = self.latency_s + (self.faults.slow_s if fault == "slow" else 0.0)
-            await asyncio.sleep(max(0.0, arrival_s + delay_s - time.monotonic()))
+            await self._wait(max(0.0, arrival_s + delay_s - time.monotonic()))
         finally:
             self._concurrent -= 1
         if fault == "dropped":
             abort(request)
         return response
+
+    async def _wait(self, delay_s: float) -> None:
+        """Let the rest of a request's latency go by. Tests of concurrency wait for something else here."""
+        await asyncio.sleep(delay_s)
 
     def _respond(self, payload: dict[str, Any], fault: str | None, entry: Received) -> web.Response:
         """The response to a request; for one whose connection is dropped, nothing that matters."""
