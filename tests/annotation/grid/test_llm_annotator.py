@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vidreason.annotation import job as job_module
 from vidreason.annotation import truth_guidance
 from vidreason.annotation.grid import annotator
 from vidreason.annotation.grid.annotator import encode_jpeg
 from vidreason.annotation.grid.plan import Plan, make_plan, plan_table
 from vidreason.annotation.grid.run import LLMArguments
+from vidreason.annotation.job import read_run
 from vidreason.errors import BudgetExceeded, ConfigError, LLMError
 from vidreason.files import read_folder
 from vidreason.guidance import points_to_cells
@@ -154,6 +156,26 @@ def test_a_finished_run_asks_nothing_and_writes_the_same(serve, make_job, run_jo
     rows = run_job(job)
     asked = len(server.log)
     assert run_job(job) == rows and len(server.log) == asked == 48
+
+
+def test_a_run_that_asks_nothing_keeps_the_times_of_the_one_that_did(serve, make_job, run_job, monkeypatch):
+    """The times go with the totals, which count every run into the folder."""
+    clock = iter(f"2026-01-0{day}T00:00:00+00:00" for day in range(1, 10))
+    monkeypatch.setattr(job_module, "_now", lambda: next(clock))
+    server = serve()
+
+    def times(**llm):
+        job = make_job(server, llm=llm)
+        run_job(job)
+        facts = read_run(job.args.out)
+        return facts.started_at[:10], facts.finished_at[:10]
+
+    stopped = {"max_cost_usd": 0.003, "write_partial": True}
+    assert times(**stopped) == ("2026-01-01", "2026-01-02")
+    assert times() == ("2026-01-01", "2026-01-04")  # the rest is asked
+    asked = len(server.log)
+    assert times() == ("2026-01-01", "2026-01-04") and len(server.log) == asked
+    assert times(model="gpt-4.1") == ("2026-01-06", "2026-01-07")  # another run
 
 
 def test_a_run_in_a_notebook_gives_the_same(serve, make_job, run_job):
@@ -377,6 +399,7 @@ def test_a_run_by_batch_jobs_gives_the_same_table(serve, make_job, run_job):
         ({"jpeg_quality": 0}, "jpeg_quality is 0"),
         ({"max_side_px": 4}, "max_side_px is 4"),
         ({"price_usd": [1.0]}, "--price_usd takes dollars"),
+        ({"price_usd": [1.0, float("nan")]}, "--price_usd takes dollars"),
         ({"video_share": 0.0}, "video_share"),
         ({"samples_per_frame": 0}, "at least 1"),
     ],
@@ -390,10 +413,15 @@ def test_own_prices_are_used(monkeypatch):
     price = LLMArguments(price_usd=[1.0, 2.0]).price()
     assert (price.input_usd, price.output_usd) == (1.0, 2.0)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(LLMError, match="my-model"):
+    with pytest.raises(ConfigError, match=r"my-model.*--price_usd INPUT OUTPUT"):
         LLMArguments(model="my-model").price()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     assert LLMArguments(model="my-model").price().output_usd == 0
+    # with a price of nothing, which nobody gave, a cap would never be reached
+    with pytest.raises(ConfigError, match=r"'my-model'.* a cap on the cost needs it.* 0 0 where it is free"):
+        LLMArguments(model="my-model", max_cost_usd=1.0).price()
+    assert LLMArguments(model="my-model", max_cost_usd=1.0, price_usd=[0.0, 0.0]).price().output_usd == 0
+    assert LLMArguments(model="gpt-4.1-mini", max_cost_usd=1.0).price().output_usd == 1.6
 
 
 def test_a_frame_keeps_its_shape_as_a_jpeg():

@@ -207,6 +207,11 @@ def answer_row(
     )
 
 
+def _problem_of(answer: ChatAnswer) -> str:
+    """Why an answer cannot be used, with its status."""
+    return f"{answer.status}: {answer.detail or answer.text or 'the answer is empty'}"
+
+
 # All frames of a run
 
 
@@ -250,6 +255,8 @@ class LLMAnnotator:
             split: policy.choose_videos(manifest.split(split), seed)[shard.index :: shard.count] for split in splits
         }
         self.notes: Counter[str] = Counter()  # what the answers' reader had to overlook, by kind
+        self.num_kept = 0  # answers that came in this run, whatever their status
+        self.newest_problem = ""  # why the newest answer that cannot be used cannot; empty where there is none
         self._readings: dict[str, FrameAnswer] = {}
         asked = {entry.name: getattr(settings, entry.name) for entry in fields(LLMSettings)}
         # this text goes into the journal's fingerprints: another spelling of it would decode every video again
@@ -281,6 +288,9 @@ class LLMAnnotator:
 
     def keep(self, answer: ChatAnswer) -> None:
         """Keep what an answer's check read in it until its row is made, so that it need not be parsed again."""
+        self.num_kept += 1
+        if answer.status != OK:
+            self.newest_problem = _problem_of(answer)
         if isinstance(answer.reading, FrameAnswer) and len(self._readings) < _MAX_READINGS:
             self._readings[answer.request_hash] = answer.reading
 
@@ -476,6 +486,7 @@ class LLMAnnotator:
     def _reading(self, key: Mapping[str, Any], frame: JournalFrame, answer: ChatAnswer) -> FrameAnswer | None:
         """What an answer says: as its check read it in this run, else read now. None where it cannot be used."""
         if answer.status != OK:
+            self.newest_problem = self.newest_problem or _problem_of(answer)
             return None
         reading = self._readings.get(answer.request_hash)
         if reading is None:
@@ -483,6 +494,7 @@ class LLMAnnotator:
                 reading = self._check(frame)(answer.text)
             except InvalidAnswer as error:  # the store's answers were checked by the reader of the day they came
                 logger.warning("%s frame %d: %s", key["video_id"], key["frame_index"], error)
+                self.newest_problem = self.newest_problem or f"{INVALID}: {error}"
                 return None
         self.notes.update(reading.notes)
         return reading
