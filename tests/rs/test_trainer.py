@@ -192,6 +192,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_name(make_model, make_cli
         trainer.train()
 
 
+def test_a_step_reads_one_value_however_many_micro_batches_it_has(host_reads, make_model, make_clips, make_arguments):
+    views = {"evidence_swap": 0.4, "evidence_blank": 0.3, "evidence_drop": 0.3}
+    args = make_arguments(spatial_weight=2.0, temporal_weight=0.5, gradient_accumulation_steps=4, **views)
+    clips = make_clips(augment=True)
+    trainer = RSTrainer(model=make_model(), args=args, train_dataset=clips)
+    host_reads.step_of(trainer, [[clips[2 * number], clips[2 * number + 1]] for number in range(4)])
+    assert host_reads.reads == ["_local_scalar_dense"], "the loss of the step, which has to be finite"
+
+
 def test_other_arguments_are_refused(make_model, tmp_path):
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
     with pytest.raises(ConfigError, match="takes an RSConfig"):
