@@ -160,7 +160,7 @@ def write_tables(out: Path, title: str, system: System) -> str:
     notes = out / "NOTES.md"
     if notes.exists():
         text += "\n" + notes.read_text(encoding="utf-8")
-    (out / "README.md").write_text(text, encoding="utf-8")
+    write_whole(out / "README.md", text)
     return text
 
 
