@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
-from transformers import AutoModelForVideoClassification, AutoVideoProcessor, HfArgumentParser, TrainerCallback
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from .annotation import NoiseModel, truth_guidance
 from .attention.visualize import attention_maps, comparison_frame, stack_rows
-from .errors import VidreasonError
+from .command_line import run_command
 from .files import read_folder
 from .guidance import GuidanceIndex, load_guidance, write_guidance
 from .manifests.manifest import Manifest
@@ -99,15 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo; a mistake ends with one line that names it."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     transformers_logging.set_verbosity_error()
-    parser = HfArgumentParser(DemoArguments)  # type: ignore[arg-type]  # its NewType fits no dataclass
-    (args,) = parser.parse_args_into_dataclasses(arguments)
-    try:
-        report = run_demo(args)
-    except VidreasonError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    print(summary(report, Path(args.output_dir)))
-    return 0
+    return run_command(
+        lambda args: print(summary(run_demo(args), Path(args.output_dir))), DemoArguments, arguments=arguments
+    )
 
 
 def run_demo(args: DemoArguments) -> dict[str, Any]:

@@ -100,6 +100,10 @@ class ConfigError(VidreasonError):
     """A recipe, flag or model configuration asks for something that cannot be done."""
 
 
+class UsageError(ConfigError):
+    """A command line has a flag that does not exist, lacks one, or gives one a value that it does not take."""
+
+
 class TrainingError(VidreasonError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 

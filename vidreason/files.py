@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,23 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        with _naming(path):
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of the file system name the file that was to be written: writing to a full disk says no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # Arrow puts a sentence of its own before the code's
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 @dataclass(frozen=True)
@@ -142,10 +155,11 @@ def _writing(
     shards = _ShardWriter(Path(folder), split, features, limits, compress)
     try:
         yield shards
-    except BaseException:
+        with _naming(split_path(folder, split)):
+            shards.finish()
+    except BaseException:  # also where the last rows no longer fit on the disk
         shards.discard()
         raise
-    shards.finish()
 
 
 class _ShardWriter:
@@ -172,6 +186,10 @@ class _ShardWriter:
         if not batch:
             return
         table = Dataset.from_list(batch, features=self.features).data.table
+        with _naming(self._partials[-1]):
+            self._write(batch, table)
+
+    def _write(self, batch: list[dict[str, Any]], table: pa.Table) -> None:
         if self._rows_in_file and self._is_full(len(batch), table.nbytes):
             self._close()
             self._open()
@@ -190,7 +208,11 @@ class _ShardWriter:
                 path.unlink()
 
     def discard(self) -> None:
-        self._close()
+        """Remove what was written. Whatever is wrong with the disk: the error that led here is the one to be told."""
+        for close in (self._writer.close, self._file.close, self._file.close):
+            # both write what they still hold, and fail again on a full disk; the second time a file is just closed
+            with suppress(OSError, ValueError, pa.ArrowException):
+                close()
         for partial in self._partials:
             partial.unlink(missing_ok=True)
 
@@ -260,7 +282,7 @@ def write_card(folder: str | os.PathLike, splits: Iterable[str], body: str, **me
     """
     data = folder_card_data(folder, splits, **metadata)
     path = Path(folder) / "README.md"
-    DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n").save(path)
+    write_whole(path, str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n")))
     return path
 
 
@@ -326,7 +348,8 @@ def _arrow_copy(files: Sequence[Path]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{path.name}.{os.getpid()}.partial"
     try:
-        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, pq.read_schema(files[0])) as writer:
+        schema = pq.read_schema(files[0])
+        with _naming(path), pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for file in files:
                 with pq.ParquetFile(file) as parquet:
                     for group in range(parquet.num_row_groups):  # as they were written: few rows where these are large

@@ -331,7 +331,7 @@ def _gather(work: Path, parts: list[_Part], splits: Sequence[str]) -> PackReport
             if part.parquet.is_file():  # else a run that was killed here has moved it
                 os.replace(part.parquet, target)
     lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in report.skipped]
-    (work / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+    write_whole(work / SKIPPED_FILE, "".join(lines))
     return report
 
 

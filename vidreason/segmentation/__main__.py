@@ -16,7 +16,8 @@ import logging
 import sys
 from pathlib import Path
 
-from ..errors import ConfigError, VideoError, VidreasonError, one_of_many
+from ..command_line import FAILED, OneLineParser, end_with_status
+from ..errors import ConfigError, VideoError, one_of_many
 from ..files import readable_name
 from ..manifests.manifest import Manifest, load_manifest
 from ..manifests.segments import SegmentIndex, load_segments
@@ -27,20 +28,19 @@ from .timeline import draw_timeline
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a mistake ends with one line that names it."""
-    args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        failed = label_videos(args)
-    except VidreasonError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    return end_with_status(lambda: _label(arguments))
+
+
+def _label(arguments: list[str] | None) -> int:
+    failed = label_videos(_parser().parse_args(arguments))
     for failure in failed:
         print(f"FAILED {failure}", file=sys.stderr)
-    return 1 if failed else 0
+    return FAILED if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m vidreason.segmentation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -29,7 +29,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ...errors import VidreasonError
+from ...command_line import OneLineParser, end_with_status
+from ...errors import ConfigError
 from .chat_batches import BatchLimits, BatchService
 from .chat_faults import BatchFaults, Faults, spoil
 from .chat_wire import (
@@ -312,10 +313,13 @@ def run_server(args: argparse.Namespace, make_answer: Callable[[], Answer]) -> i
 
     Args:
         args: Values of the flags of `add_server_flags`.
-        make_answer: Function that gives the `answer` of the server. What it cannot use ends with one line, too.
+        make_answer: Function that gives the `answer` of the server.
 
     Returns:
         The code that the process should exit with.
+
+    Raises:
+        VidreasonError: A flag's value, or what the answers come from, cannot be used.
     """
     try:
         server = ChatServer(
@@ -329,10 +333,9 @@ def run_server(args: argparse.Namespace, make_answer: Callable[[], Answer]) -> i
             port=args.port,
         )
         asyncio.run(_serve(server))
-    except (VidreasonError, OSError, TypeError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
+    except (OSError, TypeError, ValueError, KeyError) as error:  # faults by wrong names, a port that is taken, no key
+        raise ConfigError(str(error)) from error
+    except KeyboardInterrupt:  # the way to stop a server
         return 0
     return 0
 
@@ -348,14 +351,18 @@ async def _serve(server: ChatServer) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: a server that gives one answer to everything."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="vidreason.llm.testing.chat_server",
         description="A chat-completions server with one answer to everything.",
     )
     parser.add_argument("--constant", required=True, help="Text of every answer (for benchmarks of clients).")
     add_server_flags(parser)
-    args = parser.parse_args(arguments)
-    return run_server(args, lambda: lambda payload: args.constant)
+
+    def work() -> int:
+        args = parser.parse_args(arguments)
+        return run_server(args, lambda: lambda payload: args.constant)
+
+    return end_with_status(work)
 
 
 if __name__ == "__main__":
