@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ...errors import ConfigError, InvalidAnswer, VideoError, unforeseen
+from ...boxes_in_text import CONVENTIONS, PIXELS, BoxConvention, find_convention, find_family
+from ...errors import ConfigError, InvalidAnswer, LLMError, VideoError, unforeseen
 from ...guidance import guidance_row
 from ...guidance.merge import merge_rows
 from ...llm.chat import (
@@ -48,6 +49,7 @@ from ..frames import (
     LabelSource,
 )
 from ..job import Shard
+from ..outcome import one_line
 from .prompts import FrameAnswer, Prompt, read_answer
 
 logger = logging.getLogger(__name__)
@@ -95,6 +97,14 @@ class LLMSettings:
     temperature: float | None = field(default=0.0, metadata={"help": "Temperature of the model's sampling."})
     samples_per_frame: int = field(default=1, metadata={"help": "Answers that are merged into one map."})
     structured: bool = field(default=True, metadata={"help": "Ask for answers by JSON schema where the server can."})
+    coordinates: str = field(
+        default="auto",
+        metadata={
+            "help": "Scale in which the model writes places: pixels (of the picture that is sent), share, 0-999, "
+            "0-1000, or a family: qwen2-vl, qwen2.5-vl, qwen3-vl, gemini, internvl, gpt. auto knows it by the model's "
+            "name, and takes pixels for others."
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.image_detail not in ("auto", "low", "high"):
@@ -107,6 +117,20 @@ class LLMSettings:
             raise ConfigError("samples_per_frame and max_completion_tokens must be at least 1")
         if self.samples_per_frame > 1 and self.temperature == 0:
             raise ConfigError("samples_per_frame > 1 wants a temperature above 0: else all samples are the same")
+        if self.convention.unit == "original_pixels":
+            raise ConfigError("coordinates cannot be original_pixels: the model sees the picture that is sent")
+
+    @property
+    def convention(self) -> BoxConvention:
+        """How the model writes places.
+
+        Raises:
+            ConfigError: `coordinates` is none of the scales.
+        """
+        if self.coordinates != "auto":
+            return find_convention(self.coordinates)
+        family = find_family(self.model)
+        return PIXELS if family is None else CONVENTIONS[family]
 
 
 def make_requests(
@@ -133,6 +157,7 @@ def make_requests(
         frame_height=size[0],
         frame_width=size[1],
         dataset_name=settings.dataset_name,
+        convention=settings.convention,
     )
     content = [{"type": "text", "text": user}, image_part(jpeg, settings.image_detail)]
     first = ChatRequest(
@@ -140,7 +165,7 @@ def make_requests(
         messages=[{"role": "system", "content": system}, {"role": "user", "content": content}],
         max_completion_tokens=settings.max_completion_tokens,
         temperature=settings.temperature,
-        schema=prompt.schema(grid) if settings.structured else None,
+        schema=prompt.schema(grid, settings.convention) if settings.structured else None,
         image_sizes=(size,),
     )
     if settings.samples_per_frame == 1:
@@ -207,6 +232,12 @@ def answer_row(
     )
 
 
+def _says_scale(prompt: Prompt, convention: BoxConvention) -> bool:
+    """Whether a prompt's text is another one than for a model that writes pixels of the picture that is sent."""
+    rendered = (prompt.render((4, 4), None, 240, 320, convention=scale) for scale in (convention, PIXELS))
+    return len(set(rendered)) > 1
+
+
 def _problem_of(answer: ChatAnswer) -> str:
     """Why an answer cannot be used, with its status."""
     return f"{answer.status}: {answer.detail or answer.text or 'the answer is empty'}"
@@ -259,6 +290,9 @@ class LLMAnnotator:
         self.newest_problem = ""  # why the newest answer that cannot be used cannot; empty where there is none
         self._readings: dict[str, FrameAnswer] = {}
         asked = {entry.name: getattr(settings, entry.name) for entry in fields(LLMSettings)}
+        # only where it changes what is asked: other journals are older than the setting
+        if not _says_scale(prompt, settings.convention):
+            del asked["coordinates"]
         # this text goes into the journal's fingerprints: another spelling of it would decode every video again
         self._settings_text = json.dumps(
             [{**asked, "grid": grid}, prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False
@@ -287,12 +321,29 @@ class LLMAnnotator:
                 yield from self._video_questions(split, row, on_answered)
 
     def keep(self, answer: ChatAnswer) -> None:
-        """Keep what an answer's check read in it until its row is made, so that it need not be parsed again."""
+        """Keep what an answer's check read in it until its row is made, so that it need not be parsed again.
+
+        Raises:
+            LLMError: the server names a model whose coordinates are of another scale than they are read in.
+        """
         self.num_kept += 1
+        self._check_scale(answer)
         if answer.status != OK:
             self.newest_problem = _problem_of(answer)
         if isinstance(answer.reading, FrameAnswer) and len(self._readings) < _MAX_READINGS:
             self._readings[answer.request_hash] = answer.reading
+
+    def _check_scale(self, answer: ChatAnswer) -> None:
+        """An alias says nothing of a model, but its answers do: the first ends a run that would read all wrongly."""
+        settings, family = self.settings, find_family(answer.model)
+        if self.prompt.form != "im_o" or settings.coordinates != "auto" or family is None:
+            return
+        own = CONVENTIONS[family]
+        if (own.unit, own.resizing) != (settings.convention.unit, settings.convention.resizing):
+            raise LLMError(
+                f"the server names its model {one_line(answer.model)!r}, and {family} writes coordinates in a scale "
+                f"of its own, which {settings.model!r} does not tell: say --coordinates {family}, or pixels"
+            )
 
     def _video_questions(self, split: str, row: Mapping[str, Any], on_answered: OnAnswered) -> Iterator[Question]:
         fingerprint = self._fingerprint(row)
@@ -326,7 +377,8 @@ class LLMAnnotator:
         return self.store.answer(request_hash) is not None
 
     def _check(self, frame: JournalFrame) -> Callable[[str], FrameAnswer]:
-        return lambda text: read_answer(text, self.grid, frame.sent_height, frame.sent_width)
+        convention = self.settings.convention
+        return lambda text: read_answer(text, self.grid, frame.sent_height, frame.sent_width, convention)
 
     def _read_frames(
         self, row: Mapping[str, Any], indices: list[int] | None

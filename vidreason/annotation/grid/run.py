@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from tqdm.auto import tqdm
 
+from ...boxes_in_text import find_family
 from ...errors import BudgetExceeded, ConfigError, LLMError
 from ...llm.batch import BatchAnswerer
 from ...llm.chat import ANSWER_STATUSES, OK, Answerer, ChatAnswer
@@ -127,6 +128,12 @@ class LLMArguments(LLMSettings, Producer):
         args, folder, manifest = task.args, task.folder, task.load_manifest()
         grid, labels = args.grid_size, find_labels(manifest, args.manifest, args.splits, args.labels)
         prompt, price, policy = load_prompt(self.prompt), self.price(), self.frame_policy(args.frames_per_second)
+        if prompt.form == "im_o" and self.coordinates == "auto" and find_family(self.model) is None:
+            logger.warning(
+                "it is not known in which scale %r writes coordinates; they are read as the prompt asks for them, in "
+                "pixels of the picture: --coordinates says otherwise",
+                self.model,
+            )
         # two files: the journal can be made again from the videos, while the store holds what was paid for
         with RequestStore(folder / "requests.sqlite") as store, FrameJournal(folder / "frames.sqlite") as journal:
             annotator = LLMAnnotator(
@@ -250,6 +257,7 @@ class LLMRun:
                 **{name: getattr(args, name) for name in ("samples_per_frame", "structured", "batch")},
                 # estimates, and so what a cap holds back, depend on it
                 "tokens_counted_by": token_rule(),
+                **({"coordinates": args.convention.unit} if self.annotator.prompt.form == "im_o" else {}),
                 **({"stopped": stopped} if stopped else {}),
             },
             totals={
