@@ -18,7 +18,16 @@ class VideoError(VidreasonError):
         detail: What FFmpeg or the file system said, for people.
     """
 
-    REASONS = ("missing", "empty_file", "not_a_video", "no_video_stream", "no_frames", "decode_failed", "too_large")
+    REASONS = (
+        "missing",
+        "empty_file",
+        "not_a_video",
+        "playlist",
+        "no_video_stream",
+        "no_frames",
+        "decode_failed",
+        "too_large",
+    )
 
     def __init__(self, path: str | os.PathLike, reason: str, detail: str = ""):
         if reason not in self.REASONS:
