@@ -31,6 +31,7 @@ class VideoError(VidreasonError):
         "missing",
         "empty_file",
         "not_a_video",
+        "playlist",
         "no_video_stream",
         "no_frames",
         "decode_failed",

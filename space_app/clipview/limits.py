@@ -37,6 +37,7 @@ _TEXTS = {
     "missing": "The file did not arrive. Please upload it again.",
     "empty_file": "The file is empty.",
     "not_a_video": "This is no video that can be read here, or it was cut off. MP4, MOV, WebM, MKV and AVI files can.",
+    "playlist": "The file is a playlist: it names other files, which are not opened.",
     "no_video_stream": "The file has no picture: it is sound or data alone, or its beginning is damaged.",
     "no_frames": "The video has no frames. It may have been cut off.",
     "decode_failed": "The video cannot be decoded. It may be damaged or cut off.",

@@ -188,11 +188,15 @@ class VideoFileReader(ClipReader[Mapping[str, Any]]):
         """Frames by their native index, decoded from the file."""
         settings = self.settings
         return decode_frames(
-            self._path(entry), picked, max_side_px=settings.decode_max_side_px, max_pixels=settings.max_pixels
+            self._path(entry),
+            picked,
+            max_side_px=settings.decode_max_side_px,
+            max_pixels=settings.max_pixels,
+            stand_ins=True,  # as the video processor reads it: a model is used on what it was trained on
         )
 
     def read_whole(self, entry: ClipEntry[Mapping[str, Any]]) -> DecodedFrames:
-        """All frames of the file that decode."""
+        """All frames of the file; others stand in for those that do not decode."""
         settings = self.settings
         return decode_whole_video(
             self._path(entry), settings.decode_max_side_px, settings.max_pixels, self.video_cache

@@ -265,6 +265,7 @@ class _Packer:
                 wanted[start : start + _FRAMES_AT_A_TIME],
                 size=settings.frame_size(height, width),
                 max_pixels=settings.max_pixels,
+                stand_ins=True,  # as clips are read from the files themselves
             )
             jpegs = [encode_jpeg(frame, settings.quality, settings.subsampling) for frame in decoded.frames]
             frames += [{"bytes": jpeg, "path": None} for jpeg in jpegs]

@@ -29,6 +29,8 @@ def decode_whole_video(
 ) -> DecodedFrames:
     """All frames of a video, out of `shared` where another data set has decoded it.
 
+    Frame `i` is at position `i`: others stand in for frames that do not decode.
+
     Args:
         path: The file of the video.
         max_side_px: Longer side in pixels that frames are scaled down to; None keeps their size.
@@ -75,7 +77,9 @@ def _shared_or_decoded(
 ) -> DecodedFrames:
     if shared is not None and key in shared:
         return shared[key]
-    decoded = decode_frames(path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels)
+    decoded = decode_frames(
+        path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels, stand_ins=True
+    )
     if shared is not None:
         shared[key] = decoded
     return decoded
@@ -103,7 +107,7 @@ def write_decoded(
     def decode(path: Path) -> DecodedFrames | None:
         try:
             with one_of_many(path):
-                return decode_frames(path, max_side_px=max_side_px)
+                return decode_frames(path, max_side_px=max_side_px, stand_ins=True)
         except VideoError:
             return None
 
