@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from batch_helpers import PRICE, answer_in_batches, files_in, good, leave_when, questions_of
+from batch_helpers import PRICE, answer_in_batches, files_in, good, jobs_held, leave_when, questions_of
 from llm_doubles import RawServer, Reply, make_question
 
 from vidreason.errors import BudgetExceeded, LLMError
@@ -268,9 +268,10 @@ def test_the_budget_holds_and_counts_what_is_in_flight(run, store, tmp_path):
 
 
 def test_what_was_left_at_the_service_stays_in_the_budget_until_it_is_settled(run, store, tmp_path):
-    with ChatServer(good, batch_latency_s=0.5) as server:
+    with ChatServer(good) as server:
         budget = Budget(1.0)
-        leave_when(server.url, questions_of(5), store, tmp_path / "batches", "created", budget)
+        with jobs_held(server):
+            leave_when(server.url, questions_of(5), store, tmp_path / "batches", "created", budget)
         left_usd = store.totals().unsettled_usd
         assert left_usd > 0 and budget.spent_usd == pytest.approx(left_usd)
         budget = Budget(1.0, store.totals().spent_usd)
