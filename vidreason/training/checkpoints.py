@@ -69,6 +69,8 @@ def find_damage(checkpoint: Path) -> str | None:
         # the Trainer writes it last
         if _STATE not in names:
             return f"it has no {_STATE}"
+        if "checkpoint-is-incomplete.txt" in names:  # the Trainer's own mark, where it saves before it is preempted
+            return "it is marked as incomplete"
         if not any(_WEIGHTS.fullmatch(name) for name in names):
             return "it has no weights"
         # both or none: with one of them alone, the Trainer would start both anew without a word
