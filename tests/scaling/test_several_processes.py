@@ -10,6 +10,8 @@ import pytest
 from scaling_checks import accelerate_command, assert_same_training, read, training_log
 from scaling_runs import EVALUATED, run
 
+from vidreason.training.checkpoints import find_damage
+
 
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory) -> Path:
@@ -89,6 +91,13 @@ def test_two_processes_resume_to_the_same_weights(two_processes):
     assert len(training_log(again)) == 8
     assert_same_training(again, whole, rel=0, atol=0)
     assert read(whole)["epoch"] == 1, "the clips are drawn anew in every epoch"
+    # a checkpoint has its name once all processes have written their part
+    assert find_damage(whole / "checkpoint-6") is None
+    assert {path.name for path in (whole / "checkpoint-6").glob("rng_state*")} == {
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+    }
+    assert not list(whole.glob("_unfinished"))
 
 
 def test_two_processes_take_the_steps_of_one_over_windows_of_long_videos(two_processes, one_process):

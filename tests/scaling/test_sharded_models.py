@@ -14,6 +14,7 @@ from scaling_checks import accelerate_command, assert_same_training, read, train
 from scaling_runs import make_model, run
 
 from modeling_tsvit import TSViTForVideoClassification
+from vidreason.training.checkpoints import find_damage
 from vidreason.training.distributed import unsharded_class
 
 SCENARIOS = ("steps", "videomae", "accumulation", "bf16", "resumed", "sharded_checkpoint")
@@ -60,6 +61,8 @@ def test_a_sharded_model_resumes_to_the_same_weights(sharded, scenario):
     whole_run, again = sharded / scenario / "whole", sharded / scenario / "again"
     files = {path.name for path in (whole_run / "checkpoint-4").iterdir()}
     assert ("pytorch_model_fsdp_0" in files) == (scenario == "sharded_checkpoint"), "the other form of checkpoint"
+    assert find_damage(whole_run / "checkpoint-4") is None
+    assert not list(whole_run.glob("_unfinished"))
     assert len(training_log(again)) == 8
     assert_same_training(again, whole_run, rel=0, atol=0)
 

@@ -101,6 +101,12 @@ def middle(path: Path) -> None:
     path.write_bytes(content)
 
 
+def shards(path: Path, index: str) -> None:
+    """Weights in several files, of which there is none."""
+    path.rename(path.with_name("model-00001-of-00002.safetensors"))
+    path.with_name("model.safetensors.index.json").write_text(index)
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "message"),
     [
@@ -118,6 +124,9 @@ def middle(path: Path) -> None:
         ("trainer_state.json", lambda path: path.write_text("[" * 200_000), "trainer_state.json is not JSON"),
         ("trainer_state.json", lambda path: path.write_text("{}"), "trainer_state.json has no global_step"),
         ("config.json", lambda path: path.write_text("[1]"), "config.json holds no mapping"),
+        ("model.safetensors", lambda path: shards(path, '{"weight_map": [1]}'), "index.json has no weight_map"),
+        ("model.safetensors", lambda path: shards(path, '{"weight_map": {"w": "b"}}'), "b is not there, which model"),
+        ("config.json", lambda path: (path.parent / "checkpoint-is-incomplete.txt").touch(), "marked as incomplete"),
     ],
 )
 def test_damage_of_a_checkpoint_that_is_named_is_one_line(checkpoints, line_arguments, file, damage, message):

@@ -69,6 +69,8 @@ def find_damage(checkpoint: Path) -> str | None:
         # the Trainer writes it last
         if _STATE not in names:
             return f"it has no {_STATE}"
+        if "checkpoint-is-incomplete.txt" in names:  # the Trainer's own mark, where it saves before it is preempted
+            return "it is marked as incomplete"
         if not any(_WEIGHTS.fullmatch(name) for name in names):
             return "it has no weights"
         # both or none: with one of them alone, the Trainer would start both anew without a word
@@ -94,12 +96,16 @@ def _open_file(path: Path) -> None:
         ValueError: It is not whole, and so are the errors of what opens it: OSError, SafetensorError, BadZipFile.
     """
     if path.suffix == ".json":
-        content = _read_json(path)
+        content = read_json_mapping(path)
         if path.name == _STATE and not isinstance(content.get("global_step"), int):
             raise ValueError(f"{path.name} has no global_step")
-        for shard in sorted(set(content.get("weight_map", {}).values())) if path.name.endswith(".index.json") else ():
-            if not (path.parent / shard).is_file():
-                raise ValueError(f"{shard} is not there, which {path.name} names")
+        if path.name.endswith(".index.json"):
+            shards = content.get("weight_map")
+            if not isinstance(shards, dict):
+                raise ValueError(f"{path.name} has no weight_map")
+            for shard in sorted({str(shard) for shard in shards.values()}):
+                if not (path.parent / shard).is_file():
+                    raise ValueError(f"{shard} is not there, which {path.name} names")
     elif path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt"):  # reads the header, and compares the file's size with it
@@ -117,7 +123,16 @@ def _open_file(path: Path) -> None:
             raise ValueError(f"{path.name} is cut short, or none of torch's: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json_mapping(path: Path) -> dict[str, Any]:
+    """The content of a JSON file, which may be anyone's.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: It is too large, is not JSON, or holds no mapping.
+        OSError: It cannot be read.
+    """
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than {MAX_JSON_BYTES}")
     try:

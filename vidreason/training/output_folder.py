@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 
 from ..errors import ConfigError
 from ..files import write_whole
-from .checkpoints import UNFINISHED, list_checkpoints
+from .checkpoints import UNFINISHED, list_checkpoints, read_json_mapping
 
 logger = logging.getLogger(__name__)
 
@@ -107,17 +107,15 @@ def _check_checkpoints(folder: Path, settings: dict[str, Any]) -> None:
     if not checkpoints:
         return
     try:
-        earlier = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        earlier = None
-    if isinstance(earlier, dict):
+        earlier = read_json_mapping(folder / SETTINGS_FILE)
+    except (OSError, ValueError):  # none: of 0.1.0, or damaged
+        reason = "those of an earlier run"
+    else:
         other = sorted(name for name in {*earlier, *settings} if earlier.get(name) != settings.get(name))
         if not other:
             logger.warning("%s: checkpoints of an earlier run with the same settings are replaced", folder)
             return
         reason = f"those of a run with another {', '.join(other[:5])}{', ...' if len(other) > 5 else ''}"
-    else:
-        reason = "those of an earlier run"
     raise ConfigError(
         f"output_dir {folder} holds checkpoints ({checkpoints[-1].name} the last), {reason}: go on from them with "
         "--resume_from_checkpoint true, name another output_dir, or delete them"
