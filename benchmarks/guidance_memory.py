@@ -1,6 +1,6 @@
 """What a guidance table takes of the memory of a process that opens it, and of a loader worker that joins by it.
 
-    python benchmarks/guidance_memory.py --num_rows 60000 240000
+    python benchmarks/guidance_memory.py --num_rows 240000 960000
 
 Tables are made of random maps, with answers of a length as language models give them. Each is opened in processes of
 their own: by reading the whole Parquet file, as the simplest loader does, and by `load_guidance`, which maps it; then
@@ -60,7 +60,7 @@ class MemoryArguments:
     """Sizes of the tables."""
 
     num_rows: list[int] = field(
-        default_factory=lambda: [60_000, 240_000], metadata={"help": "Numbers of rows of the tables."}
+        default_factory=lambda: [240_000, 960_000], metadata={"help": "Numbers of rows of the tables."}
     )
     rows_per_video: int = field(default=10, metadata={"help": "Annotated frames of each video."})
     answer_chars: int = field(default=700, metadata={"help": "Length of each raw answer in characters."})

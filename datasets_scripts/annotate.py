@@ -62,7 +62,7 @@ def annotate(choice: ProducerChoice, args: AnnotationArguments, scale: ScaleArgu
     outcome = read_outcome(args.out, args.splits, opened[0].annotator.newest_problem if opened else "")
     if not outcome.is_usable:
         # not an LLMError: to go on with the same command would ask nothing again
-        again = " --retry with these statuses asks again." if isinstance(producer, LLMArguments) else ""
+        again = f" --retry {' '.join(outcome.statuses)} asks again." if isinstance(producer, LLMArguments) else ""
         raise GuidanceError(
             f"no row in {args.out} can be used ({outcome.counts or 'there are none'}).{again} "
             f"The newest reason: {outcome.reason or 'no video was chosen'}"

@@ -1,12 +1,14 @@
-"""How good guidance is: a table against boxes that are known to be right, or against another table.
+"""How good guidance is: a table against boxes that are known to be right, against another table, or to be looked at.
 
     python datasets_scripts/audit_guidance.py --guidance data/guidance --truth data/world/truth --manifest data/world \
         --out outputs/audit
     python datasets_scripts/audit_guidance.py --guidance data/guidance --boxes boxes.json --manifest data/manifest \
         --out outputs/audit
     python datasets_scripts/audit_guidance.py --guidance data/guidance_a --compare data/guidance_b --out outputs/audit
+    python datasets_scripts/audit_guidance.py --guidance data/guidance --manifest data/manifest --out outputs/audit
 
-Writes audit.json, audit.csv, audit.md, contact_sheet.png and audit.html.
+Writes audit.json, audit.csv, audit.md, contact_sheet.png and audit.html. The last one judges nothing: its contact sheet
+and page show the table's own frames.
 """
 
 from __future__ import annotations

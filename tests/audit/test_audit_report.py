@@ -15,7 +15,7 @@ from vidreason.audit.page import write_page
 from vidreason.audit.pictures import choose_frames, draw_examples, write_contact_sheet
 from vidreason.audit.references import TrueBoxes, boxes_from_table
 from vidreason.audit.report import AuditReport, audit_section
-from vidreason.audit.run import audit_table
+from vidreason.audit.run import audit_table, look_through
 from vidreason.errors import GuidanceError
 from vidreason.files import read_folder
 from vidreason.guidance import guidance_row, load_guidance, write_guidance
@@ -162,6 +162,36 @@ def test_without_a_manifest_frames_are_drawn_without_pixels(world, tmp_path):
         assert (np.abs(colors - tint) <= 1).all(axis=1).any()
 
 
+@pytest.mark.parametrize("manifest", ["videos", None])
+def test_a_table_alone_is_looked_through(world, tmp_path, manifest):
+    changes = {"truth": None, "compare": None, "manifest": manifest, "frames_per_group": 5}
+    written = audit_folder(settings(world, tmp_path, **changes))
+    assert [path.name for path in written][-2:] == ["contact_sheet.png", "audit.html"]
+    assert "There was nothing to judge by" in (tmp_path / "audit.md").read_text()
+    facts = json.loads((tmp_path / "audit.json").read_text())
+    assert facts["sections"] == [] and set(facts["splits"]) == {"train", "test"}
+    page = Page((tmp_path / "audit.html").read_text())
+    assert page.open == [] and page.wrong == []
+    figures = [attributes for tag, attributes in page.tags if tag == "figure"]
+    groups = {group: [f for f in figures if f["data-group"] == group] for group in ("random", "without guidance")}
+    assert {len(frames) for frames in groups.values()} == {5} and len(figures) == 10
+    assert {figure["data-status"] for figure in groups["random"]} == {"ok"}
+    assert "ok" not in {figure["data-status"] for figure in groups["without guidance"]}
+    assert all(image["src"].startswith(f"data:image/{'jpeg' if manifest else 'png'}") for image in page.images)
+    sheet = np.asarray(Image.open(tmp_path / "contact_sheet.png"))
+    red, _, blue = (sheet[..., channel].astype(int) for channel in range(3))
+    assert (red - blue > 60).sum() > 1000  # the guidance's tint
+
+
+def test_of_a_large_table_a_bounded_number_of_rows_is_looked_through(world):
+    rows = load_guidance(world / "first")["train"]
+    audit = look_through(rows, max_rows=5)
+    statuses = [frame.status == "ok" for frame in audit.frames]
+    assert (sum(statuses), len(statuses)) == (5, 10) and audit.rows == len(rows)
+    for frame in audit.frames:
+        assert audit.index.lookup(frame.video_id, [frame.timestamp_s]).statuses == [frame.status]
+
+
 def test_a_guidance_of_some_splits_is_judged_on_these(world, tmp_path):
     audit_folder(settings(world, tmp_path, splits=["test"], manifest=None))
     facts = json.loads((tmp_path / "audit.json").read_text())
@@ -172,7 +202,6 @@ def test_a_guidance_of_some_splits_is_judged_on_these(world, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"truth": None, "compare": None}, "give --truth, --boxes or --compare"),
         ({"boxes": "boxes.json"}, "--truth or --boxes, not both"),
         ({"boxes": "boxes.json", "truth": None, "manifest": None}, "give --manifest too"),
         ({"frames_per_group": 0}, "at least 1"),

@@ -73,7 +73,7 @@ def test_the_truth_agrees_with_itself(world, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "error: there is nothing to judge by: give --truth, --boxes or --compare"),
+        (["--boxes", "boxes.json"], "error: --boxes names frames by index: give --manifest too"),
         (["--truth", "nowhere"], "error: nowhere: no Parquet files under data/; was the folder built?"),
     ],
 )

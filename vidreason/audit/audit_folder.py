@@ -20,17 +20,17 @@ from .page import write_page
 from .pictures import choose_frames, draw_examples, write_contact_sheet
 from .references import OtherTable, TrueBoxes, boxes_from_json, boxes_from_table
 from .report import AuditReport, audit_section, write_report
-from .run import Audit, audit_table
+from .run import Audit, audit_table, look_through
 
 SHEET_FILE = "contact_sheet.png"
 
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """What an audit reads and writes.
+    """What an audit reads and writes. With neither truth nor boxes nor another table, it is looked through as it is.
 
     Raises:
-        GuidanceError: there is nothing to judge by, or too much.
+        GuidanceError: there is too much to judge by, or what it needs is missing.
     """
 
     guidance: str = field(metadata={"help": "Folder of the guidance table."})
@@ -64,8 +64,6 @@ class AuditSettings:
     sheet_frames: int = field(default=4, metadata={"help": "Number of frames of each group on the contact sheet."})
 
     def __post_init__(self):
-        if not (self.truth or self.boxes or self.compare):
-            raise GuidanceError("there is nothing to judge by: give --truth, --boxes or --compare")
         if self.truth and self.boxes:
             raise GuidanceError("give --truth or --boxes, not both")
         if self.boxes and not self.manifest:
@@ -94,7 +92,10 @@ def audit_folder(settings: AuditSettings) -> list[Path]:
         tolerance_s=settings.tolerance_s,
     )
     written = write_report(settings.out, report)
-    audit = next(iter(audits.values()))  # the truth, where there is one
+    audit = next(iter(audits.values()), None)  # the truth, where there is one
+    if audit is None:
+        rows = datasets.concatenate_datasets(list(splits.values()))
+        audit = look_through(rows, _class_names(manifest), settings.tolerance_s, settings.seed)
     chosen = choose_frames(audit, max(settings.frames_per_group, settings.sheet_frames), settings.seed)
     examples = draw_examples(audit, chosen, manifest, frame_sizes(splits.values()))
     if examples:

@@ -21,7 +21,7 @@ from ..guidance.table import merge_summaries
 from ..provenance import STATUSES
 from ..reporting.tables import Column
 from .drawing import GUIDANCE_COLOR, TRUTH_COLOR
-from .pictures import CHOICE, GROUPS, ExampleFrame, describe_frame
+from .pictures import CHOICE, CHOICE_UNJUDGED, GROUPS, ExampleFrame, describe_frame
 from .report import (
     AuditReport,
     AuditSection,
@@ -67,7 +67,8 @@ def write_page(folder: str | os.PathLike, report: AuditReport, audit: Audit, exa
         statuses={"headers": ["split", "rows", "videos", *STATUSES], "rows": _status_rows(report)},
         sections=[_section(section, report) for section in report.sections],
         reference=audit.reference.name,
-        choice=CHOICE,
+        is_judged=audit.is_judged,
+        choice=CHOICE if audit.is_judged else CHOICE_UNJUDGED,
         has_pixels=any(entry.has_pixels for entry in examples),
         guidance_color=_css(GUIDANCE_COLOR),
         reference_color=_css(TRUTH_COLOR),

@@ -46,6 +46,13 @@ CHOICE = (
 )
 """The rule by which examples are chosen, for readers."""
 
+CHOICE_UNJUDGED = (
+    "There is nothing to judge by: random frames are drawn from the rows with guidance, and frames without guidance "
+    f"from the others. Frames of one video are at least {MIN_GAP_S:g} s apart, and no video has more than its share of "
+    "a group."
+)
+"""The rule where a table is looked through as it is."""
+
 PANEL_HEIGHT_PX, MAX_SIDE_PX = 132, 320
 _DEFAULT_SIZE = (240, 320)
 
@@ -70,7 +77,7 @@ class ExampleFrame:
 
 
 def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list[AuditedFrame]]:
-    """Frames of each group, by the rule of `CHOICE`.
+    """Frames of each group, by the rule of `CHOICE`; or by that of `CHOICE_UNJUDGED`, with two groups.
 
     Args:
         audit: The audit whose frames are chosen from.
@@ -88,15 +95,21 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
     def shuffled(frames: list[AuditedFrame]) -> list[AuditedFrame]:
         return [frames[i] for i in rng.permutation(len(frames))]
 
-    # only frames that could have been scored: others have nothing to look at
-    unanswered = [frame for frame in audit.frames if frame.reference_status == OK and frame.status != OK]
-    scored = shuffled(audit.scored)  # sorting keeps the order of what is equal
-    ordered = {
-        WORST: sorted(scored, key=quality),
-        BEST: sorted(scored, key=quality, reverse=True),
-        RANDOM: shuffled(scored),
-        UNANSWERED: shuffled(unanswered),
-    }
+    if audit.is_judged:
+        # only frames that could have been scored: others have nothing to look at
+        unanswered = [frame for frame in audit.frames if frame.reference_status == OK and frame.status != OK]
+        scored = shuffled(audit.scored)  # sorting keeps the order of what is equal
+        ordered = {
+            WORST: sorted(scored, key=quality),
+            BEST: sorted(scored, key=quality, reverse=True),
+            RANDOM: shuffled(scored),
+            UNANSWERED: shuffled(unanswered),
+        }
+    else:
+        ordered = {
+            RANDOM: shuffled([frame for frame in audit.frames if frame.status == OK]),
+            UNANSWERED: shuffled([frame for frame in audit.frames if frame.status != OK]),
+        }
     chosen = {group: _spread(frames, per_group) for group, frames in ordered.items()}
     return {group: frames for group, frames in chosen.items() if frames}
 

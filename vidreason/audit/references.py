@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,7 +50,7 @@ class Reference(Protocol):
     has_maps: bool  # judgements have an `other` map, so that distances can be measured
 
     @property
-    def video_ids(self) -> list[str]:
+    def video_ids(self) -> Sequence[str]:
         """The videos, in a fixed order."""
         ...
 
@@ -185,6 +185,33 @@ class OtherTable:
         """The reference's cells for a picture beside the guidance; None where there are none."""
         found = self.index.lookup(video_id, [self._times_s[video_id][position]])
         return found.maps[0] if found.statuses[0] == OK else None
+
+
+class NoReference:
+    """Nothing to judge by: a table is looked through as it is."""
+
+    name, has_maps = "the frame alone", False
+    video_ids: tuple[str, ...] = ()
+
+    def times_s(self, video_id: str) -> np.ndarray:
+        """No frames."""
+        return np.zeros(0)
+
+    def status(self, video_id: str, position: int) -> str:
+        """There is never anything to judge by."""
+        return EMPTY
+
+    def boxes(self, video_id: str, position: int) -> np.ndarray:
+        """No boxes."""
+        return np.zeros((0, 4))
+
+    def judge(self, video_id: str, position: int, guidance: GridMap) -> Judgement | None:
+        """No judgement."""
+        return None
+
+    def map_to_draw(self, video_id: str, position: int, guidance: GridMap | None) -> GridMap | None:
+        """No cells: the frame is drawn as it is."""
+        return None
 
 
 def on_one_grid(first: GridMap, second: GridMap) -> tuple[GridMap, GridMap]:

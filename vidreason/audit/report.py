@@ -46,6 +46,9 @@ distribution about the frame's centre (sigma a quarter of each side), the unifor
 are scored on exactly the frames and grids of the guidance. Brackets: {confidence:g} % interval from {resamples}
 bootstrap resamples of whole videos (seed {seed})."""
 
+UNJUDGED = """There was nothing to judge by, neither boxes nor another table: the contact sheet and the page show frames
+of the table as they are."""
+
 TRUE_BY_BOXES = """A cell is true when its overlap with the box of a relevant object is at least a quarter of the
 smaller of the two."""
 TRUE_BY_TABLE = """A cell is true when the other table marks it; unlike grids are first brought to the finer rows and
@@ -179,6 +182,7 @@ def report_markdown(report: AuditReport) -> str:
         f"Produced by: {', '.join(producers)}. Grids (rows x columns): {', '.join(f'{r} x {c}' for r, c in grids)}.",
         status_table(report.splits),
         *(part for section in report.sections for part in section_parts(section, report)),
+        "" if report.sections else UNJUDGED,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 
 from ..errors import GuidanceError
 from ..guidance.geometry import GridMap, Rectangle
 from ..guidance.join import DEFAULT_TOLERANCE_S, MISSING, GuidanceIndex
 from ..reporting.bootstrap import Bootstrap, Estimate, estimate_means
 from .measures import DISTANCES, MEASURES, centre_prior, map_distances, score_maps, uniform_prior
-from .references import OK, Reference, times_by_video
+from .references import EMPTY, OK, NoReference, Reference, times_by_video
 
 GUIDANCE, CENTRE, UNIFORM, TRUE_CELLS = "guidance", "centre prior", "uniform prior", "true cells"
 PRIORS = (CENTRE, UNIFORM)
+
+MAX_ROWS_TO_SHOW = 10_000
+"""Rows of either kind, with guidance and without, of which those to look at are chosen where nothing judges them."""
 
 OUTSIDE = "outside the grid"
 """Status of a reference frame whose true boxes all lie outside the part of it that the guidance's grid covers."""
@@ -71,6 +75,11 @@ class Audit:
     rows: int
     rows_without_reference: int
     index: GuidanceIndex
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is anything to judge by."""
+        return not isinstance(self.reference, NoReference)
 
     @property
     def scored(self) -> list[AuditedFrame]:
@@ -173,6 +182,43 @@ def audit_table(
         frames += _frames_of_video(video_id, class_name, index, times_s, reference, tolerance_s)
     matched = sum(frame.guidance_s is not None for frame in frames)
     return Audit(reference, sources, measures, frames, len(rows), len(rows) - matched, index)
+
+
+def look_through(
+    rows: datasets.Dataset,
+    class_names: Mapping[str, str] | None = None,
+    tolerance_s: float = DEFAULT_TOLERANCE_S,
+    seed: int = 0,
+    max_rows: int = MAX_ROWS_TO_SHOW,
+) -> Audit:
+    """A table with nothing to judge it by, for its pictures: its own frames at random, none of them scored.
+
+    Args:
+        rows: A guidance table, of one split or several.
+        class_names: Maps a video id to its class, where that is known.
+        tolerance_s: Tolerance in seconds of the join by time.
+        seed: Seed of the choice, where the table has more rows.
+        max_rows: Largest number of rows with guidance, and of rows without, that are given.
+    """
+    columns = rows.with_format("arrow").select_columns(["video_id", "timestamp_s", "status"])[:]
+    is_ok = np.asarray(pc.equal(columns["status"], OK))
+    rng = np.random.default_rng(seed)
+    # a table may have millions of rows, of which a page shows a hundred
+    chosen = np.concatenate([rng.permutation(np.flatnonzero(kind))[:max_rows] for kind in (is_ok, ~is_ok)])
+    frames = [
+        AuditedFrame(
+            video_id=row["video_id"],
+            class_name=(class_names or {}).get(row["video_id"], ""),
+            position=position,
+            timestamp_s=row["timestamp_s"],
+            guidance_s=row["timestamp_s"],
+            status=row["status"],
+            reference_status=EMPTY,
+        )
+        for position, row in enumerate(columns.take(np.sort(chosen)).to_pylist())
+    ]
+    index = GuidanceIndex(rows, tolerance_s)
+    return Audit(NoReference(), (), (), frames, len(rows), 0, index)
 
 
 def _frames_of_video(
