@@ -1,5 +1,6 @@
 """What decoding leaves out to be fast, and that it leaves out nothing that shows."""
 
+import struct
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ import pytest
 from vidreason.errors import VideoError
 from vidreason.video import decode as decode_module
 from vidreason.video import decode_frames
-from vidreason.video.decode import FrameTables, OpenVideo
+from vidreason.video.decode import FrameTables, OpenVideo, forget_frame_tables, read_frame_table
 
 B_FRAMES = {
     "h264": {"name": "a.mp4", "codec": "libx264", "options": {"bf": "3", "b-pyramid": "normal", "g": "40"}},
@@ -85,6 +86,66 @@ def test_a_frame_that_was_left_out_by_mistake_is_decoded_after_all(odd_videos, t
 
     monkeypatch.setattr(decode_module, "_decode_run", nothing_the_first_time)
     assert np.array_equal(decode_frames(path, indices=[9, 10, 11]).frames, expected)
+
+
+def flag_wrong_keyframes(path):
+    """Say in an AVI's index that every seventh frame is a keyframe."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"idx1") + 8
+    for number in range(0, 100, 7):
+        struct.pack_into("<I", data, start + 16 * number + 4, 0x10)  # AVIIF_KEYFRAME
+    path.write_bytes(bytes(data))
+    return path
+
+
+# name, settings of the encoder, what is done to the file
+NOT_TO_BE_SOUGHT = {
+    "flags of other frames": ("a.avi", {"codec": "mpeg4", "options": {"g": "20", "bf": "0"}}, flag_wrong_keyframes),
+    "a picture that is refreshed piece by piece": (
+        "a.mp4",
+        {"options": {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}},
+        None,
+    ),
+    "4:4:4 H.264": ("a.mp4", {"pixel_format": "yuv444p", "options": {"g": "20"}}, None),
+    "cinepak": ("a.avi", {"codec": "cinepak", "pixel_format": "rgb24"}, None),
+}
+
+
+@pytest.mark.parametrize(("name", "settings", "change"), NOT_TO_BE_SOUGHT.values(), ids=NOT_TO_BE_SOUGHT)
+def test_a_keyframe_is_sought_only_where_the_decoder_bears_it_out(
+    odd_videos, tmp_path, decoded_frames, name, settings, change
+):
+    path = odd_videos.encode(tmp_path / name, num_frames=100, **settings)
+    if change is not None:
+        change(path)
+    whole = decode_frames(path)
+    forget_frame_tables()
+    for indices in ([46], [65, 99], [30, 31]):
+        np.testing.assert_array_equal(decode_frames(path, indices=indices).frames, whole.frames[indices])
+    decoded_frames.clear()
+    assert np.array_equal(decode_frames(path, indices=[90]).frames, whole.frames[[90]])
+    assert len(decoded_frames) == 1  # at once: what was seen of the file is remembered
+    assert not any(0 < index < 90 for index in read_frame_table(path).keyframes)
+
+
+def test_damage_ends_the_short_cuts_of_a_file(shared_data, decoded_frames):
+    """Behind a packet that does not decode, what a decoder makes of the next ones hangs on what it has decoded."""
+    path = shared_data / "faults" / "corrupted.mp4"
+    whole = decode_frames(path, stand_ins=True)
+    forget_frame_tables()
+    for index in (49, 40, 34, 10):
+        np.testing.assert_array_equal(decode_frames(path, indices=[index]).frames[0], whole.frames[index])
+    decoded_frames.clear()
+    decode_frames(path, indices=[45])
+    assert len(decoded_frames) == 1
+
+
+def test_a_damaged_file_is_named_once(odd_videos, tmp_path, caplog):
+    path = odd_videos.encode(tmp_path / "a.mp4", num_frames=20, options={"bf": "0"})
+    odd_videos.blank_packet(path, 7)
+    for indices in ([7], [6, 7], [7, 8]):
+        assert decode_frames(path, indices=indices, stand_ins=True).stand_ins == {7: 8}
+    assert caplog.text.count("others stand in") == 1
 
 
 @pytest.mark.parametrize("indices", [[0], [4, 7], [11]])
