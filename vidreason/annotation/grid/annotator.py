@@ -8,6 +8,7 @@ answered, rows of all videos. Between the two stands an `Answerer` (`vidreason.l
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -93,6 +94,18 @@ class LLMSettings:
     temperature: float | None = field(default=0.0, metadata={"help": "Temperature of the model's sampling."})
     samples_per_frame: int = field(default=1, metadata={"help": "Answers that are merged into one map."})
     structured: bool = field(default=True, metadata={"help": "Ask for answers by JSON schema where the server can."})
+    extra_body: str = field(
+        default="",
+        metadata={
+            "help": "JSON object of further fields that the server knows, such as "
+            '{"chat_template_kwargs": {"enable_thinking": false}}.'
+        },
+    )
+
+    @functools.cached_property
+    def extra_fields(self) -> dict[str, Any]:
+        """The object in `extra_body`."""
+        return json.loads(self.extra_body) if self.extra_body else {}
 
     def __post_init__(self) -> None:
         if self.image_detail not in ("auto", "low", "high"):
@@ -105,6 +118,12 @@ class LLMSettings:
             raise ConfigError("samples_per_frame and max_completion_tokens must be at least 1")
         if self.samples_per_frame > 1 and self.temperature == 0:
             raise ConfigError("samples_per_frame > 1 wants a temperature above 0: else all samples are the same")
+        try:
+            if not isinstance(self.extra_fields, dict):
+                raise ValueError("it is no object")
+            ChatRequest(self.model, [], extra_body=self.extra_fields)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"extra_body must be a JSON object, got {self.extra_body[:200]!r}: {error}") from error
 
 
 def make_requests(
@@ -140,6 +159,7 @@ def make_requests(
         temperature=settings.temperature,
         schema=prompt.schema(grid) if settings.structured else None,
         image_sizes=(size,),
+        extra_body=settings.extra_fields,
     )
     if settings.samples_per_frame == 1:
         return [first]  # without a seed, so that one sample is the same request whether or not samples are in use
@@ -250,6 +270,8 @@ class LLMAnnotator:
         self.notes: Counter[str] = Counter()  # what the answers' reader had to overlook, by kind
         self._readings: dict[str, FrameAnswer] = {}
         asked = {entry.name: getattr(settings, entry.name) for entry in fields(LLMSettings)}
+        if not settings.extra_body:  # as it was spelt before there were any
+            del asked["extra_body"]
         # this text goes into the journal's fingerprints: another spelling of it would decode every video again
         self._settings_text = json.dumps(
             [{**asked, "grid": grid}, prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False

@@ -232,6 +232,7 @@ class LLMRun:
             settings={
                 **{name: getattr(args, name) for name in ("dataset_name", "temperature", "max_completion_tokens")},
                 **{name: getattr(args, name) for name in ("samples_per_frame", "structured", "batch")},
+                **({"extra_body": args.extra_body} if args.extra_body else {}),
                 **({"stopped": stopped} if stopped else {}),
             },
             totals={
