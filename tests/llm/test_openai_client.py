@@ -79,6 +79,18 @@ def test_the_length_of_answers_is_limited_under_the_name_that_a_server_heeds():
     assert older.adapt(payload) == {**expected, "max_tokens": limit}
 
 
+def test_fields_that_one_server_knows_are_a_part_of_the_request():
+    """They go into the key, and are not dropped where the server does not know them: someone asked for them."""
+    plain, request = make_request(7), make_request(7, extra_body={"enable_thinking": False})
+    assert make_request(7, extra_body={}).request_hash == plain.request_hash != request.request_hash
+    with RawServer(strict_about("enable_thinking")) as server, pytest.raises(AttemptFailed, match="enable_thinking"):
+        complete(server.url, request)
+    assert [body["enable_thinking"] for body in server.bodies] == [False]
+    for name in ("model", "max_tokens", "stream", "n"):
+        with pytest.raises(ValueError, match=name):
+            make_request(7, extra_body={name: 2})
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

@@ -167,7 +167,7 @@ class BatchService:
 
         for number in range(1, self.max_tries + 1):
             try:
-                return await asyncio.wait_for(call(), _MAX_CALL_S)
+                return await _within(call(), _MAX_CALL_S)
             except (openai.OpenAIError, asyncio.TimeoutError, ConnectionError, *_UNREADABLE) as error:
                 failure = failure_of(error, redact=self.redactor.redact)
             if failure.verdict != RETRY or number == self.max_tries:
@@ -181,6 +181,19 @@ class BatchService:
             wait_s = backoff_s(number, self.backoff_base_s, _MAX_BACKOFF_S)
         logger.warning("%s: %s; trying again in %.1f s", what, failure, wait_s)
         return wait_s
+
+
+async def _within(call: Awaitable[Result], timeout_s: float) -> Result:
+    """What a call gives, or TimeoutError. Not `wait_for`, which up to Python 3.11 can swallow a cancellation."""
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({task}, timeout=timeout_s)
+        if not task.done():
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        task.cancel()  # nothing, where it is done
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _id(value: Any, answer: Any) -> str:

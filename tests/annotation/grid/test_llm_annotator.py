@@ -89,6 +89,7 @@ def test_pixel_centres_mark_the_cells_that_hold_them_also_in_a_smaller_picture(s
 def test_what_is_sent(serve, make_job, run_job, world_answers, small_world):
     watch = Watch(world_answers)
     llm = {"dataset_name": "Tiny Actions", "max_side_px": 80, "jpeg_quality": 95, "image_detail": "low"}
+    llm["extra_body"] = '{"chat_template_kwargs": {"enable_thinking": false}}'
     rows = run_job(make_job(serve(answer=watch), llm=llm))
     assert len(watch.payloads) == len(rows) == 48
     payload = watch.payloads[0]
@@ -96,6 +97,7 @@ def test_what_is_sent(serve, make_job, run_job, world_answers, small_world):
     assert label in texts_of(payload) and "Tiny Actions" in texts_of(payload)
     assert payload["model"] == "gpt-4.1-mini" and payload["temperature"] == 0.0
     assert payload["response_format"]["json_schema"]["strict"] is True
+    assert payload["chat_template_kwargs"] == {"enable_thinking": False} and payload["stream"] is False
     assert payload["messages"][1]["content"][1]["image_url"]["detail"] == "low"
     assert picture_of(payload).size == (80, 60)
     frame = decode_frames(small_world / "videos" / f"{rows[0]['video_id']}.mp4", indices=[rows[0]["frame_index"]])
@@ -402,6 +404,9 @@ def test_a_run_by_batch_jobs_gives_the_same_table(serve, make_job, run_job):
         ({"price_usd": [1.0, float("nan")]}, "--price_usd takes dollars"),
         ({"video_share": 0.0}, "video_share"),
         ({"samples_per_frame": 0}, "at least 1"),
+        ({"extra_body": "enable_thinking=false"}, "extra_body must be a JSON object, got 'enable_thinking=false'"),
+        ({"extra_body": "[1]"}, "it is no object"),
+        ({"extra_body": '{"n": 8, "max_tokens": 100000}'}, r"must not hold \['max_tokens', 'n'\]"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(make_job, llm, message):

@@ -8,6 +8,7 @@ answered, rows of all videos. Between the two stands an `Answerer` (`vidreason.l
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -105,6 +106,18 @@ class LLMSettings:
             "name, and takes pixels for others."
         },
     )
+    extra_body: str = field(
+        default="",
+        metadata={
+            "help": "JSON object of further fields that the server knows, such as "
+            '{"chat_template_kwargs": {"enable_thinking": false}}.'
+        },
+    )
+
+    @functools.cached_property
+    def extra_fields(self) -> dict[str, Any]:
+        """The object in `extra_body`."""
+        return json.loads(self.extra_body) if self.extra_body else {}
 
     def __post_init__(self) -> None:
         if self.image_detail not in ("auto", "low", "high"):
@@ -119,6 +132,12 @@ class LLMSettings:
             raise ConfigError("samples_per_frame > 1 wants a temperature above 0: else all samples are the same")
         if self.convention.unit == "original_pixels":
             raise ConfigError("coordinates cannot be original_pixels: the model sees the picture that is sent")
+        try:
+            if not isinstance(self.extra_fields, dict):
+                raise ValueError("it is no object")
+            ChatRequest(self.model, [], extra_body=self.extra_fields)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"extra_body must be a JSON object, got {self.extra_body[:200]!r}: {error}") from error
 
     @property
     def convention(self) -> BoxConvention:
@@ -167,6 +186,7 @@ def make_requests(
         temperature=settings.temperature,
         schema=prompt.schema(grid, settings.convention) if settings.structured else None,
         image_sizes=(size,),
+        extra_body=settings.extra_fields,
     )
     if settings.samples_per_frame == 1:
         return [first]  # without a seed, so that one sample is the same request whether or not samples are in use
@@ -293,6 +313,8 @@ class LLMAnnotator:
         # only where it changes what is asked: other journals are older than the setting
         if not _says_scale(prompt, settings.convention):
             del asked["coordinates"]
+        if not settings.extra_body:  # as it was spelt before there were any
+            del asked["extra_body"]
         # this text goes into the journal's fingerprints: another spelling of it would decode every video again
         self._settings_text = json.dumps(
             [{**asked, "grid": grid}, prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False

@@ -258,6 +258,7 @@ class LLMRun:
                 # estimates, and so what a cap holds back, depend on it
                 "tokens_counted_by": token_rule(),
                 **({"coordinates": args.convention.unit} if self.annotator.prompt.form == "im_o" else {}),
+                **({"extra_body": args.extra_body} if args.extra_body else {}),
                 **({"stopped": stopped} if stopped else {}),
             },
             totals={

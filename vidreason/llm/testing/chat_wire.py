@@ -65,8 +65,11 @@ class RequestError(Exception):
 def hash_of(payload: Mapping[str, Any]) -> str:
     """SHA-256 of a body, as `vidreason.llm.chat.ChatRequest.request_hash` makes it.
 
-    The client gives the limit of the answer's length to servers other than OpenAI's under its older name as well.
+    The client gives the limit of the answer's length to servers other than OpenAI's under its older name as well, and
+    says that it wants its answer in one piece.
     """
+    if payload.get("stream") is False:
+        payload = {name: value for name, value in payload.items() if name != "stream"}
     if payload.get("max_tokens") == payload.get("max_completion_tokens"):
         payload = {name: value for name, value in payload.items() if name != "max_tokens"}
     text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
