@@ -56,6 +56,9 @@ def find_problem(block: Any, value: Any) -> str | None:
     if isinstance(block, (gr.Dropdown, gr.Radio)):
         choices = [choice for _, choice in block.choices]
         return None if isinstance(value, str) and value in choices else f"expected one of {', '.join(choices)}"
+    if isinstance(block, gr.Dataset):  # the row of examples: which of them was pressed
+        fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(block.samples)
+        return None if fits else "expected the number of an example"
     if isinstance(block, gr.Slider):
         lowest, highest = block.minimum, block.maximum
         return None if _is_number(value, lowest, highest) else f"expected a number from {lowest} to {highest}"

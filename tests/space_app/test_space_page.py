@@ -186,9 +186,9 @@ def test_uploads_go_to_no_system_program(make_service):
     assert uploads[0].sources == ["upload", "webcam"] and not uploads[0].streaming
 
 
-def test_every_part_that_takes_values_has_them_checked(make_service):
+def test_every_part_that_takes_values_has_them_checked(make_service, square_path):
     """For each input of each event: nothing of a wrong kind comes to Gradio, and the page's own values all do."""
-    page = build_page(make_service(), [])
+    page = build_page(make_service(), [square_path])
     seen = set()
     for block in {block for event in page.fns.values() for block in event.inputs}:
         seen.add(type(block).__name__)
@@ -205,9 +205,11 @@ def test_every_part_that_takes_values_has_them_checked(make_service):
             problem = find_problem(block, value)
             assert problem and len(problem) < 200, (block, value)
         assert find_problem(block, None) is None
-        if not isinstance(block, gr.Video):
+        if isinstance(block, gr.Dataset):
+            assert find_problem(block, 0) is None and find_problem(block, 1)  # there is one example
+        elif not isinstance(block, gr.Video):
             assert find_problem(block, block.value) is None
-    assert seen == {"Video", "Dropdown", "Radio", "Slider", "Checkbox", "Textbox", "State"}
+    assert seen == {"Video", "Dataset", "Dropdown", "Radio", "Slider", "Checkbox", "Textbox", "State"}
     video = next(block for block in page.blocks.values() if isinstance(block, gr.Video))
     note = {"path": "/somewhere/clip.mp4", "meta": {"_type": "gradio.FileData"}, "orig_name": "clip.mp4"}
     assert find_problem(video, note) is None
