@@ -1,4 +1,4 @@
-"""The demo's pictures: training curves, and attention of every model beside the guidance."""
+"""The demo's pictures: training curves, attention of every model beside the guidance, and second looks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
-from ..attention.visualize import attention_maps, comparison_frame, stack_rows
+from ..attention.visualize import attention_maps, comparison_frame, second_look_frame, stack_rows
+from ..clips.transforms import input_size
 from ..guidance import GuidanceIndex, load_guidance
 from ..manifests.manifest import Manifest
 from ..reporting.plots import Panel, plot_training_curves
-from ..video import decode_frames, write_animation, write_video
+from ..rs.second_look import look_twice
+from ..video import decode_frames, uniform_indices, write_animation, write_video
 from .world import WorldData
 
 TITLES = {"plain": "plain", "rs": "the paper's", "rs_evidence": "ours", "mended": "plain, mended here"}
@@ -63,6 +65,31 @@ def draw_overlays(folder: Path, data: WorldData, models: Mapping[str, Path]) -> 
     fps = float(rows[chosen[0]]["fps"]) / 2  # half speed: an action lasts a second or two
     write_video(folder / "overlay.mp4", pairs, fps)
     write_animation(folder / "overlay.webp", pairs, fps)
+
+
+def draw_second_looks(folder: Path, data: WorldData, model_folder: Path) -> None:
+    """`second_look.png`: what a model is given when it looks again, two frames of each clip of `overlay.png`.
+
+    Args:
+        folder: Folder to write to.
+        data: The world.
+        model_folder: Folder of a model that was trained with evidence zoom.
+    """
+    model, processor = load_classifier(model_folder)
+    rows = data.manifest.split("test_shifted")
+    token_grid = model.token_grid(*input_size(processor))
+    pictures = []
+    for number in first_of_every_third_class(data.manifest, "test_shifted"):
+        frames = decode_frames(data.manifest.video_path(rows[number])).frames
+        frames = frames[uniform_indices(len(frames), model.config.num_frames)]
+        looks = look_twice(model.eval(), processor, frames)
+        shown = [
+            second_look_frame(frames[i], looks, i, token_grid, data.manifest.class_names)
+            for i in (len(frames) // 4, 3 * len(frames) // 4)
+        ]
+        gap = np.full((len(shown[0]), 24, 3), 255, np.uint8)  # wider than between the two looks of a frame
+        pictures.append(np.concatenate([shown[0], gap, shown[1]], axis=1))
+    Image.fromarray(stack_rows(pictures)).save(folder / "second_look.png")
 
 
 def load_classifier(folder: Path) -> tuple[Any, Any]:

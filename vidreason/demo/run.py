@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_whole
-from .pictures import draw_curves, draw_overlays
+from .pictures import draw_curves, draw_overlays, draw_second_looks
 from .released import RELEASED, read_release
 from .report import build_report, summary
 from .runs import decode_videos, evaluate_released, train_side_by_side
@@ -72,6 +72,7 @@ def run_demo(args: DemoArguments) -> dict[str, Any]:
     draw_curves(folder, {name: result.log_history for name, result in trained.items()})
     folders = {name: release.folder / name for name in RELEASED}
     draw_overlays(folder, data, folders | {name: folder / "models" / name for name in trained})
+    draw_second_looks(folder, data, folders["rs_evidence"])
     return report
 
 
