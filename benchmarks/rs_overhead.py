@@ -193,7 +193,7 @@ def eager_loss(name: str, model: torch.nn.Module, batch: dict[str, torch.Tensor]
         outputs = _plain_outputs(name, model, batch)
         maps = [vars(layer.attention).pop("recorded_map") for layer in model.tsvit.spatial_layers]
         row = maps[-1][:, :, 0, 1:].mean(dim=1)
-        attention = row.unflatten(0, batch["frame_mask"].shape)
+        attention = row.unflatten(0, batch["frame_mask"].shape)  # eager attention sees all frames as one batch
         extra = 0.1 * temporal_consistency_loss(outputs.segment_logits, batch["labels"] != -100, 1.0, clips)
     else:
         outputs = _plain_outputs(name, model, batch, output_attentions=True)
@@ -232,14 +232,14 @@ def _without_row(
     forward: Callable, hidden_states: torch.Tensor, attention_mask=None, return_cls_row=False, return_attentions=False
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     output, _, attentions = forward(hidden_states, attention_mask, False, return_attentions)
-    row = hidden_states.new_zeros(hidden_states.shape[0], hidden_states.shape[1] - 1) if return_cls_row else None
+    row = hidden_states.new_zeros(*hidden_states.shape[:-2], hidden_states.shape[-2] - 1) if return_cls_row else None
     return output, row, attentions
 
 
 def use_eager_attention(model: torch.nn.Module) -> None:
     """Eager attention; TSViT's keeps its maps, as `output_attentions` does in transformers' models.
 
-    TSViT's own `output_attentions` computes the maps a second time, beside whatever attention runs: holding
+    TSViT's own `output_attentions` keeps the maps of stage 2 as well, which supervision has no use for: holding
     supervision against that would flatter it.
     """
     model.set_attn_implementation("eager")

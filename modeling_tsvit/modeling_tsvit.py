@@ -27,6 +27,9 @@ from .configuration_tsvit import TSViTConfig
 
 IGNORED_LABEL = -100  # label of clips and frames without one: the default `ignore_index` of torch's cross-entropy
 CLS_INITIALIZER_RANGE = 0.02  # as in ViT; its position is added to it anyway
+# Kernels that compute the plain softmax. One of another name, which a user registered, may compute something else: it
+# runs even where the probabilities are at hand, and those are then beside its way.
+SOFTMAX_ATTENTION = ("eager", "sdpa")
 NARRATIVE = 2  # place of the whole clip among the views (immediate, contextual, narrative)
 
 
@@ -51,13 +54,36 @@ def attention_probabilities(
             # A product and a sum: `matmul` would copy the keys, which lie strided, and keep the copy for the gradient.
             scores = (key.float() * (query.float() * scaling)).sum(dim=-1).unsqueeze(2)
         else:
-            scores = torch.matmul(query.float(), key.float().transpose(-1, -2)) * scaling
-        if attention_mask is not None and attention_mask.dtype == torch.bool:
+            scores = torch.matmul(query.float() * scaling, key.float().transpose(-1, -2))
+        if attention_mask is not None:
+            if attention_mask.dtype == torch.bool:
+                hidden = ~attention_mask
+            else:
+                scores = scores + attention_mask.float()
+                # What an additive mask hides has the lowest number of its type. That of fp16 is only -65504, which a
+                # score in float32 can outweigh.
+                hidden = attention_mask <= torch.finfo(attention_mask.dtype).min
             # The lowest finite number, not -inf: a row in which all is masked would become NaN, gradient included.
-            scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
-        elif attention_mask is not None:
-            scores = scores + attention_mask.float()
+            scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=-1)
+
+
+def attended_values(
+    probabilities: torch.Tensor, value: torch.Tensor, dropout: float, training: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means of the values by the attention probabilities.
+
+    Args:
+        probabilities: (batch, heads, queries, keys) float32.
+        value: (batch, heads, keys, head_dim), in any floating point type.
+        dropout: Share of the probabilities that training sets to zero.
+        training: Whether the layer is training.
+
+    Returns:
+        (batch, queries, heads, head_dim) in the type of the values, and the probabilities after dropout, in it too.
+    """
+    weights = nn.functional.dropout(probabilities.to(value.dtype), p=dropout, training=training)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
 
 
 def eager_attention_forward(
@@ -72,12 +98,15 @@ def eager_attention_forward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Plain attention, as the attention interface of transformers calls it.
 
+    The scores are taken in float32: in fp16 those of large queries overflow before `scaling` makes them small again,
+    where the kernels of SDPA, which add up in float32, give finite values.
+
     Args:
         module: The layer, which says whether it is training.
         query: (batch, heads, tokens, head_dim).
         key: (batch, heads, tokens, head_dim).
         value: (batch, heads, tokens, head_dim).
-        attention_mask: Additive, broadcastable to (batch, heads, tokens, tokens), or None.
+        attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None.
         scaling: Factor of the dot products.
         dropout: Share of the probabilities that training sets to zero.
         **kwargs: Ignored; the interface passes what other implementations take.
@@ -85,12 +114,8 @@ def eager_attention_forward(
     Returns:
         (batch, tokens, heads, head_dim) and the probabilities after dropout, (batch, heads, tokens, tokens).
     """
-    weights = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+    probabilities = attention_probabilities(query, key, scaling, attention_mask)
+    return attended_values(probabilities, value, dropout, module.training)
 
 
 class TSViTAttention(nn.Module):
@@ -118,56 +143,86 @@ class TSViTAttention(nn.Module):
         """Attends, and returns probabilities on request, whichever kernel runs.
 
         Args:
-            hidden_states: (batch, tokens, hidden), the CLS token first where `return_cls_row`.
-            attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None.
+            hidden_states: (..., tokens, hidden), the CLS token first where `return_cls_row`.
+            attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None; the batch
+                is all leading dimensions in one.
             return_cls_row: Return the attention of the CLS token.
             return_attentions: Return all probabilities.
 
         Returns:
-            (batch, tokens, hidden); the CLS row (batch, tokens - 1), mean over heads without the CLS column, or None;
-            all probabilities (batch, heads, tokens, tokens), or None.
+            (..., tokens, hidden); the CLS row (..., tokens - 1), mean over heads without the CLS column, or None; all
+            probabilities (..., heads, tokens, tokens), or None.
         """
-        batch_size, num_tokens, hidden_size = hidden_states.shape
-        head_shape = (batch_size, num_tokens, -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(head_shape).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(head_shape).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(head_shape).transpose(1, 2)
+        leading_shape, (num_tokens, hidden_size) = hidden_states.shape[:-2], hidden_states.shape[-2:]
+        tokens = hidden_states.flatten(0, -3)  # kernels take one dimension of batch: the frames of all clips
+        head_shape = (tokens.shape[0], num_tokens, -1, self.head_dim)
+        query = self.q_proj(tokens).view(head_shape).transpose(1, 2)
+        key = self.k_proj(tokens).view(head_shape).transpose(1, 2)
+        value = self.v_proj(tokens).view(head_shape).transpose(1, 2)
 
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        dropout = self.attention_dropout if self.training else 0.0
-        # What `attend` returns beside the context is left alone: None under SDPA and flash attention, whose kernels
-        # never hold the probabilities, and under eager attention after dropout, where a cell may be zero by chance.
-        context, _ = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
-        output = self.o_proj(context.reshape(batch_size, num_tokens, hidden_size))
-
-        cls_row = attentions = None
-        if return_cls_row:
-            # From the same query and key, so this is the row that the kernel uses; it costs one query a head.
-            probabilities = attention_probabilities(query[:, :, :1], key, self.scaling, attention_mask)
-            cls_row = probabilities[:, :, 0, 1:].mean(dim=1)  # column 0 is the CLS token itself, which is no place
+        attentions = None
         if return_attentions:
             attentions = attention_probabilities(query, key, self.scaling, attention_mask)
+            # Shaped for the caller before the values are multiplied: what is returned is then on the way to the output
+            # itself, and not a view beside it, whose gradient would be None to Grad-CAM and rollout.
+            attentions = attentions.unflatten(0, leading_shape)
+        context = self._context(query, key, value, attention_mask, attentions)
+        output = self.o_proj(context.reshape(-1, num_tokens, hidden_size)).unflatten(0, leading_shape)
+
+        cls_row = None
+        if return_cls_row and attentions is not None:
+            cls_row = attentions[..., 0, 1:].mean(dim=-2)  # column 0 is the CLS token itself, which is no place
+        elif return_cls_row:
+            # From the same query and key, so this is the row that the kernel uses; it costs one query a head.
+            probabilities = attention_probabilities(query[:, :, :1], key, self.scaling, attention_mask)
+            cls_row = probabilities[:, :, 0, 1:].mean(dim=1).unflatten(0, leading_shape)
         return output, cls_row, attentions
+
+    def _context(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        attentions: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Multiplies the values with the probabilities that are at hand, else runs the kernel that was chosen.
+
+        Args:
+            query: (batch, heads, tokens, head_dim).
+            key: (batch, heads, tokens, head_dim).
+            value: (batch, heads, tokens, head_dim).
+            attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None.
+            attentions: (..., heads, tokens, tokens) float32, the leading dimensions being those of the batch, or None.
+
+        Returns:
+            (batch, tokens, heads, head_dim).
+        """
+        implementation = self.config._attn_implementation
+        dropout = self.attention_dropout if self.training else 0.0
+        if attentions is not None and implementation in SOFTMAX_ATTENTION:
+            return attended_values(attentions.flatten(0, -4), value, dropout, self.training)[0]
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        # What `attend` returns beside the context is left alone: None under SDPA, whose kernels never hold the
+        # probabilities, and under eager attention after dropout, where a cell may be zero by chance.
+        context, _ = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
+        return context
 
 
 class TSViTDropPath(nn.Module):
-    """Stochastic depth: in training, drops a residual branch for a random share of the rows of a batch.
-
-    A row is a frame in stage 1, where the frames of all clips make the batch, and a clip in stage 2.
-    """
+    """Stochastic depth: in training, drops a residual branch for a random share of the frames (stage 1) or clips."""
 
     def __init__(self, drop_probability: float):
         super().__init__()
         self.drop_probability = drop_probability
 
     def forward(self, branch: torch.Tensor) -> torch.Tensor:
-        """branch: (batch, tokens, hidden) -> the same shape; what stays is scaled up so that the mean is kept."""
+        """branch: (..., tokens, hidden) -> the same shape; what stays is scaled up so that the mean is kept."""
         if not self.training or self.drop_probability == 0.0:
             return branch
         keep_probability = 1.0 - self.drop_probability
-        keep = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep_probability)  # one draw for a whole row
+        # one draw for all tokens of a frame or clip
+        keep = branch.new_empty(*branch.shape[:-2], 1, 1).bernoulli_(keep_probability)
         return branch * keep / keep_probability
 
     def extra_repr(self) -> str:
@@ -185,7 +240,7 @@ class TSViTMLP(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """hidden_states: (batch, tokens, hidden) -> (batch, tokens, hidden)."""
+        """hidden_states: (..., tokens, hidden) -> (..., tokens, hidden)."""
         return self.fc2(self.activation(self.fc1(hidden_states)))
 
 
@@ -211,14 +266,16 @@ class TSViTLayer(GradientCheckpointingLayer):
         """Runs the block.
 
         Args:
-            hidden_states: (batch, tokens, hidden), the CLS token first where `return_cls_row`.
-            attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None.
+            hidden_states: (..., tokens, hidden), the CLS token first where `return_cls_row`. What leads is (batch,
+                frames) in stage 1, whose hidden states so have the shape that callers see, and (batch,) in stage 2.
+            attention_mask: Boolean or additive, broadcastable to (batch, heads, tokens, tokens), or None; the batch
+                is all leading dimensions in one.
             return_cls_row: Return the attention of the CLS token.
             return_attentions: Return all probabilities.
 
         Returns:
-            (batch, tokens, hidden); the CLS row (batch, tokens - 1) or None; all probabilities
-            (batch, heads, tokens, tokens) or None.
+            (..., tokens, hidden); the CLS row (..., tokens - 1) or None; all probabilities
+            (..., heads, tokens, tokens) or None.
         """
         # The maps are return values, and no hook records them: reentrant gradient checkpointing runs this method
         # without a graph first, and a map that was recorded there would silently carry no gradient.
@@ -256,13 +313,16 @@ class TSViTPatchEmbedding(nn.Module):
             patch_size = (patch_size[0] // stride, patch_size[1] // stride)
         self.projection = nn.Conv2d(channels, config.hidden_size, kernel_size=patch_size, stride=patch_size)
 
-    def forward(self, frames: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, frames: torch.Tensor, places: torch.Tensor | None = None, is_kept: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Embeds all patches of each frame, or those that are asked for.
 
         Args:
             frames: (frames, channels, height, width).
             places: (frames, kept) int64, which tokens of each frame, counted row-major. The others are never
                 projected; a convolutional stem, whose windows overlap, still goes over the whole frame.
+            is_kept: (frames, kept) bool, with `places`: False where a place only fills a row up and must not be read.
 
         Returns:
             (frames, tokens or kept, hidden), all tokens in row-major order.
@@ -279,6 +339,9 @@ class TSViTPatchEmbedding(nn.Module):
         # (frames, channels, rows, height, columns, width) -> (frames, tokens, channels, height, width)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
         kept = patches[torch.arange(len(places), device=places.device)[:, None], places]
+        if is_kept is not None:
+            # Attention gives a filler no weight, but zero times NaN is NaN, here and in the gradient of the weights.
+            kept = kept.masked_fill(~is_kept[:, :, None, None, None], 0.0)
         return nn.functional.linear(kept.flatten(2), self.projection.weight.flatten(1), self.projection.bias)
 
 
@@ -312,18 +375,21 @@ class TSViTSpatialEmbeddings(nn.Module):
         resized = resized.to(cls_position.dtype).flatten(2).transpose(1, 2)
         return torch.cat((cls_position, resized), dim=1)
 
-    def forward(self, frames: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, frames: torch.Tensor, places: torch.Tensor | None = None, is_kept: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Embeds frames.
 
         Args:
             frames: (frames, channels, height, width).
             places: (frames, kept) int64, the tokens of each frame to embed, counted row-major. None: all.
+            is_kept: (frames, kept) bool, with `places`: False where a place only fills a row up. None: all are kept.
 
         Returns:
             (frames, 1 + tokens or 1 + kept, hidden), the CLS token first.
         """
         grid_shape = (frames.shape[-2] // self.patch_size[0], frames.shape[-1] // self.patch_size[1])
-        patches = self.patch_embedding(frames, places)
+        patches = self.patch_embedding(frames, places, is_kept)
         tokens = torch.cat((self.cls_token.expand(patches.shape[0], -1, -1).to(patches.dtype), patches), dim=1)
         positions = self.interpolated_positions(grid_shape)
         if places is not None:
@@ -457,9 +523,12 @@ def segment_means(frame_states: torch.Tensor, lengths: torch.Tensor) -> torch.Te
     bounds = segment_bounds(lengths)
     frames = torch.arange(frame_states.shape[1], device=frame_states.device)
     inside = (frames >= bounds[:, :, :1]) & (frames < bounds[:, :, 1:])  # (batch, 3, frames)
-    weights = inside.to(frame_states.dtype).unsqueeze(-1)
     counts = inside.sum(dim=-1, keepdim=True).clamp(min=1)  # a clip without a valid frame has views of 0 / 1
-    return (frame_states.unsqueeze(1) * weights).sum(dim=2) / counts
+    # A choice, not a product with 0 and 1: an undefined value in a padded frame must not reach the sum, which is taken
+    # in float32 at least, since that of a long clip may leave the range of fp16 where its mean does not.
+    chosen = torch.where(inside.unsqueeze(-1), frame_states.unsqueeze(1), 0.0)
+    total = chosen.sum(dim=2, dtype=torch.promote_types(frame_states.dtype, torch.float32))
+    return (total / counts).to(frame_states.dtype)
 
 
 @dataclass
@@ -477,10 +546,11 @@ class TSViTModelOutput(ModelOutput):
             there is more than one.
         hidden_states: On request. Stage 1 first: `num_spatial_layers + 1` of (batch, frames, 1 + tokens, hidden), its
             input and the output of every block; then stage 2: `num_temporal_layers + 1` of (batch, frames, hidden).
-            They are taken before the final normalisation of their stage.
+            They are taken before the final normalisation of their stage, and carry gradient: `retain_grad()` works.
         attentions: On request. Stage 1 first: `num_spatial_layers` of (batch, frames, heads, 1 + tokens, 1 + tokens);
             then stage 2: `num_temporal_layers` of (batch, heads, frames, frames). Float32 probabilities before
-            dropout, whichever attention implementation runs.
+            dropout, whichever attention implementation runs. Under "eager" and "sdpa" the values are multiplied with
+            these very tensors, which so carry gradient for Grad-CAM and gradient-weighted rollout.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -596,6 +666,10 @@ class TSViTModel(TSViTPreTrainedModel):
         """The patch embedding, whose output `enable_input_require_grads` marks where weights are frozen."""
         return self.spatial_embeddings.patch_embedding
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Puts another patch embedding in, which takes and gives what `TSViTPatchEmbedding` does."""
+        self.spatial_embeddings.patch_embedding = value
+
     @can_return_tuple
     def forward(
         self,
@@ -611,9 +685,10 @@ class TSViTModel(TSViTPreTrainedModel):
             pixel_values: (batch, frames, channels, height, width). Height and width may be any multiples of the patch
                 size, and the number of frames any; positions are interpolated.
             frame_mask: (batch, frames), nonzero for valid frames, which must be a prefix of each clip. None: all
-                valid. A clip without any valid frame gives finite values that mean nothing.
-            output_attentions: Return the attentions of both stages. They are computed beside the main path, under SDPA
-                too, which costs memory for every map.
+                valid. Whatever padded frames hold, NaN included, is never read. A clip without any valid frame gives
+                finite values that mean nothing.
+            output_attentions: Return the attentions of both stages, under SDPA too, whose kernels then make way for
+                plain attention; this costs memory for every map.
             output_hidden_states: Return the hidden states of both stages.
             token_mask: (batch, frames, tokens) bool, the tokens that are read. The others are dropped before the first
                 block, which saves their time, and have no attention. None: all.
@@ -626,15 +701,19 @@ class TSViTModel(TSViTPreTrainedModel):
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
         )
         self._check_pixel_values(pixel_values)
-        valid_frames = _valid_frames(pixel_values, frame_mask)
+        valid_frames, may_be_padded = _valid_frames(pixel_values, frame_mask)
         lengths = valid_frames.sum(dim=1)
+        if may_be_padded:
+            # Attention gives a padded frame no weight, but zero times NaN is NaN: in stage 2, in the maps, and in the
+            # gradient of whatever weights have read it. So it is not read at all.
+            pixel_values = pixel_values.masked_fill(~valid_frames[:, :, None, None, None], 0.0)
         if token_mask is None:
             frame_states, layer_attention = self._spatial_stage(pixel_values, collect)
         else:
             self._check_token_mask(pixel_values, token_mask, collect)
             frame_states, layer_attention = self._spatial_stage_in_part(pixel_values, token_mask)
         # Stage 1 knows no padding, every frame is on its own there; only its maps have to be zero where none count.
-        layer_attention = layer_attention * valid_frames[:, None, :, None]
+        layer_attention = layer_attention.masked_fill(~valid_frames[:, None, :, None], 0.0)
         # Without a mask none is made: SDPA then takes its fastest kernel.
         last_hidden_state = self._temporal_stage(
             frame_states, lengths, None if frame_mask is None else valid_frames, collect
@@ -701,9 +780,10 @@ class TSViTModel(TSViTPreTrainedModel):
         Returns:
             CLS representations (batch, frames, hidden) and CLS attention (batch, supervised layers, frames, tokens).
         """
-        clip_shape = pixel_values.shape[:2]  # frames of all clips are one batch; maps go back to clips and frames
-        hidden_states = self.spatial_embeddings(pixel_values.flatten(0, 1))
-        collect.add_hidden_state(hidden_states.unflatten(0, clip_shape))
+        # Frames of all clips are one batch to the convolutions. Blocks keep clips and frames apart, as callers see it:
+        # a hidden state that was reshaped for callers alone would be beside the way to the output, without a gradient.
+        hidden_states = self.spatial_embeddings(pixel_values.flatten(0, 1)).unflatten(0, pixel_values.shape[:2])
+        collect.add_hidden_state(hidden_states)
         supervised = self._supervised_layers()
         cls_rows = []
         for index, layer in enumerate(self.spatial_layers):
@@ -711,11 +791,10 @@ class TSViTModel(TSViTPreTrainedModel):
                 hidden_states, None, index in supervised, collect.wants_attentions
             )
             if cls_row is not None:
-                cls_rows.append(cls_row.unflatten(0, clip_shape))
-            collect.add_hidden_state(hidden_states.unflatten(0, clip_shape))
-            collect.add_attention(None if attentions is None else attentions.unflatten(0, clip_shape))
-        frame_states = self.spatial_layernorm(hidden_states[:, 0]).unflatten(0, clip_shape)
-        return frame_states, torch.stack(cls_rows, dim=1)
+                cls_rows.append(cls_row)
+            collect.add_hidden_state(hidden_states)
+            collect.add_attention(attentions)
+        return self.spatial_layernorm(hidden_states[:, :, 0]), torch.stack(cls_rows, dim=1)
 
     def _check_token_mask(self, pixel_values: torch.Tensor, token_mask: torch.Tensor, collect: "_Collector") -> None:
         """pixel_values: (batch, frames, channels, height, width), token_mask: (batch, frames, tokens) bool."""
@@ -773,7 +852,7 @@ class TSViTModel(TSViTPreTrainedModel):
         # tokens, which `attention_mask` hides. At least one, or there would be nothing to attend to but CLS.
         places = mask.byte().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(mask.sum(dim=1).max()))]
         is_kept = mask.gather(1, places)
-        hidden_states = self.spatial_embeddings(frames, places)
+        hidden_states = self.spatial_embeddings(frames, places, is_kept)
         keys = nn.functional.pad(is_kept, (1, 0), value=True)  # the CLS token is always attended to
         attention_mask = create_bidirectional_mask(self.config, hidden_states, keys)
         supervised, cls_rows = self._supervised_layers(), []
@@ -837,7 +916,7 @@ class _Collector:
             self.attentions += (attention,)
 
 
-def _valid_frames(pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
+def _valid_frames(pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -> tuple[torch.Tensor, bool]:
     """The frame mask as booleans, all True where there is none.
 
     Args:
@@ -845,23 +924,26 @@ def _valid_frames(pixel_values: torch.Tensor, frame_mask: torch.Tensor | None) -
         frame_mask: (batch, frames), nonzero for valid frames, or None where all are valid.
 
     Returns:
-        (batch, frames) bool, True for valid frames.
+        (batch, frames) bool, True for valid frames; and whether there may be others, False only where that is known.
 
     Raises:
         ValueError: The mask has another shape, or a valid frame follows a padded one.
     """
     shape = pixel_values.shape[:2]
     if frame_mask is None:
-        return torch.ones(shape, dtype=torch.bool, device=pixel_values.device)
+        return torch.ones(shape, dtype=torch.bool, device=pixel_values.device), False
     if frame_mask.shape != shape:
         raise ValueError(
             f"frame_mask must have the shape (batch, frames), here {tuple(shape)}, got {tuple(frame_mask.shape)}"
         )
     valid = frame_mask.to(device=pixel_values.device, dtype=torch.bool)
-    # A graph that is being recorded cannot branch on values, and every check waits for the GPU once.
-    if not is_traced() and bool((valid[:, 1:] & ~valid[:, :-1]).any()):
+    if is_traced():  # a graph that is being recorded cannot branch on values
+        return valid, True
+    resumes = (valid[:, 1:] & ~valid[:, :-1]).any()
+    has_gap, is_padded = torch.stack((resumes, ~valid.all())).tolist()  # together: each look waits for the GPU once
+    if has_gap:
         raise ValueError("frame_mask must mark the first frames of each clip as valid and the padding after them")
-    return valid
+    return valid, is_padded
 
 
 class TSViTClassifier(TSViTPreTrainedModel):
