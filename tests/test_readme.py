@@ -1,5 +1,6 @@
 """The README's code runs as it is printed, in what looks like a fresh clone: with the released models, and no demo."""
 
+import json
 import os
 import re
 import shlex
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from modeling_tsvit import TSViTForVideoClassification
+from vidreason.demo.run import FRESH_SEED
 from vidreason.synthetic import ACTIONS, WorldConfig, build_synthetic_actions
+from vidreason.synthetic.actions.config import DEFAULT_SPLIT_SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,6 +70,20 @@ def run_bash(code: str, folder: Path) -> None:
 def test_no_block_is_left_out():
     assert len([code for code in BLOCKS if "make demo" not in code]) == RUN_HERE
     assert len(README.splitlines()) < 140
+
+
+def test_its_table_is_that_of_a_demo_with_the_released_models():
+    report = json.loads((ROOT / "docs" / "results" / "demo" / "report.json").read_text(encoding="utf-8"))
+    assert report["seed"] == FRESH_SEED and report["dataset"]["split_sizes"] == DEFAULT_SPLIT_SIZES
+    rows = re.findall(r"^\| \w.*\((`\w+`)\) \| (.*) \|$", README, re.MULTILINE)
+    assert [name.strip("`") for name, _ in rows] == list(report["runs"])
+    for name, row in rows:
+        shown = [
+            f"{100 * report['runs'][name.strip('`')][split][metric]:.1f}"
+            for split in ("test_shifted", "test")
+            for metric in ("top1", "attention_in_region", "pointing_accuracy")
+        ]
+        assert row.split(" | ") == shown
 
 
 def test_a_released_model_answers(checkout, monkeypatch):
