@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 LOWER := .venv-lower
+SUITE := outputs/transformers_suite
 MODEL_IDS ?= release/rs_evidence,release/plain,release/rs,release/assembly
 
 # No network look-ups at run time.
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help install demo space release browser test test-lower lint format clean
+.PHONY: help install demo space release browser test test-lower transformers-suite lint format clean
 
 help:
 	@echo "make demo    the released models on fresh videos, one of them mended; report and pictures in outputs/demo"
@@ -20,6 +21,7 @@ help:
 	@echo "make browser Debian's Chromium, for the tests of the Space"
 	@echo "make test    the tests"
 	@echo "make test-lower  the tests with the lowest versions that pyproject.toml declares, in $(LOWER)"
+	@echo "make transformers-suite  the model tests of transformers itself, run on TSViT"
 	@echo "make lint    ruff, who imports whom (import-linter), types (mypy)"
 	@echo "make clean   remove outputs (not the environments)"
 
@@ -56,6 +58,17 @@ $(LOWER)/.installed: pyproject.toml .ci/lower_bounds.py
 
 test-lower: $(LOWER)/.installed
 	OMP_NUM_THREADS=1 $(LOWER)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+
+# The wheel of transformers has no tests, the source distribution of the same version has.
+transformers-suite: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check parameterized
+	mkdir -p $(SUITE)
+	version=$$($(BIN)/python -c "import transformers; print(transformers.__version__)") && \
+		{ test -d $(SUITE)/transformers-$$version || { $(BIN)/python -m pip download --quiet --no-deps \
+		--no-build-isolation --no-binary transformers --dest $(SUITE) transformers==$$version && \
+		tar -xzf $(SUITE)/transformers-$$version.tar.gz -C $(SUITE); }; } && \
+		TRANSFORMERS_SOURCE=$(SUITE)/transformers-$$version OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -q -rfEs -o addopts= tests/modeling_tsvit/transformers_suite.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -48,6 +48,7 @@ from vidreason.errors import ConfigError
 from vidreason.segmentation.labelling import VideoLabeller, chunked, in_thread, load_labeller
 from vidreason.synthetic.assembly import ASSEMBLY_ACTIONS, AssemblyConfig, render_assembly
 from vidreason.video import write_video
+from vidreason.video.decode import open_video
 
 SOURCE_FPS, SOURCE_S = 30, 60
 MODEL = {  # that of recipes/study/assembly_tsvit.yaml
@@ -115,13 +116,12 @@ def make_files(folder: Path, args: SegmentationArguments) -> dict[int, Path]:
 
 def repeat_video(source: Path, target: Path, times: int) -> Path:
     """The packets of a video, one time after the other, as one video."""
-    with av.open(str(target), "w") as output:
+    with av.open(str(target.absolute()), "w") as output:
         stream, offset = None, 0
         for _ in range(times):
-            with av.open(str(source)) as video:
-                track = video.streams.video[0]
-                stream = stream or output.add_stream_from_template(track)
-                packets = [packet for packet in video.demux(track) if packet.dts is not None]
+            with open_video(source) as video:
+                stream = stream or output.add_stream_from_template(video.stream)
+                packets = [packet for packet in video.container.demux(video.stream) if packet.dts is not None]
                 first = min(packet.pts for packet in packets)
                 for packet in packets:
                     packet.pts, packet.dts = packet.pts - first + offset, packet.dts - first + offset

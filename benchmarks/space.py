@@ -10,6 +10,8 @@ with a few bytes more at its end, so that no request finds its answer in the cac
 - cpu: processor seconds of the app and of the process that reads videos, all threads together. What other programs
   take away is not in it: on a busy machine it is the steadier figure, and about what one idle core would need.
 - read, model, guidance, draw_and_write: by the clock, as the app itself says.
+- readers keep: memory that the processes which read videos still hold after these requests, as a ratio of what they
+  held when the app had just started. A large clip must not stay in it.
 
 `--default_tsvit` adds a TSViT of the default size (224 pixels, width 256), with random weights.
 """
@@ -75,11 +77,13 @@ def main(args: SpaceArguments) -> None:
         if args.default_tsvit:
             model_ids.append(save_default_tsvit(Path(scratch) / DEFAULT_TSVIT))
         with running_app(model_ids, Path(scratch)) as (url, process):
+            started_bytes = readers_bytes(process)
             client, paddings = Client(url, verbose=False), itertools.count(1)
             results = {
                 f"{name}, {Path(model_id).name}": measure(
                     client, process, file, Path(model_id).name, list(itertools.islice(paddings, args.repeats + 1))
                 )
+                | {"readers_keep": round(readers_bytes(process) / started_bytes, 2)}
                 for model_id in model_ids
                 for name, file in videos.items()
             }
@@ -161,6 +165,11 @@ def cpu_seconds(process: psutil.Process) -> float:
     return sum(each.user + each.system for each in times)
 
 
+def readers_bytes(process: psutil.Process) -> int:
+    """Memory that lies in the processes which the app has started to read videos, in bytes."""
+    return sum(child.memory_info().rss for child in process.children(recursive=True))
+
+
 def table(report: dict[str, Any]) -> str:
     """The report as Markdown."""
     rows = []
@@ -169,7 +178,8 @@ def table(report: dict[str, Any]) -> str:
         about = f"{name} ({video['width']}x{video['height']}, {video['duration_s']:.1f} s)"
         medians = [f"{first[part]['median']:.2f}" for part in ("wall", "cpu", *STEPS[:-1])]
         rows.append([about, *medians, f"{request['cached']['wall']['median']:.2f}"])
-    header = ["request", "wall (s)", "cpu (s)", *STEPS[:-1], "from the cache (s)"]
+        rows[-1].append(f"{request['readers_keep']:.1f}")
+    header = ["request", "wall (s)", "cpu (s)", *STEPS[:-1], "from the cache (s)", "readers keep"]
     return f"{describe_machine(report['machine'])}\n\n{markdown_rows(header, rows)}"
 
 

@@ -83,7 +83,7 @@ def like_something_something(path: Path, folder: Path) -> Iterator[Path]:
 
 def write_webm(path: Path, frames: np.ndarray, bit_rate: int) -> None:
     """frames: (frames, height, width, 3), uint8. VP9, as the data set's files are coded."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path.absolute()), "w") as container:
         stream = container.add_stream("libvpx-vp9", rate=Fraction(WEBM_FPS), options={"cpu-used": "5"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt, stream.bit_rate = "yuv420p", bit_rate

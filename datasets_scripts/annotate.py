@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from vidreason.annotation.grid.plan import make_plan, plan_table
 from vidreason.annotation.grid.run import LLMArguments, LLMRun
 from vidreason.annotation.job import AnnotationArguments, AnnotationJob, Producer, read_run
+from vidreason.annotation.outcome import read_outcome
 from vidreason.annotation.producers import PRODUCERS, ProducerChoice, find_producer
 from vidreason.annotation.scale import ScaleArguments, annotate_in_parts
 from vidreason.command_line import run_command
-from vidreason.errors import ConfigError
+from vidreason.errors import ConfigError, GuidanceError
 
 
 def annotate(choice: ProducerChoice, args: AnnotationArguments, scale: ScaleArguments, *settings: Producer) -> None:
@@ -32,7 +33,8 @@ def annotate(choice: ProducerChoice, args: AnnotationArguments, scale: ScaleArgu
         settings: Settings of every producer, those of the chosen one among them.
 
     Raises:
-        VidreasonError: the manifest, the truth or a setting is not usable, or the run cannot go on.
+        VidreasonError: the manifest, the truth or a setting is not usable, the run cannot go on, or no row of it can
+            be used.
     """
     chosen = find_producer(choice.annotator)
     (producer,) = (one for one in settings if type(one) is chosen)
@@ -46,8 +48,9 @@ def annotate(choice: ProducerChoice, args: AnnotationArguments, scale: ScaleArgu
     if dry_run:
         print("dry run: nothing was sent")
         return
+    opened: list[LLMRun] = []
     if scale.tasks == 1:
-        job.run(announce=print_plan)
+        job.run(announce=lambda run: (print_plan(run), opened.append(run)))
     else:
         annotate_in_parts(job, scale)
         if scale.executor == "slurm":
@@ -56,7 +59,16 @@ def annotate(choice: ProducerChoice, args: AnnotationArguments, scale: ScaleArgu
     facts = read_run(args.out)
     if isinstance(producer, LLMArguments) and facts is not None:
         print_totals(facts.totals)
+    outcome = read_outcome(args.out, args.splits, opened[0].annotator.newest_problem if opened else "")
+    if not outcome.is_usable:
+        # not an LLMError: to go on with the same command would ask nothing again
+        again = " --retry with these statuses asks again." if isinstance(producer, LLMArguments) else ""
+        raise GuidanceError(
+            f"no row in {args.out} can be used ({outcome.counts or 'there are none'}).{again} "
+            f"The newest reason: {outcome.reason or 'no video was chosen'}"
+        )
     print(f"guidance for {', '.join(args.splits)} is in {args.out}")
+    print(outcome.describe())
 
 
 def print_plan(run: LLMRun) -> None:

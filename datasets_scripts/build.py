@@ -12,6 +12,8 @@ import argparse
 import sys
 from importlib import import_module
 
+from vidreason.command_line import OneLineParser, end_with_status
+
 BUILDERS = {
     "video-folder": "any tree of <class>/<video>",
     "ucf101": "UCF101",
@@ -26,7 +28,11 @@ BUILDERS = {
 
 def main() -> int:
     """Run the builder that the first word names, with the flags after it."""
-    parser = argparse.ArgumentParser(
+    return end_with_status(_build)
+
+
+def _build() -> int:
+    parser = OneLineParser(
         description=__doc__,
         epilog="data sets:\n" + "\n".join(f"  {name:<24}{text}" for name, text in BUILDERS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -67,6 +67,7 @@ def build(args: BuildDesktopAssemblyArguments) -> None:
         args.group_pattern,
         args.label_fps,
         args.allow_incomplete,
+        args.suffixes,
     )
     print(describe_reports(data.layout, build_desktop_assembly(data, args)))
 

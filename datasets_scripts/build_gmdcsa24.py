@@ -49,7 +49,7 @@ def build(args: BuildGMDCSA24Arguments) -> None:
     Raises:
         VidreasonError: the layout or a setting is not usable.
     """
-    data = read_gmdcsa24(args.root, args.leave_out, args.single_split, args.allow_incomplete)
+    data = read_gmdcsa24(args.root, args.leave_out, args.single_split, args.allow_incomplete, args.suffixes)
     reports, notes = build_gmdcsa24(data, args)
     print(describe_reports(data.layout, reports))
     print(describe_notes(notes))

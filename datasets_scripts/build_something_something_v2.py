@@ -41,7 +41,7 @@ def build(args: BuildSomethingSomethingArguments) -> None:
     Raises:
         VidreasonError: the layout or a setting is not usable.
     """
-    data = read_something_something_v2(args.root, args.labels, args.splits, args.allow_incomplete)
+    data = read_something_something_v2(args.root, args.labels, args.splits, args.allow_incomplete, args.suffixes)
     print(describe_reports(data.layout, build_something_something_v2(data, args)))
 
 

@@ -33,7 +33,7 @@ def build(args: BuildUCF101Arguments) -> None:
     Raises:
         VidreasonError: the layout or a setting is not usable.
     """
-    layout = read_ucf101(args.root, args.splits, args.fold, args.allow_incomplete)
+    layout = read_ucf101(args.root, args.splits, args.fold, args.allow_incomplete, args.suffixes)
     print(describe_reports(layout, build_layout(layout, args)))
 
 

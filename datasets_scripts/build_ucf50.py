@@ -53,7 +53,7 @@ def build(args: BuildUCF50Arguments) -> None:
     Raises:
         VidreasonError: the layout or a setting is not usable.
     """
-    layout = read_ucf50(args.root, choose_folds(args), args.validation_groups, args.allow_incomplete)
+    layout = read_ucf50(args.root, choose_folds(args), args.validation_groups, args.allow_incomplete, args.suffixes)
     print(describe_reports(layout, build_layout(layout, args)))
 
 

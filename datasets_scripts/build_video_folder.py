@@ -26,6 +26,7 @@ from vidreason.manifests.video_folder import (
     VIDEO_SUFFIXES,
     VideoTree,
     build_video_folder,
+    describe_ignored,
     scan_video_tree,
     split_by_folders,
     summary_table,
@@ -62,6 +63,10 @@ class BuildVideoFolderArguments:
     seed: int = field(default=0, metadata={"help": "Seed of --fractions."})
     suffixes: list[str] = field(
         default_factory=lambda: list(VIDEO_SUFFIXES), metadata={"help": "Suffixes of video files; others are ignored."}
+    )
+    more_suffixes: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Suffixes of video files beside those; 'none' stands for files without one."},
     )
     num_proc: int = field(default=1, metadata={"help": "Processes that read videos."})
     decode_all: bool = field(
@@ -110,7 +115,7 @@ def parse_fractions(pairs: list[str]) -> dict[str, float]:
 
 def build(args: BuildVideoFolderArguments) -> None:
     """Scan, split, probe, write, and print what came of it."""
-    tree = scan_video_tree(args.root, args.split_dirs, args.suffixes)
+    tree = scan_video_tree(args.root, args.split_dirs, [*args.suffixes, *args.more_suffixes])
     groups = groups_from_pattern(tree.class_of, args.group_pattern) if args.group_pattern else None
     report = build_video_folder(
         tree,
@@ -124,9 +129,7 @@ def build(args: BuildVideoFolderArguments) -> None:
         max_pixels=args.max_pixels,
     )
     print(summary_table(report))
-    print(f"ignored files: {len(tree.ignored)}")
-    if tree.folders_without_videos:
-        print(f"folders without videos, no classes: {', '.join(tree.folders_without_videos)}")
+    print(describe_ignored(tree))
     print(f"written to {args.out}")
 
 

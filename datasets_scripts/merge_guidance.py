@@ -20,7 +20,7 @@ from datasets import Dataset
 from vidreason.annotation.frames import FramePolicy, frame_keys
 from vidreason.annotation.job import merge_runs, read_run, write_run
 from vidreason.command_line import run_command
-from vidreason.errors import ConfigError, VideoError
+from vidreason.errors import ConfigError, VideoError, one_of_many
 from vidreason.guidance import load_guidance, write_guidance
 from vidreason.guidance.interpolate import interpolate_rows
 from vidreason.guidance.merge import MERGE_TOLERANCE_S, merge_tables, rows_by_video
@@ -52,6 +52,10 @@ class MergeArguments:
         default=None, metadata={"help": "Folder of the manifest of the videos, for --interpolate_fps."}
     )
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not where it says."})
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
 
 
 def merge_guidance(args: MergeArguments) -> None:
@@ -62,7 +66,9 @@ def merge_guidance(args: MergeArguments) -> None:
     """
     check_arguments(args)
     tables = [load_guidance(table) for table in args.tables]
-    manifest = load_manifest(args.manifest, args.video_root) if args.interpolate_fps is not None else None
+    manifest = None
+    if args.interpolate_fps is not None:
+        manifest = load_manifest(args.manifest, args.video_root, args.allow_outside_paths)
     rows = {}
     for split in dict.fromkeys(split for table in tables for split in table):
         weighted = zip(tables, args.weights or [1.0] * len(tables), strict=True)
@@ -115,7 +121,8 @@ def interpolated(args: MergeArguments, rows: Iterator[dict], manifest: Manifest,
             logger.warning("%s (%s) is not in the manifest; its rows stay as they are", video_id, split)
         else:
             try:
-                keys = frame_keys(manifest, split, videos[video_id], policy)
+                with one_of_many(video_id):
+                    keys = frame_keys(manifest, split, videos[video_id], policy)
             except VideoError as error:
                 logger.warning("%s; its rows stay as they are", error)
         yield from interpolate_rows(list(video_rows), keys, args.max_gap_s)

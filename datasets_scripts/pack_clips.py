@@ -27,6 +27,10 @@ class PackArguments:
     manifest: str = field(metadata={"help": "Folder of the manifest of videos."})
     out: str = field(metadata={"help": "Folder to write; a complete one of the same settings is left as it is."})
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not where it says."})
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
     splits: list[str] = field(default_factory=list, metadata={"help": "Splits to pack; all of them by default."})
     guidance: list[str] = field(
         default_factory=list,
@@ -46,7 +50,7 @@ def pack(args: PackArguments, settings: PackSettings) -> None:
     Raises:
         VidreasonError: the manifest, the guidance or a setting is not usable.
     """
-    splits = args.splits or list(load_manifest(args.manifest, args.video_root).splits)
+    splits = args.splits or list(load_manifest(args.manifest, args.video_root, args.allow_outside_paths).splits)
     request = PackRequest(
         manifest=args.manifest,
         video_root=args.video_root,
@@ -54,6 +58,7 @@ def pack(args: PackArguments, settings: PackSettings) -> None:
         guidance=guidance_by_split(args.guidance, splits),
         tolerance_s=args.guidance_tolerance_s,
         settings=settings,
+        allow_outside_paths=args.allow_outside_paths,
     )
     metadata = {"license": args.license} if args.license else {}
     report = pack_clips(request, args.out, args.num_proc, args.overwrite, progress=sys.stderr.isatty(), **metadata)

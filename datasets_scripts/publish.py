@@ -39,6 +39,10 @@ class PublishArguments:
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos, if they are not where the manifest says."}
     )
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
     prompt_files: list[str] = field(
         default_factory=list, metadata={"help": "Prompts of your own; those of this library are known."}
     )
@@ -52,7 +56,9 @@ def publish(args: PublishArguments, settings: PublishSettings) -> None:
     """
     if args.push and not settings.repo_id:
         raise ConfigError("--push needs --repo_id, the place on the Hub")
-    manifest = load_manifest(args.manifest, args.video_root) if args.manifest and settings.with_pixels else None
+    manifest = None
+    if args.manifest and settings.with_pixels:
+        manifest = load_manifest(args.manifest, args.video_root, args.allow_outside_paths)
     texts = read_prompt_texts([*library_prompts(), *args.prompt_files])
     published = publish_folder(args.guidance, args.out, settings, texts, manifest)
     print_files(published)

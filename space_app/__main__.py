@@ -12,11 +12,17 @@ import runpy
 import sys
 from pathlib import Path
 
+from vidreason.command_line import OneLineParser, end_with_status
+
 
 def main() -> int:
     """Serve until stopped."""
+    return end_with_status(_serve)
+
+
+def _serve() -> int:
     formatter = argparse.RawDescriptionHelpFormatter
-    argparse.ArgumentParser("vidreason-space", description=__doc__, formatter_class=formatter).parse_args()
+    OneLineParser("vidreason-space", description=__doc__, formatter_class=formatter).parse_args()
     if importlib.util.find_spec("gradio") is None:
         print('the Space wants gradio: pip install "vidreason[space]"', file=sys.stderr)
         return 1

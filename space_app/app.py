@@ -7,8 +7,12 @@ It only wires; what is computed and drawn is in `clipview` beside it. `docs/spac
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator
 
 import gradio as gr
 import torch
@@ -19,9 +23,15 @@ from clipview.page import HEAD, STYLE, build_page
 from clipview.service import Service
 from clipview.settings import SpaceSettings
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-def build(settings: SpaceSettings) -> tuple[gr.Blocks, Service]:
-    """The page and the service behind it; models are loaded and examples rendered here.
+
+def build(settings: SpaceSettings, closing: contextlib.ExitStack) -> gr.Blocks:
+    """The page with the service behind it; models are loaded and examples rendered here.
+
+    Args:
+        settings: Settings of the operator.
+        closing: Is given what must be closed at the end.
 
     Raises:
         VidreasonError: A checkpoint or a table cannot be used.
@@ -31,8 +41,29 @@ def build(settings: SpaceSettings) -> tuple[gr.Blocks, Service]:
     examples = build_examples(settings.examples_folder, assembly=segments)
     known = KnownClips({**examples.tables, **load_tables(settings.guidance_ids)})
     service = Service(settings, checkpoints, known, examples.truth)
+    closing.callback(service.close)
     service.reader.warm_up()
-    return build_page(service, examples.clips), service
+    # Gradio reads it when the page is made: its uploads lie where nobody else's do, and go when the service closes
+    os.environ["GRADIO_TEMP_DIR"] = str(service.scratch.uploads)
+    return build_page(service, examples.clips)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that all is closed; twice changes nothing."""
+
+    def interrupt(number: int, frame: object) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)  # what is being deleted is deleted whole
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, interrupt) for each in _SIGNALS}
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def main() -> None:
@@ -42,9 +73,10 @@ def main() -> None:
     limits = settings.limits
     # one thread for each of the requests that are worked on at the same time; the models are small
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // limits.max_at_once))
-    page, service = build(settings)
-    page.queue(max_size=limits.max_queue, default_concurrency_limit=limits.max_at_once)
-    try:
+    with ended_by_signals(), contextlib.ExitStack() as closing:
+        page = build(settings, closing)
+        page.queue(max_size=limits.max_queue, default_concurrency_limit=limits.max_at_once)
+        closing.callback(page.close)  # before the service: nothing comes in any more
         page.launch(
             css_paths=[STYLE],
             head=HEAD,
@@ -54,9 +86,9 @@ def main() -> None:
             show_error=False,
             ssr_mode=False,
             footer_links=["api", "gradio", "settings"],
+            prevent_thread_lock=True,  # Gradio's own waiting ends at Ctrl-C alone
         )
-    finally:
-        service.close()
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

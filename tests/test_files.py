@@ -1,8 +1,10 @@
 """Files and Parquet files of a split: whole or not at all, also where several processes write the same one."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 
@@ -14,6 +16,8 @@ from vidreason.errors import VidreasonError
 from vidreason.files import FileLimits, read_folder, split_files, write_card, write_split, write_whole
 
 FEATURES = datasets.Features({"n": datasets.Value("int32"), "label": datasets.ClassLabel(names=["a", "b"])})
+
+TEXT = datasets.Features({"text": datasets.Value("string")})
 
 
 def rows(count):
@@ -118,6 +122,44 @@ def test_what_was_there_stays_where_writing_fails(tmp_path):
         write_whole(path, "half \ud800")
     assert path.read_text() == "whole"
     assert os.listdir(tmp_path) == ["facts.json"]
+
+
+@pytest.fixture
+def small_disk():
+    """Files of this process may hold 100,000 bytes, as on a disk that is almost full."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # Python ignores the signal that comes with it
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 1000])  # the disk is full at a batch, and only when the file is closed
+def test_a_disk_that_is_full_leaves_no_half_file_and_is_named(tmp_path, small_disk, batch_rows):
+    write_split(tmp_path, "train", [{"text": "old"}], TEXT)
+    rows = [{"text": random.Random(number).randbytes(2000).hex()} for number in range(200)]
+    with pytest.raises(OSError, match="File too large") as caught:
+        write_split(tmp_path, "train", rows, TEXT, FileLimits(batch_rows=batch_rows), compress=False)
+    assert caught.value.errno == errno.EFBIG and "train-" in caught.value.filename
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["train-00000-of-00001.parquet"]
+    assert read_folder(tmp_path)["train"].to_list() == [{"text": "old"}]
+    (tmp_path / "a.json").write_text("old")
+    with pytest.raises(OSError, match=r"File too large: '.*a\.json'"):
+        write_whole(tmp_path / "a.json", "x" * 200_000)
+    with pytest.raises(OSError, match=r"File too large: '.*README\.md'"):
+        write_card(tmp_path, ["train"], "x" * 200_000)
+    assert (tmp_path / "a.json").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "data"]
+
+
+def test_a_copy_that_does_not_fit_into_the_cache_is_named(tmp_path, monkeypatch, request):
+    rows = [{"text": random.Random(number).randbytes(2000).hex()} for number in range(200)]
+    write_split(tmp_path, "train", rows, TEXT)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    request.getfixturevalue("small_disk")
+    with pytest.raises(OSError, match=r"File too large: '.*\.arrow'"):
+        read_folder(tmp_path, in_memory_bytes=0)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_a_large_split_is_mapped_from_a_copy_in_the_cache(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from .errors import VidreasonError
+from .command_line import end_with_status
 from .rs.run import parse_arguments, run_training
 
 
@@ -16,17 +16,16 @@ def train() -> int:
         What the process should exit with.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        result = run_training(*parse_arguments(sys.argv[1:]))
-    except VidreasonError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    return end_with_status(_train)
+
+
+def _train() -> None:
+    result = run_training(*parse_arguments(sys.argv[1:]))
     for split, metrics in result.metrics.items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
         print(f"{split}: {shown}")
     for split, videos in result.skipped.items():
         print(f"{split}: {len(videos)} videos could not be read: {', '.join(videos)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+_OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
+"""Codes of errors that the next file would meet as well, such as a full disk."""
 
 
 class VidreasonError(Exception):
@@ -18,7 +27,17 @@ class VideoError(VidreasonError):
         detail: What FFmpeg or the file system said, for people.
     """
 
-    REASONS = ("missing", "empty_file", "not_a_video", "no_video_stream", "no_frames", "decode_failed", "too_large")
+    REASONS = (
+        "missing",
+        "empty_file",
+        "not_a_video",
+        "playlist",
+        "no_video_stream",
+        "no_frames",
+        "decode_failed",
+        "too_large",
+        "unexpected_error",  # nobody foresaw it; `unforeseen` makes these, and the detail names the error's kind
+    )
 
     def __init__(self, path: str | os.PathLike, reason: str, detail: str = ""):
         if reason not in self.REASONS:
@@ -32,6 +51,44 @@ class VideoError(VidreasonError):
         return f"{self.path}: {self.reason.replace('_', ' ')}" + (f" ({self.detail})" if self.detail else "")
 
 
+def unforeseen(path: str | os.PathLike, error: Exception) -> VideoError:
+    """What a loop over many files makes of an error of one of them that nobody foresaw.
+
+    Files in the wild make libraries raise whatever there is, and one of 100,000 must not end the run: the loop lists
+    the file like any other that cannot be read. The log has the traceback at the level DEBUG.
+
+    Args:
+        path: The file, or the id of its video.
+        error: What was raised while it was worked on. Errors of this library and of the machine, such as a full disk,
+            are raised again: the next file would meet them too.
+
+    Returns:
+        An error with the reason unexpected_error, whose detail names the kind of what was raised.
+    """
+    if isinstance(error, VidreasonError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE):
+        raise error
+    logger.debug("%s: an error that nobody foresaw", path, exc_info=error)
+    words = " ".join(str(error).split())
+    return VideoError(path, "unexpected_error", f"{type(error).__name__}: {words}" if words else type(error).__name__)
+
+
+@contextmanager
+def one_of_many(path: str | os.PathLike) -> Iterator[None]:
+    """Around what is done to one file of many: raises what `unforeseen` makes of an error, from that error.
+
+    Where a single file is asked for, such an error is better seen, and this is not used.
+
+    Args:
+        path: The file that is worked on, or the id of its video.
+    """
+    try:
+        yield
+    except VidreasonError:
+        raise
+    except Exception as error:
+        raise unforeseen(path, error) from error
+
+
 class ManifestError(VidreasonError):
     """A manifest, or the tree of videos that it is built from, is not usable."""
 
@@ -42,6 +99,10 @@ class GuidanceError(VidreasonError):
 
 class ConfigError(VidreasonError):
     """A recipe, flag or model configuration asks for something that cannot be done."""
+
+
+class UsageError(ConfigError):
+    """A command line has a flag that does not exist, lacks one, or gives one a value that it does not take."""
 
 
 class TrainingError(VidreasonError):

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,33 @@ IN_MEMORY_BYTES = 32 * 2**20
 
 _HASHED_BYTES = 2**20  # read at a time
 
+OUTSIDE_PATH = r"^$|^/|\\|\x00|(^|/)\.\.(/|$)"
+"""Pattern of texts that are no POSIX path under a folder, for `re` and for Arrow alike: empty, absolute, with
+backslashes, or with a `..` that may leave the folder."""
+
+
+def is_outside(path: str) -> bool:
+    """Whether a text in a table is no POSIX path under the folder that the table's paths start from.
+
+    Tables come from elsewhere, and such a path would name any file of this machine. Links are not looked at: what lies
+    under the folder was put there by its owner, and the Hub's own cache consists of links.
+    """
+    return re.search(OUTSIDE_PATH, path) is not None
+
+
+def is_utf8(name: str | os.PathLike) -> bool:
+    """Whether a file's name is text that tables, JSON and cards can hold; on Linux a name is any bytes."""
+    try:
+        os.fspath(name).encode()
+    except UnicodeEncodeError:  # Python puts lone surrogates for bytes that are no UTF-8
+        return False
+    return True
+
+
+def readable_name(name: str | os.PathLike) -> str:
+    r"""A file's name as text: bytes that are no UTF-8 are shown as `\xe9`, all else stays."""
+    return os.fspath(name) if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
+
 
 def write_whole(path: str | os.PathLike, text: str) -> None:
     """Write a UTF-8 file under its name in one step.
@@ -41,10 +69,23 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        with _naming(path):
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of the file system name the file that was to be written: writing to a full disk says no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # Arrow puts a sentence of its own before the code's
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 @dataclass(frozen=True)
@@ -114,10 +155,11 @@ def _writing(
     shards = _ShardWriter(Path(folder), split, features, limits, compress)
     try:
         yield shards
-    except BaseException:
+        with _naming(split_path(folder, split)):
+            shards.finish()
+    except BaseException:  # also where the last rows no longer fit on the disk
         shards.discard()
         raise
-    shards.finish()
 
 
 class _ShardWriter:
@@ -144,6 +186,10 @@ class _ShardWriter:
         if not batch:
             return
         table = Dataset.from_list(batch, features=self.features).data.table
+        with _naming(self._partials[-1]):
+            self._write(batch, table)
+
+    def _write(self, batch: list[dict[str, Any]], table: pa.Table) -> None:
         if self._rows_in_file and self._is_full(len(batch), table.nbytes):
             self._close()
             self._open()
@@ -162,7 +208,11 @@ class _ShardWriter:
                 path.unlink()
 
     def discard(self) -> None:
-        self._close()
+        """Remove what was written. Whatever is wrong with the disk: the error that led here is the one to be told."""
+        for close in (self._writer.close, self._file.close, self._file.close):
+            # both write what they still hold, and fail again on a full disk; the second time a file is just closed
+            with suppress(OSError, ValueError, pa.ArrowException):
+                close()
         for partial in self._partials:
             partial.unlink(missing_ok=True)
 
@@ -232,7 +282,7 @@ def write_card(folder: str | os.PathLike, splits: Iterable[str], body: str, **me
     """
     data = folder_card_data(folder, splits, **metadata)
     path = Path(folder) / "README.md"
-    DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n").save(path)
+    write_whole(path, str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n")))
     return path
 
 
@@ -247,7 +297,7 @@ def read_folder(folder: str | os.PathLike, in_memory_bytes: int = IN_MEMORY_BYTE
         in_memory_bytes: Size, uncompressed, up to which a split is read into memory in place of mapping it.
 
     Raises:
-        VidreasonError: there are no tables.
+        VidreasonError: there are no tables, or one of their files cannot be read, which is named.
     """
     files = sorted((Path(folder) / "data").glob("*-*-of-*.parquet"))
     if not files:
@@ -259,12 +309,34 @@ def read_folder(folder: str | os.PathLike, in_memory_bytes: int = IN_MEMORY_BYTE
 
 
 def _open_split(files: Sequence[Path], in_memory_bytes: int) -> Dataset:
-    metadata = [pq.read_metadata(file) for file in files]
+    metadata = []
+    for file in files:
+        with _named(file):
+            metadata.append(pq.read_metadata(file))
+        if not metadata[-1].schema.equals(metadata[0].schema):
+            raise VidreasonError(f"{file}: its columns are not those of {files[0].name}, which is of the same split")
     size = sum(part.row_group(i).total_byte_size for part in metadata for i in range(part.num_row_groups))
-    # the features are read from the Parquet schema's own metadata
-    if size <= in_memory_bytes:
-        return Dataset(pq.read_table([str(file) for file in files]))
-    return Dataset.from_file(str(_arrow_copy(files)))
+    copy = _arrow_copy(files) if size > in_memory_bytes else None
+    tables = [] if copy else [_read_whole(file) for file in files]
+    with _named(*files):
+        # the features are read from the Parquet schema's own metadata
+        return Dataset.from_file(str(copy)) if copy else Dataset(pa.concat_tables(tables))
+
+
+def _read_whole(file: Path) -> pa.Table:
+    with _named(file):
+        return pq.read_table(str(file))
+
+
+@contextmanager
+def _named(*files: Path) -> Iterator[None]:
+    """Name the files where a library cannot read them: cut short, of another kind, or damaged."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        names = ", ".join(map(str, files[:3])) + (" and others" if len(files) > 3 else "")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise VidreasonError(f"{names}: cannot be read as Parquet; is it whole? ({reason})") from error
 
 
 def _arrow_copy(files: Sequence[Path]) -> Path:
@@ -276,11 +348,14 @@ def _arrow_copy(files: Sequence[Path]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{path.name}.{os.getpid()}.partial"
     try:
-        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, pq.read_schema(files[0])) as writer:
+        schema = pq.read_schema(files[0])
+        with _naming(path), pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for file in files:
                 with pq.ParquetFile(file) as parquet:
                     for group in range(parquet.num_row_groups):  # as they were written: few rows where these are large
-                        writer.write_table(parquet.read_row_group(group))
+                        with _named(file):  # and not around the writing: a full disk is no fault of the file
+                            rows = parquet.read_row_group(group)
+                        writer.write_table(rows)
         pa.default_memory_pool().release_unused()  # Arrow keeps what it decoded into, for ever and for nothing here
         os.replace(partial, path)  # of several processes that write the same copy, the last one wins
     finally:

@@ -6,9 +6,17 @@ comes from outside is escaped.
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 from html import escape
+
+import numpy as np
+from PIL import Image
+
+from vidreason.video import overlay_heatmap
+from vidreason.video.overlay import ATTENTION_PEAK
 
 from .agreement import AgreementSummary, FrameAgreement
 from .analysis import VIEWS, Analysis
@@ -73,6 +81,22 @@ def _bar(label: str, share: float) -> str:
     return (
         f'<li><span class="vr-label">{escape(label)}</span><span class="vr-value">{percent}</span>'
         f'<span class="vr-track" aria-hidden="true"><span style="width:{100 * share:.1f}%"></span></span></li>'
+    )
+
+
+def attention_scale() -> str:
+    """What the colours of the heat maps mean: a bar that their own painter paints, and its ends in words."""
+    cells = 256  # one for each colour
+    shares = np.linspace(0, ATTENTION_PEAK, cells)
+    bar = overlay_heatmap(np.zeros((1, cells, 3), np.uint8), shares, (1, cells), alpha=1.0, peak=ATTENTION_PEAK)
+    buffer = io.BytesIO()
+    Image.fromarray(bar).save(buffer, "PNG")
+    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    highest = f"{100 * ATTENTION_PEAK:.0f} % or more"
+    return (
+        f'<p class="vr-scale vr-note">Share of a picture\'s attention in a cell: <span>none</span>'
+        f'<img src="{source}" alt="from dark to light"><span>{highest}</span>. One scale for all checkpoints and '
+        "clips. Guidance is red, and reddest in the cell of the picture that weighs most.</p>"
     )
 
 

@@ -72,10 +72,10 @@ def motion_guidance(clip: Clip, guidance_fps: float, deadline: Deadline) -> Clip
 
 
 def _small_frames(clip: Clip, max_side_px: int) -> DecodedFrames:
-    """The shown pictures, scaled down."""
+    """The shown pictures, scaled down, but with a pixel for every cell at least: some videos are a line or a dot."""
     height, width = clip.frames.shape[1:3]
     scale = min(1.0, max_side_px / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = (max(GRID[1], round(width * scale)), max(GRID[0], round(height * scale)))
     frames = [
         np.asarray(Image.fromarray(clip.frames[position]).resize(size, Image.Resampling.BILINEAR))
         for position in clip.shown

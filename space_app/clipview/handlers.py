@@ -47,16 +47,21 @@ class Handlers:
         """Everything that the page shows of a clip: status, bars, three videos, agreement, views, timeline, strip."""
         if not video:
             return self._nothing("")
-        ask = self._ask(video, name, other, guidance, strength if heat_map else 0.0, llm_rows)
-        shown, text = self._guarded(lambda: self.service.show(ask, lambda share, what: progress(share, desc=what)))
+
+        def make() -> Shown:
+            ask = self._ask(video, name, other, guidance, strength if heat_map else 0.0, llm_rows)
+            return self.service.show(ask, lambda share, what: progress(share, desc=what))
+
+        shown, text = self._guarded(make)
         return self._nothing(text) if shown is None else self._everything(shown)
 
     def repaint(self, video, name, other, guidance, strength, heat_map, llm_rows):
         """The videos with another strength of the heat map; all else comes from the cache."""
         if not video:
             return "", gr.skip(), gr.skip()
-        ask = self._ask(video, name, other, guidance, strength if heat_map else 0.0, llm_rows)
-        shown, text = self._guarded(lambda: self.service.show(ask))
+        shown, text = self._guarded(
+            lambda: self.service.show(self._ask(video, name, other, guidance, strength if heat_map else 0.0, llm_rows))
+        )
         if shown is None:
             return text, gr.skip(), gr.skip()
         return _status(shown), *_attention_videos(shown)
@@ -65,8 +70,7 @@ class Handlers:
         """Single pictures beside one another."""
         if not video:
             return "Please choose a clip first."
-        ask = self._ask(video, name, other, guidance, 0.5, llm_rows)
-        shown, text = self._guarded(lambda: self.service.show(ask))
+        shown, text = self._guarded(lambda: self.service.show(self._ask(video, name, other, guidance, 0.5, llm_rows)))
         if shown is None:
             return text
         answers = [(answer.name, answer.analysis, answer.frames) for answer in shown.answers]
@@ -82,8 +86,9 @@ class Handlers:
         """
         if not video:
             raise gr.Error("Please choose a clip first.", print_exception=False)
-        ask = self._ask(video, name, other, guidance, 0.5, None)
-        shown, text = self._guarded(lambda: self.service.show(ask), plain=True)
+        shown, text = self._guarded(
+            lambda: self.service.show(self._ask(video, name, other, guidance, 0.5, None)), plain=True
+        )
         if shown is None:
             raise gr.Error(text, print_exception=False)
         return shown.as_json()
@@ -110,10 +115,20 @@ class Handlers:
 
     def card(self, name) -> str:
         """The card of a checkpoint as Markdown."""
-        checkpoint = self.service.checkpoints.get(name)
+        checkpoint = self.service.checkpoints.get(name) if isinstance(name, str) else None
         return checkpoint.card if checkpoint and checkpoint.card else "This checkpoint has no card."
 
     def _ask(self, video, name, other, guidance, strength, llm_rows) -> Ask:
+        """What was asked for. Raises `Refused` where a value is of another kind, as only a program's can be."""
+        if not isinstance(video, str):
+            raise Refused("wrong_type", "video: expected a file that was uploaded here.")
+        if not isinstance(name, str) or not isinstance(other, (str, type(None))):
+            raise Refused("wrong_type", "name and other: expected the names of checkpoints that are listed.")
+        known = [value for _, value in GUIDANCE_CHOICES]
+        if guidance is not None and guidance not in known:
+            raise Refused("wrong_type", f"guidance: expected one of {', '.join(known)}.")
+        if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+            raise Refused("wrong_type", "strength: expected a number from 0 to 1.")
         names = [name] if other in (None, NOBODY, name) else [name, other]
         rows = {"llm_rows": llm_rows.rows, "llm_digest": llm_rows.digest} if llm_rows else {}
         return Ask(video, tuple(names), guidance or AUTOMATIC, float(strength), **rows)
@@ -173,5 +188,13 @@ def _status(shown: Shown) -> str:
     return (
         f'<p role="status">{escape(name)} {says} <strong data-testid="label">{escape(label)}</strong> '
         f"({100 * share:.0f} %{of_what}). {facts.width} x {facts.height} pixels, {facts.duration_s:.1f} s, "
-        f"answered in {shown.seconds['total']:.1f} s.</p>"
+        f"answered in {shown.seconds['total']:.1f} s.{_replaced(shown.clip.num_replaced)}</p>"
     )
+
+
+def _replaced(count: int) -> str:
+    """What is said of frames that do not decode; nothing where all do."""
+    if not count:
+        return ""
+    frames = "1 frame of the clip is" if count == 1 else f"{count} frames of the clip are"
+    return f" {frames} damaged; the nearest one that is not stands in."

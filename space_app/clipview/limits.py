@@ -7,33 +7,42 @@ and scripts, which name other files and addresses to read.
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 from vidreason.errors import VideoError, VidreasonError
-from vidreason.video.decode import open_video
+from vidreason.video.decode import list_packets, open_video
 
 from .settings import MIB, Limits
 
-_HEADER_BYTES = 16
 _MP4_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _SIGNATURES = (
     b"\x1a\x45\xdf\xa3",  # Matroska, WebM
-    b"OggS",
+    b"OggS\x00",  # and the version of the page, the only one there is
     b"FLV\x01",
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, WMV
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",  # ASF, WMV: the GUID of its header
     b"\x00\x00\x01\xba",  # MPEG program stream
     b"\x00\x00\x01\xb3",  # MPEG video
 )
+
+# A packet of a transport stream begins with this byte, which is also a capital G: only its repetition tells.
+# Broadcasts and phones write packets of 188 bytes, cameras (M2TS) put four bytes of time before each.
 _TS_SYNC = 0x47
+_TS_PACKETS = ((0, 188), (4, 192))  # (bytes before the first sync byte, bytes from one to the next)
+_TS_PACKETS_LOOKED_AT = 3
+
+_HEADER_BYTES = max(start + step * (_TS_PACKETS_LOOKED_AT - 1) + 1 for start, step in _TS_PACKETS)
 
 _TEXTS = {
     "missing": "The file did not arrive. Please upload it again.",
     "empty_file": "The file is empty.",
     "not_a_video": "This is no video that can be read here, or it was cut off. MP4, MOV, WebM, MKV and AVI files can.",
+    "playlist": "The file is a playlist: it names other files, which are not opened.",
     "no_video_stream": "The file has no picture: it is sound or data alone, or its beginning is damaged.",
     "no_frames": "The video has no frames. It may have been cut off.",
     "decode_failed": "The video cannot be decoded. It may be damaged or cut off.",
     "too_large": "The frames of the video are too large.",
+    "too_much": "The video has too many frames for their size. A shorter, slower or smaller one will work.",
 }
 
 
@@ -57,7 +66,8 @@ def refusal_of(error: VideoError, limits: Limits) -> Refused:
     """What a visitor is told of a video that cannot be used."""
     if error.reason == "too_large":
         return too_large(limits)
-    return Refused(error.reason, _TEXTS[error.reason])
+    # the library may come to tell more kinds of bad files apart than there are words for here
+    return Refused(error.reason, _TEXTS.get(error.reason, _TEXTS["not_a_video"]))
 
 
 def too_large(limits: Limits) -> Refused:
@@ -68,6 +78,16 @@ def too_large(limits: Limits) -> Refused:
 def too_long(limits: Limits) -> Refused:
     """The refusal of a video that lasts too long, or says that it does."""
     return Refused("too_long", f"The video is too long. At most {limits.max_duration_s:g} seconds can be shown.")
+
+
+def too_much() -> Refused:
+    """The refusal of a video that would take too long to decode."""
+    return Refused("too_much", _TEXTS["too_much"])
+
+
+def undecodable() -> Refused:
+    """The refusal of a video at which reading went wrong in a way that was not foreseen."""
+    return Refused("decode_failed", _TEXTS["decode_failed"])
 
 
 def too_slow() -> Refused:
@@ -96,18 +116,25 @@ def check_file(path: str | os.PathLike, limits: Limits) -> None:
 
 
 def is_video_header(header: bytes) -> bool:
-    """Whether a file that begins so is a container of video."""
+    """Whether a file that begins so is a container of video. Three packets of a transport stream are looked at."""
     if header[4:8] in _MP4_ATOMS or header.startswith(_SIGNATURES):
         return True
-    return (header.startswith(b"RIFF") and header[8:12] == b"AVI ") or header[:1] == bytes([_TS_SYNC])
+    if header.startswith(b"RIFF") and header[8:12] == b"AVI ":
+        return True
+    return any(_is_transport_stream(header, start, step) for start, step in _TS_PACKETS)
+
+
+def _is_transport_stream(header: bytes, start: int, step: int) -> bool:
+    sync_bytes = header[start : start + step * (_TS_PACKETS_LOOKED_AT - 1) + 1 : step]
+    return sync_bytes == bytes([_TS_SYNC]) * _TS_PACKETS_LOOKED_AT
 
 
 def check_statements(path: str | os.PathLike, limits: Limits) -> None:
-    """Look at what a video says of itself, before any frame of it is decoded for us.
+    """Look at what a video says of itself and list its packets, before any frame of it is decoded for us.
 
     Raises:
         VideoError: The video cannot be opened.
-        Refused: The video says that it is too long or its frames too large.
+        Refused: The video says that it is too long or its frames too large, or it has more of them than there is time.
     """
     with open_video(path, limits.max_pixels) as video:
         context = video.stream.codec_context
@@ -116,6 +143,12 @@ def check_statements(path: str | os.PathLike, limits: Limits) -> None:
         stated_us = video.container.duration  # FFmpeg counts microseconds here; None where nothing is stated
         if stated_us is not None and stated_us / 1e6 > limits.max_duration_s + 0.5:
             raise too_long(limits)
+        # some files have to be decoded to count their frames; packets are counted without that
+        num_packets = len(list_packets(video).packets)
+        if num_packets > limits.max_frames:
+            raise too_long(limits)
+        if num_packets * context.width * context.height > limits.max_decoded_pixels:
+            raise too_much()
 
 
 class Deadline:
@@ -123,12 +156,18 @@ class Deadline:
 
     Args:
         seconds: Seconds from now.
+        closing: Is set when the app ends, and the time of all requests with it.
     """
 
-    def __init__(self, seconds: float):
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float, closing: threading.Event | None = None):
+        self._end, self._closing = time.monotonic() + seconds, closing
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left, below zero once the time is over."""
+        return self._end - time.monotonic()
 
     def check(self) -> None:
         """Raise `Refused` once the time is over."""
-        if time.monotonic() > self._end:
+        if self.left_s < 0 or (self._closing is not None and self._closing.is_set()):
             raise too_slow()

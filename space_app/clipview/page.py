@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import gradio as gr
 
+from .charts import attention_scale
+from .checked_blocks import CheckedBlocks
 from .handlers import GUIDANCE_CHOICES, NOBODY, Handlers
 from .language_model import MAX_FRAMES, MODELS
 from .service import AUTOMATIC, Service
@@ -41,7 +43,7 @@ def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
     handlers, names = Handlers(service), list(service.checkpoints)
     settings = service.settings
     kept = (settings.sweep_every_s, settings.clips_kept_s)
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=kept) as page:
+    with CheckedBlocks(title=TITLE, analytics_enabled=False, delete_cache=kept) as page:
         gr.Markdown(f"# {TITLE}\nDrop in a clip: what the model answers, where it looked, and where it should have.")
         with gr.Tab("Look"):
             parts = _look(service, names, examples)
@@ -58,6 +60,7 @@ def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
         _connect(handlers, parts)
         if settings.offer_llm:
             _connect_llm(handlers, parts)
+    service.kept_uploads = lambda: {path for block in list(page.blocks.values()) for path in block.keep_in_cache}
     return page
 
 
@@ -135,6 +138,7 @@ def _results(parts: SimpleNamespace) -> None:
         parts.first = gr.Video(label="Attention", elem_id="attention", **shown)
         parts.second = gr.Video(label="Attention", elem_id="attention-other", visible=False, **shown)
         parts.cells = gr.Video(label="Guidance", elem_id="guidance", **shown)
+    gr.HTML(attention_scale(), elem_id="scale")
     with gr.Accordion("Does it look where it should?", open=True):
         parts.agreement = gr.HTML("")
     with gr.Accordion("Beginning, middle and whole", open=True):

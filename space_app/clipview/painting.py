@@ -1,35 +1,42 @@
-"""Attention and guidance painted on the frames of a video, and written as H.264.
-
-The same pictures as `vidreason.video.overlay` makes one at a time; here colours are looked up once per cell and
-blended in whole numbers, because a request has a hundred frames.
-"""
+"""Attention and guidance painted on the frames of a video by the library's painter, and written as H.264."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from PIL import Image
 
 from vidreason.guidance import GridMap
-from vidreason.video import write_video
-from vidreason.video.overlay import cell_edges
+from vidreason.video import overlay_grid, overlay_heatmap, write_video
+from vidreason.video.overlay import ATTENTION_PEAK
 
 from .limits import Deadline
 from .settings import Drawing
 
-PEAK = 0.5
-"""The share of the attention that a cell is painted in the strongest colour for, in every video: colours compare."""
+_MIN_SIDE_PX = 64
 
-GUIDANCE_COLOR = (255, 64, 64)
-_GUIDANCE_STRENGTH = 0.5
-_COLORS = matplotlib.colormaps["magma"]
+
+def enlarge(frame: np.ndarray, max_side_px: int) -> np.ndarray:
+    """Make a picture of a few pixels larger, pixel by pixel, so that cells can be seen in it and browsers play it.
+
+    Args:
+        frame: (height, width, 3) uint8.
+        max_side_px: Length that the longer side stays within, in pixels.
+
+    Returns:
+        (height, width, 3) uint8, each side multiplied by the same whole number; the frame itself where that is 1.
+    """
+    shorter, longer = sorted(frame.shape[:2])
+    factor = max(1, min(max_side_px // longer, math.ceil(_MIN_SIDE_PX / shorter)))
+    return frame if factor == 1 else frame.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def paint_attention(frame: np.ndarray, attention: GridMap, strength: float) -> np.ndarray:
-    """Lay the heat map of a frame's attention over it.
+    """Lay the heat map of a frame's attention over it, on the scale that all videos share.
 
     Args:
         frame: (height, width, 3) uint8.
@@ -39,9 +46,8 @@ def paint_attention(frame: np.ndarray, attention: GridMap, strength: float) -> n
     Returns:
         (height, width, 3) uint8, a new array.
     """
-    cells = np.asarray(attention.weights, dtype=np.float32).reshape(attention.grid)
-    colors = np.rint(_COLORS(np.minimum(cells / PEAK, 1.0))[..., :3] * 255)
-    return _blend(frame, attention, colors, np.full(attention.grid, strength))
+    place = {"rectangle": attention.rectangle, "peak": ATTENTION_PEAK}
+    return overlay_heatmap(frame, attention.weights, attention.grid, alpha=strength, **place)
 
 
 def paint_guidance(frame: np.ndarray, guidance: GridMap | None) -> np.ndarray:
@@ -55,38 +61,8 @@ def paint_guidance(frame: np.ndarray, guidance: GridMap | None) -> np.ndarray:
         (height, width, 3) uint8, a new array.
     """
     if guidance is None:
-        grey = (frame @ np.asarray([77, 150, 29], dtype=np.uint16) >> 8).astype(np.uint8)  # ITU-R BT.601 luma
-        return np.repeat(grey[..., None], 3, axis=2)
-    cells = np.asarray(guidance.weights, dtype=np.float32).reshape(guidance.grid)
-    share = _GUIDANCE_STRENGTH * cells / max(float(cells.max()), 1e-9)
-    painted = _blend(frame, guidance, np.broadcast_to(GUIDANCE_COLOR, (*guidance.grid, 3)), share)
-    _draw_lines(painted, guidance)
-    return painted
-
-
-def _blend(frame: np.ndarray, grid_map: GridMap, colors: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Colours (rows, cols, 3) at shares (rows, cols) over the cells of a frame (height, width, 3)."""
-    row_edges, col_edges = cell_edges(frame.shape[:2], grid_map.grid, grid_map.rectangle)
-    weight = np.rint(share * 256).astype(np.uint16)
-    added = weight[..., None] * np.asarray(colors).astype(np.uint16) + 128  # at most 256 * 255 + 128: 16 bits hold it
-    result = frame.copy()
-    for row in range(grid_map.grid[0]):
-        for col in range(grid_map.grid[1]):
-            cell = result[row_edges[row] : row_edges[row + 1], col_edges[col] : col_edges[col + 1]]
-            if weight[row, col]:
-                cell[:] = (cell * (256 - weight[row, col]) + added[row, col]) >> 8
-    return result
-
-
-def _draw_lines(picture: np.ndarray, grid_map: GridMap) -> None:
-    """The grid's lines, one pixel wide, brightened so that they show on dark and light."""
-    height, width = picture.shape[:2]
-    row_edges, col_edges = cell_edges((height, width), grid_map.grid, grid_map.rectangle)
-    rows, cols = slice(row_edges[0], row_edges[-1]), slice(col_edges[0], col_edges[-1])
-    mask = np.zeros((height, width), dtype=bool)
-    mask[np.minimum(row_edges, height - 1), cols] = True
-    mask[rows, np.minimum(col_edges, width - 1)] = True
-    picture[mask] = picture[mask] // 2 + 127
+        return np.asarray(Image.fromarray(frame).convert("L").convert("RGB"))
+    return overlay_grid(frame, guidance.weights, guidance.grid, guidance.rectangle)
 
 
 def write_attention(
@@ -114,9 +90,10 @@ def write_attention(
     Raises:
         Refused: The time is over.
     """
+    large = (enlarge(frames[position], drawing.max_side_px) for position in shown)
     pictures = (
-        paint_attention(frames[position], seen, strength) if strength > 0 else frames[position]
-        for position, seen in zip(shown, attention, strict=True)
+        paint_attention(frame, seen, strength) if strength > 0 else frame
+        for frame, seen in zip(large, attention, strict=True)
     )
     return write_video(path, _watched(pictures, deadline), fps, drawing.crf, drawing.preset)
 
@@ -131,7 +108,8 @@ def write_guidance(
     deadline: Deadline,
 ) -> Path:
     """Write the video with the cells of the guidance; arguments as of `write_attention`."""
-    pictures = (paint_guidance(frames[position], said) for position, said in zip(shown, guidance, strict=True))
+    large = (enlarge(frames[position], drawing.max_side_px) for position in shown)
+    pictures = (paint_guidance(frame, said) for frame, said in zip(large, guidance, strict=True))
     return write_video(path, _watched(pictures, deadline), fps, drawing.crf, drawing.preset)
 
 

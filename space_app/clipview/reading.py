@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vidreason.video import decode_frames, fps_timestamps, probe_video, uniform_indices
-from vidreason.video.decode import read_frame_table
+from vidreason.errors import VideoError
+from vidreason.video import DecodedFrames, decode_frames, fps_timestamps, probe_video, uniform_indices
+from vidreason.video.decode import numbered_frames, open_video, read_frame_table
 from vidreason.video.frame_table import FrameTable
 
-from .limits import check_file, check_statements, too_large, too_long
+from .limits import check_file, check_statements, too_large, too_long, too_much
 from .settings import Drawing, Limits
 
 
@@ -49,6 +50,7 @@ class Clip:
         shown_fps: Pictures a second of the drawn video.
         sampled: Number of frames that a model takes -> positions in `frames` that it is given.
         at_rate: Frames per second that a model takes -> positions in `frames` of the times 0, 1 / rate, 2 / rate, ...
+        num_replaced: How many of `frames` do not decode, so that the nearest one that does stands in.
     """
 
     facts: ClipFacts
@@ -58,6 +60,7 @@ class Clip:
     shown_fps: float
     sampled: dict[int, list[int]]
     at_rate: dict[float, list[int]] = field(default_factory=dict)
+    num_replaced: int = 0
 
     @property
     def shown_times_s(self) -> list[float]:
@@ -93,23 +96,56 @@ def read_clip(
     info = probe_video(path, max_pixels=limits.max_pixels)
     if max(info.width, info.height) > limits.max_side_px:
         raise too_large(limits)
+    if info.width * info.height * len(table) > limits.max_decoded_pixels:  # frames may be larger than the header says
+        raise too_much()
     facts = ClipFacts(info.width, info.height, len(table), table.duration_s, table.fps, info.rotation_deg)
     shown_fps = min(drawing.max_fps, table.fps)
     shown = _at_rate(table, shown_fps)
     sampled = {count: uniform_indices(len(table), count) for count in frame_counts}
     at_rate = {rate: _at_rate(table, rate) for rate in rates}
     wanted = sorted({*shown, *(index for group in (sampled, at_rate) for part in group.values() for index in part)})
-    decoded = decode_frames(path, wanted, max_side_px=drawing.max_side_px, max_pixels=limits.max_pixels)
+    decoded, num_replaced = _decode(path, table, wanted, limits, drawing)
     position_of = {index: position for position, index in enumerate(wanted)}
     return Clip(
         facts=facts,
         frames=decoded.frames,
-        times_s=np.asarray(decoded.timestamps_s),
+        times_s=table.times_s[wanted],
         shown=[position_of[index] for index in shown],
         shown_fps=shown_fps,
         sampled={count: [position_of[index] for index in indices] for count, indices in sampled.items()},
         at_rate={rate: [position_of[index] for index in indices] for rate, indices in at_rate.items()},
+        num_replaced=num_replaced,
     )
+
+
+def _decode(
+    path: str | os.PathLike, table: FrameTable, wanted: list[int], limits: Limits, drawing: Drawing
+) -> tuple[DecodedFrames, int]:
+    """The frames that are wanted, and in how many places the nearest one that decodes stands in for a damaged one.
+
+    Raises:
+        VideoError: No frame decodes.
+    """
+    options = {"max_side_px": drawing.max_side_px, "max_pixels": limits.max_pixels}
+    try:
+        return decode_frames(path, wanted, **options), 0
+    except VideoError as error:
+        if error.reason != "decode_failed":
+            raise
+        readable = _readable_indices(path, table, limits)
+        if not len(readable):
+            raise
+    distances_s = np.abs(table.times_s[readable][None, :] - table.times_s[wanted][:, None])
+    stand_ins = readable[distances_s.argmin(axis=1)]  # the earlier one of two as near
+    return decode_frames(path, stand_ins.tolist(), **options), int(np.sum(stand_ins != wanted))
+
+
+def _readable_indices(path: str | os.PathLike, table: FrameTable, limits: Limits) -> np.ndarray:
+    """The frames that decode when the whole file is decoded from its start: (frames,) int, rising."""
+    with open_video(path, limits.max_pixels) as video:
+        return np.asarray(
+            sorted({index for index, _ in numbered_frames(video, table) if index is not None}), dtype=int
+        )
 
 
 def _at_rate(table: FrameTable, fps: float) -> list[int]:

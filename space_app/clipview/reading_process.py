@@ -12,11 +12,12 @@ import signal
 import sys
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from vidreason.errors import VideoError
 from vidreason.video.decode import forget_frame_tables
 
-from .limits import Refused, refusal_of, too_large
+from .limits import Refused, refusal_of, too_large, undecodable
 from .reading import read_clip
 from .settings import Drawing, Limits
 
@@ -63,6 +64,9 @@ def answer(
         return _refuse(connection, refusal_of(error, limits))
     except MemoryError:
         return _refuse(connection, too_large(limits))
+    except Exception as error:
+        # whatever a file of a stranger brings about ends its request and no other; the operator is told of its kind
+        return _refuse(connection, undecodable(), unforeseen=type(error).__name__)
     _send(
         connection,
         {
@@ -73,13 +77,26 @@ def answer(
             "shown_fps": clip.shown_fps,
             "sampled": clip.sampled,
             "at_rate": list(clip.at_rate.items()),  # JSON would make texts of the rates if they were keys
+            "num_replaced": clip.num_replaced,
+            "peak_memory_bytes": peak_memory_bytes(),
         },
     )
     connection.send_bytes(clip.frames.reshape(-1).data)
 
 
-def _refuse(connection: Connection, refused: Refused) -> None:
-    _send(connection, {"refused": [refused.reason, refused.text]})
+def peak_memory_bytes() -> int:
+    """The most memory that this process has ever had, in bytes."""
+    try:
+        # not `ru_maxrss`: in Linux it begins with that of the parent, which holds the models
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes in macOS, which has no /proc
+
+
+def _refuse(connection: Connection, refused: Refused, unforeseen: str | None = None) -> None:
+    answer = {"refused": [refused.reason, refused.text], "peak_memory_bytes": peak_memory_bytes()}
+    _send(connection, answer | ({"unforeseen": unforeseen} if unforeseen else {}))
 
 
 def _send(connection: Connection, message: dict) -> None:

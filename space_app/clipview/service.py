@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
-import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +29,7 @@ from .limits import Deadline, Refused, check_file
 from .painting import write_attention, write_guidance
 from .reader import ClipReader
 from .reading import Clip
+from .scratch import Scratch, sweep_regularly
 from .settings import MIB, SpaceSettings
 
 logger = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ class Shown:
     def as_json(self) -> dict[str, Any]:
         """The same for programs. No path is in it."""
         return {
-            "video": asdict(self.clip.facts),
+            "video": asdict(self.clip.facts) | {"replaced_frames": self.clip.num_replaced},
             "guidance": {
                 "kind": self.guidance.kind,
                 "source": self.guidance.source,
@@ -169,7 +168,10 @@ class Service:
     ):
         self.settings, self.checkpoints, self.known = settings, checkpoints, known
         self._truth = {_digest_of(path): segments for path, segments in (truth or {}).items()}
-        self.folder = Path(tempfile.mkdtemp(prefix="vidreason_space_"))
+        self.scratch = Scratch()
+        self.kept_uploads: Callable[[], Collection[str]] = (
+            tuple  # Gradio's copies of the examples, once there is a page
+        )
         self.reader = ClipReader(settings.limits, settings.drawing)
         self._workers = ThreadPoolExecutor(settings.limits.max_at_once, thread_name_prefix="worker")
         rates = {checkpoint.frames_per_second for checkpoint in checkpoints.values()}
@@ -181,7 +183,8 @@ class Service:
         self._guidance: Cache[ClipGuidance] = Cache(_MAX_VIDEOS, kept_s)
         self._videos: Cache[Path] = Cache(_MAX_VIDEOS, kept_s, on_removed=_delete)
         self._closed = threading.Event()
-        threading.Thread(target=self._sweep_all, name="sweeper", daemon=True).start()
+        sweeping = (self.sweep, settings.sweep_every_s, self._closed.wait)
+        threading.Thread(target=sweep_regularly, args=sweeping, name="sweeper", daemon=True).start()
 
     def show(self, ask: Ask, progress: Callable[[float, str], None] = lambda share, text: None) -> Shown:
         """Carry a request out.
@@ -194,12 +197,12 @@ class Service:
             Refused: The request cannot be carried out; the text is for the visitor.
         """
         started = time.perf_counter()
-        deadline = Deadline(self.settings.limits.request_timeout_s)
+        deadline = self._deadline()
         chosen = self._chosen(ask.checkpoints)
         seconds: dict[str, float] = {}
         progress(0.05, "reading the video")
         with _timed(seconds, "read"):
-            digest, clip = self.read(ask.path)
+            digest, clip = self.read(ask.path, deadline)
         deadline.check()
         progress(0.35, "asking the model")
         finding = self._workers.submit(self._guidance_of, ask, digest, clip, deadline)  # while the model is asked
@@ -225,7 +228,7 @@ class Service:
         Raises:
             Refused: The clip breaks a limit or cannot be read.
         """
-        digest, clip = self.read(path)
+        digest, clip = self.read(path, self._deadline())
         chosen = [clip.shown[place] for place in uniform_indices(len(clip.shown), min(count, len(clip.shown)))]
         key = {"video_id": digest[:16], "source": "upload", "split": "upload"}
         size = {"frame_height": clip.facts.height, "frame_width": clip.facts.width}
@@ -235,22 +238,40 @@ class Service:
         ]
         return digest, [clip.frames[position] for position in chosen], keys
 
-    def read(self, path: str) -> tuple[str, Clip]:
+    def read(self, path: str, deadline: Deadline) -> tuple[str, Clip]:
         """The digest of a file and what is in it.
+
+        Args:
+            path: File to read.
+            deadline: Time at which the request is given up.
 
         Raises:
             Refused: The clip breaks a limit or cannot be read.
         """
         check_file(path, self.settings.limits)
         digest = _digest_of(Path(path))  # of a size that was looked at
-        return digest, self._clips.get_or_make(digest, lambda: self.reader.read(path, self._frame_counts, self._rates))
+
+        def make() -> Clip:
+            return self.reader.read(path, self._frame_counts, self._rates, deadline.left_s)
+
+        return digest, self._clips.get_or_make(digest, make)
 
     def close(self) -> None:
-        """Stop all threads and processes, and delete what was drawn."""
+        """Stop all threads and processes, and delete uploads and what was drawn."""
         self._closed.set()
         self.reader.close()
-        self._workers.shutdown()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._workers.shutdown(cancel_futures=True)
+        self.scratch.close()
+
+    def sweep(self) -> None:
+        """Forget and delete what is too old."""
+        for cache in (self._clips, self._analyses, self._guidance, self._videos):
+            cache.sweep()
+        settings = self.settings
+        self.scratch.sweep_uploads(settings.clips_kept_s, settings.sweep_every_s, self.kept_uploads())
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self.settings.limits.request_timeout_s, self._closed)
 
     def _chosen(self, names: Sequence[str]) -> list[Checkpoint]:
         names = list(dict.fromkeys(names))
@@ -296,12 +317,7 @@ class Service:
         return first, others
 
     def _new_path(self, name: str) -> Path:
-        return self.folder / f"{name}_{uuid.uuid4().hex}.mp4"
-
-    def _sweep_all(self) -> None:
-        while not self._closed.wait(self.settings.sweep_every_s):
-            for cache in (self._clips, self._analyses, self._guidance, self._videos):
-                cache.sweep()
+        return self.scratch.drawn / f"{name}_{uuid.uuid4().hex}.mp4"
 
 
 def _digest_of(path: Path) -> str:

@@ -26,9 +26,12 @@ class Limits:
         max_side_px: Largest longer side of its frames as stored, in pixels.
         max_pixels: Largest width x height of its frames, as stored.
         max_frames: Largest number of frames of a video.
+        max_decoded_pixels: Largest width x height x frames of a video; a core decodes that in some ten seconds.
         read_timeout_s: Seconds in which a video must be read; the process that reads it is ended then.
-        request_timeout_s: Seconds for everything else of a request.
+        request_timeout_s: Seconds for a request, reading included.
         read_memory_bytes: Address space of the process that reads videos, in bytes.
+        kept_memory_bytes: Memory that such a process may have taken and still be used again, in bytes. It does not
+            give back what a large clip took, so that another process takes its place.
         max_queue: Requests that wait; more are turned away.
         max_at_once: Requests that are worked on together.
     """
@@ -38,9 +41,11 @@ class Limits:
     max_side_px: int = 1920
     max_pixels: int = 1920 * 1920
     max_frames: int = 1800
-    read_timeout_s: float = 25.0
+    max_decoded_pixels: int = 1920 * 1080 * 900
+    read_timeout_s: float = 20.0
     request_timeout_s: float = 60.0
     read_memory_bytes: int = 3 * 2**30
+    kept_memory_bytes: int = 400 * MIB
     max_queue: int = 20
     max_at_once: int = 2
 

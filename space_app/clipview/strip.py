@@ -15,11 +15,12 @@ from vidreason.video import side_by_side, uniform_indices
 
 from .agreement import FrameAgreement
 from .analysis import Analysis
-from .painting import paint_attention, paint_guidance
+from .painting import enlarge, paint_attention, paint_guidance
 from .reading import Clip
 
 STRIP_PICTURES = 8
 _HEIGHT_PX = 200
+_MAX_WIDTH_PX = 800  # of a panel: a frame that is one line would be as long as a street at 200 pixels of height
 _STRENGTH = 0.5
 
 
@@ -40,16 +41,18 @@ def make_strip(
     Returns:
         (picture, caption) of each, a picture being (height, width, 3) uint8.
     """
+    height, width = clip.frames.shape[1:3]
+    height_px = min(_HEIGHT_PX, max(2, _MAX_WIDTH_PX * height // width))
     strip = []
     for position in uniform_indices(len(clip.shown), min(count, len(clip.shown))):
-        frame = clip.frames[clip.shown[position]]
+        frame = enlarge(clip.frames[clip.shown[position]], _MAX_WIDTH_PX)
         panels = [
             (name, paint_attention(frame, analysis.attention[position], _STRENGTH)) for name, analysis, _ in answers
         ]
         panels.append(("guidance", paint_guidance(frame, guidance[position])))
         facts = [f"{name}: {_in_words(frames[position])}" for name, _, frames in answers]
         caption = f"{clip.shown_times_s[position]:.2f} s. {'; '.join(facts)}"
-        strip.append((side_by_side(panels, _HEIGHT_PX), caption))
+        strip.append((side_by_side(panels, height_px), caption))
     return strip
 
 

@@ -155,6 +155,30 @@ def test_a_single_frame_is_empty(tmp_path):
     assert [row["status"] for row in rows] == ["empty"]
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 64), (2, 64), (64, 1), (3, 64), (1, 512)])
+def test_a_video_of_few_pixels_on_a_side_is_marked_where_it_moves(tmp_path, height, width):
+    frames = np.full((8, height, width, 3), 20, dtype=np.uint8)
+    # on and off in the last quarter of the longer side, or in the only pixel that there is
+    place = np.s_[1::2, :, -(width // 4) :] if width > 1 else np.s_[1::2, -(height // 4) :]
+    frames[place] = 230
+    with av.open(str(tmp_path / "a.avi"), "w") as container:  # not H.264, whose pictures have even sides
+        stream = container.add_stream("png", rate=8, width=width, height=height, pix_fmt="rgb24")
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    for row in MotionAnnotator().annotate_video(tmp_path / "a.avi", KEY):
+        check_row(row)
+        cells = np.asarray(row["weights"]).reshape(4, 4)
+        if height == width:  # all of the frame changes alike, which is no movement in it
+            assert row["status"] == "empty"
+            continue
+        assert row["status"] == "ok"
+        expected = np.zeros((4, 4))
+        # every cell that lies over the pixels that change, however few pixels there are to share
+        expected[(slice(None), -1) if width > 1 else -1] = 0.25
+        np.testing.assert_allclose(cells, expected, atol=0.02)
+
+
 def test_any_grid_and_any_rate(tmp_path):
     path = moving_square(tmp_path / "a.mp4")
     rows = list(MotionAnnotator(grid=(2, 8)).annotate_video(path, KEY, frames_per_second=4))
@@ -201,6 +225,41 @@ def test_a_video_that_cannot_be_read_becomes_a_row_and_a_name(tiny_world, tmp_pa
     assert [row["status"] for row in rows] == ["failed"] * 4
     assert {row["raw_response"] for row in rows} == {"missing"}
     assert len(annotator.failures) == 4
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_ends_no_more_than_its_video(tiny_world, monkeypatch):
+    rows = tiny_world.manifest.split("test").to_list()
+    whole = list(MotionAnnotator().annotate(tiny_world.manifest, "test"))
+    first, second = (tiny_world.manifest.video_path(row) for row in rows[:2])
+    probe, decode = motion.probe_video, motion.decode_readable_frames
+
+    def fail_to_probe(path):
+        if path == first:
+            raise ValueError("29 is not a valid Type")
+        return probe(path)
+
+    def fail_in_the_middle(path, indices, *args):
+        if path == second and 4 in indices:
+            raise TypeError("'NoneType' object is not subscriptable")
+        return decode(path, indices, *args)
+
+    monkeypatch.setattr(motion, "probe_video", fail_to_probe)
+    monkeypatch.setattr(motion, "decode_readable_frames", fail_in_the_middle)
+    monkeypatch.setattr(motion, "_FRAMES_AT_ONCE", 2)
+    annotator = MotionAnnotator()
+    made = list(annotator.annotate(tiny_world.manifest, "test"))
+    keys = [(row["video_id"], row["frame_index"]) for row in made]
+    assert len(set(keys)) == len(keys)
+    failed = {key for key, row in zip(keys, made, strict=True) if row["raw_response"] == "unexpected_error"}
+    # of the second video, what was made before stays, and a piece whose neighbours cannot be read fails with them
+    assert failed == {(rows[0]["video_id"], 0), *((rows[1]["video_id"], index) for index in (2, 3, 4, 5))}
+    assert [row for row in made if row["video_id"] not in {rows[0]["video_id"], rows[1]["video_id"]}] == [
+        row for row in whole if row["video_id"] not in {rows[0]["video_id"], rows[1]["video_id"]}
+    ]
+    assert annotator.failures == {
+        rows[0]["video_id"]: f"{first}: unexpected error (ValueError: 29 is not a valid Type)"
+    }
 
 
 def test_motion_of_the_tiny_world_agrees_with_its_truth(tiny_world):

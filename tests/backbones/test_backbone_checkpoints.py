@@ -1,6 +1,7 @@
 """Models of train.py: new, from presets and from checkpoints; labels, heads, biases and processors."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -357,3 +358,29 @@ def test_a_tsvit_of_another_length_is_named(build, tmp_path):
     with pytest.raises(ConfigError, match=r"num_frames 4 \(now 6\).*position_embeddings"):
         build(model_name_or_path=str(tmp_path / "tsvit"), model_config={"num_frames": 6})
     assert build(model_name_or_path=str(tmp_path / "tsvit"), supervised_layers="all").config.supervised_layers == "all"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", None),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\0" * 100),
+        ("config.json", None),
+        ("config.json", b"[1]"),
+        ("config.json", b"[" * 100_000),
+        ("*processor_config.json", None),
+        ("*processor_config.json", b"[1]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "half" if value is None else f"{len(value)}_bytes",
+)
+def test_a_damaged_checkpoint_is_named_in_one_line(build, saved, file, content):
+    """Garbage, or half of a file, as a full disk or an interrupted download leaves it."""
+    model, folder = saved(processor=VivitVideoProcessor())
+    path = next(Path(folder).glob(file))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    with pytest.raises(ConfigError) as caught:
+        build(model_name_or_path=folder)
+        build_processor(model.config, folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from vidreason.clips import data
 from vidreason.clips.data import IGNORED_LABEL, ClipSettings, GuidedClipCollator
 from vidreason.errors import ConfigError, GuidanceError, ManifestError
 from vidreason.guidance import MISSING
@@ -118,6 +119,23 @@ def test_an_unreadable_video_is_skipped_counted_and_named_once(make_clips, tiny_
     batch = GuidedClipCollator()(items)
     assert batch["frame_mask"].all()  # some models cannot leave out padded frames
     assert not batch["guidance_mask"][1:].any()
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_is_a_counted_skip(make_clips, monkeypatch):
+    decode = data.decode_frames
+
+    def fail(path, *args, **options):
+        if path.name == "2.mp4":
+            raise ValueError("29 is not a valid Type")
+        return decode(path, *args, **options)
+
+    monkeypatch.setattr(data, "decode_frames", fail)
+    clips = make_clips()
+    assert [clips[i]["labels"] for i in (1, 2)] == [1, IGNORED_LABEL]
+    assert clips.unreadable == {
+        "videos/train/2": "videos/train/2: unexpected error (ValueError: 29 is not a valid Type)"
+    }
 
 
 def test_an_unknown_split_is_named(make_clips):

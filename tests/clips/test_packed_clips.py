@@ -106,13 +106,17 @@ def _other_size() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", [PackedClips, PackedStream])
+@pytest.mark.parametrize("kind", ["by index", "kept in memory", "streamed"])
 @pytest.mark.parametrize("jpeg", [b"", b"not a picture", _other_size()], ids=["empty", "foreign", "other size"])
 def test_a_damaged_picture_is_a_counted_skip(make_packed, store_folder, tmp_path, caplog, jpeg, kind):
-    clips = make_packed(kind, store=replaced(store_folder, tmp_path, jpeg))
+    kept, streamed = kind == "kept in memory", kind == "streamed"
+    store = replaced(store_folder, tmp_path, jpeg)
+    clips = make_packed(PackedStream if streamed else PackedClips, store=store, cache=kept)
     with caplog.at_level(logging.WARNING):
+        if kept:
+            clips.fill_cache()
         for _ in range(2):
-            items = list(clips) if kind is PackedStream else [clips[index] for index in range(len(clips))]
+            items = list(clips) if streamed else [clips[index] for index in range(len(clips))]
             batch = GuidedClipCollator()(items)
     assert batch["labels"].tolist() == [IGNORED_LABEL, 1, 0, 1, 0, 1, 0, 1]
     assert list(clips.unreadable) == ["videos/train/0"]

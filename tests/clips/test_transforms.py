@@ -1,12 +1,15 @@
 """Pixels and guidance move together: whatever happens to a bright cell happens to the weight above it."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
+from transformers.image_utils import PILImageResampling
 
+from modeling_tsvit import TSViTVideoProcessor
 from vidreason.clips.transforms import (
     AugmentationConfig,
     ClipTransform,
@@ -98,6 +101,44 @@ def test_what_a_processor_does_to_pixels_is_done_to_guidance(changes, cell):
         assert (clip.pixel_values > 0).float().mean() < 0.02
     else:
         assert (clip.guidance - light_per_token(clip.pixel_values)).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("resample", [*PILImageResampling, *map(int, PILImageResampling), None, "lanczos", 99])
+def test_pixels_are_resized_as_the_processor_resizes_them(resample):
+    """By every filter there is: what the transforms give is what the processor itself gives, or an error names it."""
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.randint(0, 255, (2, 3, 48, 64), dtype=torch.uint8, generator=generator)
+    own = TSViTVideoProcessor(size={"height": 32, "width": 32}, do_sample_frames=False)
+    own.resample = resample
+    frames, still = clip.permute(0, 2, 3, 1).numpy(), AugmentationConfig(crop_scale_min=1.0, brightness=0.0)
+    if resample in (PILImageResampling.BOX, PILImageResampling.HAMMING, None, "lanczos", 99):
+        for make in (evaluation_transform, lambda *args: training_transform(*args, still)):
+            with pytest.raises(ConfigError, match=rf"resample={re.escape(repr(resample))}.* 2 \(bilinear\)"):
+                make(own, GRID)
+        return
+    expected = own(clip, return_tensors="pt")["pixel_values"][0]
+    others = 0
+    for transform in (evaluation_transform(own, GRID), training_transform(own, GRID, still)):
+        torch.testing.assert_close(transform(frames, [None] * 2).pixel_values, expected)
+    for other in (PILImageResampling.NEAREST, PILImageResampling.BILINEAR, PILImageResampling.BICUBIC):
+        own.resample = other
+        others += not torch.allclose(own(clip, return_tensors="pt")["pixel_values"][0], expected, atol=1e-3)
+    assert others >= 2  # the filters can be told apart
+
+
+def test_a_random_crop_is_resized_by_the_processors_filter():
+    nearest = processor(resample=PILImageResampling.NEAREST)
+    transform = training_transform(nearest, GRID, AugmentationConfig(crop_scale_min=0.3, brightness=0.0))
+    torch.manual_seed(0)
+    pixels = transform(bright_cell(5), [one_hot(5)] * 2).pixel_values
+    assert set(pixels.unique().tolist()) == {-1.0, 1.0}  # no value between black and white is made up
+
+
+@pytest.mark.parametrize("size", [{"shortest_edge": 64, "longest_edge": 80}, {"max_height": 64, "max_width": 64}])
+def test_a_size_that_cannot_be_followed_is_named(size):
+    crop = {"do_center_crop": True, "crop_size": {"height": 64, "width": 64}}
+    with pytest.raises(ConfigError, match=next(iter(size))):
+        evaluation_transform(processor(size=size, **crop), GRID)
 
 
 def test_a_centre_crop_cuts_off_the_sides_of_a_wide_frame():

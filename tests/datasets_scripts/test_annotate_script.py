@@ -1,5 +1,6 @@
 """The command line of annotation."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -83,6 +84,12 @@ def test_a_cap_ends_the_run_with_one_line_and_keeps_the_answers(annotate, world)
         (LLM, None, "set the environment variable OPENAI_API_KEY"),
         ((*LLM, "--model", "no-such-model"), KEY, "no-such-model"),
         ((*LLM, "--prompt", "nothing.txt"), KEY, "nothing.txt"),
+        (
+            (*LLM, "--max_cost_usd", "1", "--model", "m", "--base_url", "http://127.0.0.1:9/v1"),
+            KEY,
+            "--price_usd INPUT",
+        ),
+        ((*LLM, "--max_cost_usd", "nan"), KEY, "--max_cost_usd is nan"),
         ((*LLM, "--grid", "4"), KEY, "grid is [4]"),
         ((*LLM, "--splits", "all"), KEY, "no split 'all'"),
         (("--annotator", "motion", "--dry_run"), KEY, "--dry_run is for --annotator llm"),
@@ -103,6 +110,26 @@ def test_a_server_that_rejects_the_key_ends_the_run_at_once(annotate, world):
     assert done.returncode == 1 and "401" in done.stderr and KEY not in done.stderr
 
 
+def test_a_run_of_which_nothing_can_be_used_says_so_and_why(annotate, world):
+    useless = "It is a nice\npicture. " + "x" * 500
+    texts = itertools.cycle(['{"key_r": [[1, 1]]}', useless, useless])
+    with ChatServer(lambda payload: useless) as server:
+        done = annotate(*LLM, "--base_url", server.url)
+        again = annotate(*LLM, "--base_url", server.url)  # which asks nothing
+        requests = len(server.log)
+    with ChatServer(lambda payload: next(texts)) as server:
+        some = annotate(*LLM, "--base_url", server.url, "--max_in_flight", "1", "--retry", "invalid")
+    for ended in (done, again):
+        assert ended.returncode == 1 and "guidance for train is in" not in ended.stdout
+        last = ended.stderr.strip().splitlines()[-1]
+        assert last.startswith("error: no row in") and "(12 invalid)" in last and "--retry" in last
+        assert "The newest reason: invalid: " in last and len(last) < 600
+    assert requests == 24  # each was asked twice
+    assert some.returncode == 0, some.stderr
+    rows = some.stdout.strip().splitlines()[-1]
+    assert rows.startswith("rows: ") and " ok, " in rows and "cannot be used: invalid: " in rows
+
+
 def test_what_a_run_had_to_overlook_is_counted(annotate, world):
     answer = '{"key_r": [[1, 1], [9, 9]]}'
     with ChatServer(lambda payload: answer, faults=Faults()) as server:
@@ -114,5 +141,6 @@ def test_truth_and_motion_need_no_key(annotate, world, tmp_path):
     truth = annotate("--annotator", "truth", "--truth", str(world / "truth"), key=None)
     motion = annotate("--annotator", "motion", "--splits", "test", key=None, out="motion")
     assert (truth.returncode, motion.returncode) == (0, 0), truth.stderr + motion.stderr
+    assert truth.stdout.splitlines()[-1].startswith("rows: ") and " ok" in truth.stdout.splitlines()[-1]
     assert load_guidance(tmp_path / "out")["train"].num_rows == 96
     assert load_guidance(tmp_path / "motion")["test"].num_rows == 16

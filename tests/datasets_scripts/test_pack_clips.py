@@ -1,6 +1,9 @@
 """Packing clips: what a store holds, that a run can be broken off, and what a mistake looks like."""
 
+import dataclasses
+import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ from vidreason.clips import packing
 from vidreason.clips.packed_store import PackedClip, open_packed, packed_features
 from vidreason.clips.packing import PackRequest, PackSettings, pack_clips
 from vidreason.errors import ConfigError, ManifestError
+from vidreason.files import write_split
 from vidreason.guidance import GuidanceIndex, guidance_row, load_guidance, write_guidance
 from vidreason.manifests.manifest import load_manifest, manifest_row, write_manifest
 from vidreason.video import decode_frames, probe_video, uniform_indices, write_video
@@ -217,6 +221,31 @@ def test_a_split_without_a_readable_video_is_named(world, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_leaves_one_video_out(make_request, tmp_path, monkeypatch):
+    decode = packing.decode_frames
+
+    def fail(path, *args, **options):
+        if path.match("train/1.mp4"):
+            raise ValueError(f"{path}: 29 is not a valid Type")
+        return decode(path, *args, **options)
+
+    monkeypatch.setattr(packing, "decode_frames", fail)
+    report = pack_clips(make_request(), tmp_path / "store")
+    assert report.clips == {"train": 3, "test": 2}
+    assert {entry["path"]: (entry["reason"], entry["detail"]) for entry in report.skipped}["train/1.mp4"] == (
+        "unexpected_error",
+        "ValueError: train/1.mp4: 29 is not a valid Type",
+    )
+
+    def fill_the_disk(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(packing, "encode_jpeg", fill_the_disk)  # the next video would meet it too
+    with pytest.raises(OSError, match="No space left"):
+        pack_clips(make_request(), tmp_path / "other")
+
+
 @pytest.mark.parametrize("kind", ["manifest", "guidance", "videos", "empty", "nowhere"])
 def test_foreign_folders_are_named(world, tmp_path, kind):
     folder = world / kind if kind in ("manifest", "guidance", "videos") else tmp_path / kind
@@ -251,6 +280,21 @@ def test_requests_are_checked(make_request, world, tmp_path):
     with pytest.raises(ConfigError, match="num_proc is 0"):
         pack_clips(make_request(), tmp_path / "store", num_proc=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_pixels_of_other_files_are_packed_where_a_flag_allows_it(world, tmp_path):
+    folder = tmp_path / "manifest"
+    shutil.copytree(world / "manifest", folder)
+    manifest = load_manifest(folder)
+    row = {**manifest.split("test")[0], "path": str(world / "videos" / "test" / "0.mp4")}
+    write_split(folder, "test", [row], manifest.split("test").features)
+    (tmp_path / "videos").mkdir()
+    request = PackRequest(str(folder), str(tmp_path / "videos"), ("test",))
+    with pytest.raises(ManifestError, match=r"0\.mp4' is not a POSIX path under the folder of videos"):
+        pack_clips(request, tmp_path / "store")
+    assert not list(tmp_path.glob("store*"))
+    report = pack_clips(dataclasses.replace(request, allow_outside_paths=True), tmp_path / "store")
+    assert report.clips == {"test": 1}
 
 
 def test_a_mistake_ends_with_one_line(script):

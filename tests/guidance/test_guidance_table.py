@@ -7,15 +7,18 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from vidreason.errors import GuidanceError
+from vidreason import files
+from vidreason.errors import GuidanceError, VidreasonError
 from vidreason.guidance import (
     FEATURES,
     MISSING,
     SCHEMA_VERSION,
     GuidanceIndex,
     check_row,
+    checks,
     guidance_row,
     load_guidance,
     write_guidance,
@@ -115,8 +118,148 @@ def test_a_broken_table_is_named_when_it_is_loaded(tmp_path):
     folder = tmp_path / "table" / "data"
     folder.mkdir(parents=True)
     broken.to_parquet(folder / "train-00000-of-00001.parquet")
-    with pytest.raises(GuidanceError, match=r"split 'train': clips/a frame 1: weights sum to 2.0000"):
+    with pytest.raises(GuidanceError, match=r"split 'train', row 1: clips/a frame 1: weights sum to 2.0000"):
         load_guidance(tmp_path / "table")
+
+
+NAN = float("nan")
+HAND = {"name": "hand", "center": [0.1, 0.2], "box": [0.0, 0.1, 0.2, 0.3], "relevant": True}
+
+DAMAGE = {
+    "video_id": [None, ""],
+    "source": [None],
+    "split": [None],
+    "frame_index": [None, -1],
+    "timestamp_s": [None, NAN, float("inf")],
+    "frame_height": [None, 0],
+    "frame_width": [None, -160],
+    "grid_rows": [None, 0, -2],
+    "grid_cols": [None, 0],
+    "weights": [None, [], [0.5, None, 0.5, 0.0], [0.5, NAN, 0.5, 0], [1.5, -0.5, 0, 0], [1, 0, 0], [1, 1, 0, 0]],
+    "rectangle": [
+        *([], None, [0, 0, 1], [0, 0, 1, None], [0, 0, 1, NAN], [1, 0, 0, 1], [0, 1, 1, 0], [0.5, 0, 0.5, 1]),
+        *([-0.1, 0, 1, 1], [0, 0, 1, 1.5], [0, 0, 1, 1, 1]),
+    ],
+    "objects": [
+        *(None, [None]),
+        *([{**HAND, **change}] for change in ({"name": None}, {"relevant": None}, {"center": None}, {"box": None})),
+        *([HAND, {**HAND, **change}] for change in ({"center": [0.1]}, {"center": [0.1, NAN]}, {"center": [0.1, 40]})),
+        *([HAND, {**HAND, "box": box}] for box in ([0, 0, 1], [0.2, 0, 0.1, 1], [0, 0, 20, 20], [0, 0, 1, None])),
+    ],
+    "producer": [None, ""],
+    "model": [None],
+    "revision": [None],
+    "prompt_id": [None],
+    "prompt_sha256": [None],
+    "request_hash": [None],
+    "status": [None, "", "fine", "refused"],
+    "raw_response": [None],
+    "prompt_tokens": [None, -1],
+    "completion_tokens": [None, -5],
+    "cost_usd": [None, NAN, -0.1],
+    "schema_version": [None],
+}
+"""Field -> values that break the contract."""
+
+
+def table_folder(folder, rows):
+    """A table as others may write it, of which nothing was checked."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows, FEATURES.arrow_schema)
+    pq.write_table(table, folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def test_every_damaged_field_is_found_when_a_table_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "ROWS_AT_ONCE", 2)  # the damage is not in the first batch
+    assert set(DAMAGE) == set(FEATURES)
+    good = [{**row(frame_index=n, timestamp_s=n / 10), "objects": [HAND] * n} for n in range(5)]
+    assert len(load_guidance(table_folder(tmp_path, good))["train"]) == 5
+    for name, values in DAMAGE.items():
+        for value in values:
+            bad = {**good[3], name: value}
+            with pytest.raises(GuidanceError) as caught:
+                load_guidance(table_folder(tmp_path, [*good[:3], bad, good[4]]))
+            message = str(caught.value)
+            assert f"split 'train', row 3: {bad['video_id']} frame {bad['frame_index']}: " in message, (name, value)
+            # a status that its weights belie is a matter of both
+            words = {"grid_rows": "grid", "grid_cols": "grid", "status": "status"}
+            assert words.get(name, name) in message, (name, value, message)
+            with pytest.raises(GuidanceError, match="frame"):
+                check_row(bad)
+
+
+def test_an_index_refuses_a_damaged_table_that_was_not_opened_by_us():
+    # one rectangle of three numbers would shift those of all rows after it
+    rows = [row(frame_index=n, timestamp_s=float(n)) for n in range(3)]
+    rows[1]["rectangle"] = [0.0, 0.0, 1.0]
+    with pytest.raises(GuidanceError, match="guidance, row 1: clips/a frame 1: rectangle"):
+        GuidanceIndex(datasets.Dataset.from_list(rows, FEATURES))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": pa.array([["a", "b", "c", "d"]])}, "column weights holds string, expected float32"),
+        ({"weights": pa.array(["0.5 0.5"])}, "column weights holds string, expected a list"),
+        ({"timestamp_s": pa.array(["0:01"])}, "column timestamp_s holds string, expected float64"),
+        ({"grid_rows": pa.array([2.5])}, "column grid_rows holds float64, expected int32"),
+        ({"video_id": pa.array([7])}, "column video_id holds int64, expected string"),
+        ({"objects": pa.array([["hand"]])}, "column objects holds string, expected objects of name"),
+        ({"objects": pa.array([[{"name": "hand"}]])}, "objects, center|column objects holds objects of name"),
+    ],
+)
+def test_a_column_of_another_type_is_named(tmp_path, change, message):
+    folder = table_folder(tmp_path, [row()])
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    table = pq.read_table(path).replace_schema_metadata(None)
+    for name, column in change.items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    pq.write_table(table, path)
+    with pytest.raises(GuidanceError, match=message):
+        load_guidance(folder)
+
+
+def test_wider_numbers_and_other_kinds_of_lists_are_read_as_well():
+    plain = datasets.Dataset.from_list([row(), row(frame_index=1, timestamp_s=1.0)], FEATURES)
+    wide = pa.schema(
+        [
+            *[
+                field
+                for field in plain.features.arrow_schema
+                if field.name not in ("weights", "frame_index", "video_id")
+            ],
+            pa.field("weights", pa.large_list(pa.float64())),
+            pa.field("frame_index", pa.int64()),
+            pa.field("video_id", pa.large_string()),
+        ]
+    )
+    rows = datasets.Dataset(pa.table({name: plain.data[name] for name in wide.names}).cast(wide))
+    checks.check_table(rows, "wide")
+    assert GuidanceIndex(rows).lookup("clips/a", [1.0]).maps[0].weights.tolist() == [0, 0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_file_that_is_cut_short_or_no_parquet_is_named(tmp_path, monkeypatch, in_memory):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(files.read_folder, "__defaults__", (2**30 if in_memory else 0,))
+    folder = table_folder(tmp_path / "table", [row(frame_index=n, timestamp_s=n / 10) for n in range(100)])
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    whole = path.read_bytes()
+    # the footer is whole in the last two, and what it points to is not
+    middle = whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :]
+    for damaged in (b"", b"PAR1", b"<html>not found</html>", whole[:-9], whole[: len(whole) // 2], middle):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            VidreasonError, match=r"train-00000-of-00001\.parquet: cannot be read as Parquet"
+        ) as caught:
+            load_guidance(folder)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(whole)
+    other = folder / "data" / "train-00001-of-00002.parquet"
+    pq.write_table(pa.table({"video_id": ["clips/a"]}), other)
+    with pytest.raises(VidreasonError, match=f"{other.name}: its columns are not those of {path.name}"):
+        load_guidance(folder)
 
 
 def test_a_table_without_the_columns_is_named(tmp_path):
@@ -248,6 +391,39 @@ def test_a_selection_of_rows_is_indexed_as_it_is():
     table = datasets.Dataset.from_list(rows, features=FEATURES).select([4, 1])
     maps = GuidanceIndex(table).lookup("clips/a", [1.0, 4.0]).maps
     assert [found.weights.tolist() for found in maps] == [pytest.approx(rows[n]["weights"]) for n in (1, 4)]
+
+
+def test_a_large_index_reads_no_weights_until_a_clip_does(tmp_path, monkeypatch):
+    """What a spawned worker is sent grows by 14 bytes a row, the number of a row among its videos' included."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(files.read_folder, "__defaults__", (0,))
+    rows = [row(video_id=f"clips/{n // 10}", frame_index=n % 10, timestamp_s=n % 10 / 10) for n in range(4000)]
+    rows[25]["weights"] = [0.0, 0.0, 0.0, 1.0]
+    table = load_guidance(table_folder(tmp_path / "table", rows))["train"]
+    assert table.cache_files  # it is mapped, although it is small
+    sent = pickle.dumps(GuidanceIndex(table))
+    few = pickle.dumps(GuidanceIndex(load_guidance(table_folder(tmp_path / "few", rows[:1000]))["train"]))
+    assert len(sent) - len(few) < 3000 * 14 + 300 * 24
+    again = pickle.loads(sent)
+    assert again.lookup("clips/2", [0.5]).maps[0].weights.tolist() == [0, 0, 0, 1]
+    # a selection, and tables side by side, are found by their own numbers
+    selected = GuidanceIndex(table.select([3999, 25, 7]))
+    assert selected.find_rows("clips/2", [0.5]) == [1]
+    assert pickle.loads(pickle.dumps(selected)).lookup("clips/2", [0.5]).maps[0].weights.tolist() == [0, 0, 0, 1]
+
+
+def test_an_index_of_many_layouts_and_of_none():
+    rows = [
+        guidance_row(
+            frame_key(frame_index=n, timestamp_s=float(n)), [1.0], (1, 1), "tests", rectangle=(0, 0, (n + 1) / 300, 1)
+        )
+        for n in range(300)
+    ]
+    index = index_of(*rows)
+    found = index.lookup("clips/a", [0.0, 255.0, 256.0, 299.0]).maps
+    assert [one.rectangle[2] for one in found] == pytest.approx([1 / 300, 256 / 300, 257 / 300, 1])
+    empty = GuidanceIndex(datasets.Dataset.from_list(rows, FEATURES).select([]))
+    assert empty.video_ids == set() and empty.lookup("clips/a", [0.0]).statuses == [MISSING]
 
 
 def test_a_large_table_is_mapped_and_its_answers_are_not_read(tmp_path, monkeypatch):

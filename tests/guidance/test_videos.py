@@ -70,3 +70,6 @@ def test_a_file_is_a_videos_by_its_whole_name(videos):
     for video_id in ("tap/a", "tap/[ab]"):
         with pytest.raises(VideoError, match="missing"):
             find_video(videos, video_id)
+    for outside in ("../tap/b", str(videos / "tap" / "b")):  # a table from elsewhere that names a file of this machine
+        with pytest.raises(VideoError, match="not a path under the folder of videos"):
+            find_video(videos / "tap", outside)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import os
 import signal
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from vidreason.llm.chat import ChatAnswer, Question
 from vidreason.llm.client import OpenAIChatClient
 from vidreason.llm.cost import Budget, price_of
 from vidreason.llm.store import RequestStore
+from vidreason.llm.testing.chat_server import ChatServer
 
 PRICE = price_of("gpt-4.1-mini")
 STEPS = [
@@ -42,6 +45,22 @@ def questions_of(count: int, **changes: Any) -> list[Question]:
 
 def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "lock")
+
+
+@contextlib.contextmanager
+def jobs_held(server: ChatServer) -> Iterator[None]:
+    """Jobs stay at the service while this lasts, however slow the machine is."""
+    released = threading.Event()
+
+    async def wait(delay_s: float) -> None:
+        while not released.is_set():
+            await asyncio.sleep(0.005)
+
+    server.batches._wait = wait
+    try:
+        yield
+    finally:
+        released.set()
 
 
 def answer_in_batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
@@ -83,6 +84,29 @@ class FakeClient:
         return RawCompletion(reply, usage=USAGE, model=request.model) if isinstance(reply, str) else reply
 
 
+class Crowd:
+    """Holds replies back until so many requests are on their way at once, so that a count hangs on no clock.
+
+    Args:
+        size: Number of requests that all wait for one another; later ones wait for nobody.
+    """
+
+    def __init__(self, size: int):
+        self.size, self._here, self._full = size, 0, asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait until the crowd is here. A crowd that never comes fails the test, after a minute."""
+        self._here += 1
+        if self._here >= self.size:
+            self._full.set()
+        await asyncio.wait_for(self._full.wait(), 60)
+
+    async def reply(self, reply: RawCompletion | str) -> RawCompletion | str:
+        """A reply for a `FakeClient` that comes when the crowd is here."""
+        await self.wait()
+        return reply
+
+
 def make_answerer(reply: Callable, store: RequestStore, latency_s: float = 0.0, price=PRICE, **settings: Any):
     """An answerer over a `FakeClient`, in a hurry."""
     return OnlineAnswerer(FakeClient(reply, latency_s), store, price, **in_a_hurry(settings))
@@ -97,13 +121,16 @@ def in_a_hurry(settings: dict[str, Any], backoff_base_s: float = 0.001) -> dict[
 
 
 def answer_all(answerer: OnlineAnswerer, questions: Iterable[Question]) -> dict[Any, ChatAnswer]:
-    """All answers by key; each key must come once."""
+    """All answers by key; each key must come once. A client with connections is closed in their loop."""
 
     async def collect() -> dict[Any, ChatAnswer]:
         answers: dict[Any, ChatAnswer] = {}
-        async for key, answer in answerer.answer_all(questions):
-            assert key not in answers, f"{key} was answered twice"
-            answers[key] = answer
+        async with contextlib.AsyncExitStack() as stack:
+            if hasattr(answerer.client, "close"):
+                stack.push_async_callback(answerer.client.close)
+            async for key, answer in answerer.answer_all(questions):
+                assert key not in answers, f"{key} was answered twice"
+                answers[key] = answer
         return answers
 
     return asyncio.run(collect())

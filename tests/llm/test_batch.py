@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from batch_helpers import PRICE, answer_in_batches, files_in, good, leave_when, questions_of
+from batch_helpers import PRICE, answer_in_batches, files_in, good, jobs_held, leave_when, questions_of
 from llm_doubles import RawServer, Reply, make_question
 
 from vidreason.errors import BudgetExceeded, LLMError
@@ -104,10 +104,11 @@ def test_questions_are_drawn_while_there_is_room(store, tmp_path):
 
     async def ask(server):
         settings = {"max_requests_per_file": 5, "max_open_jobs": 2, "poll_s": 0.01}
-        answerer = BatchAnswerer(OpenAIChatClient(server.url), store, PRICE, None, tmp_path / "batches", **settings)
-        async with contextlib.aclosing(answerer.answer_all(draw())) as answers:
-            async for _ in answers:
-                return
+        async with OpenAIChatClient(server.url) as client:
+            answerer = BatchAnswerer(client, store, PRICE, None, tmp_path / "batches", **settings)
+            async with contextlib.aclosing(answerer.answer_all(draw())) as answers:
+                async for _ in answers:
+                    return
 
     with ChatServer(good, batch_latency_s=0.2) as server:
         asyncio.run(ask(server))
@@ -267,9 +268,10 @@ def test_the_budget_holds_and_counts_what_is_in_flight(run, store, tmp_path):
 
 
 def test_what_was_left_at_the_service_stays_in_the_budget_until_it_is_settled(run, store, tmp_path):
-    with ChatServer(good, batch_latency_s=0.5) as server:
+    with ChatServer(good) as server:
         budget = Budget(1.0)
-        leave_when(server.url, questions_of(5), store, tmp_path / "batches", "created", budget)
+        with jobs_held(server):
+            leave_when(server.url, questions_of(5), store, tmp_path / "batches", "created", budget)
         left_usd = store.totals().unsettled_usd
         assert left_usd > 0 and budget.spent_usd == pytest.approx(left_usd)
         budget = Budget(1.0, store.totals().spent_usd)

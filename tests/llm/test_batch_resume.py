@@ -9,7 +9,16 @@ import signal
 import sys
 
 import pytest
-from batch_helpers import PRICE, answer_in_batches, files_in, good, leave_when, questions_of, run_until_killed
+from batch_helpers import (
+    PRICE,
+    answer_in_batches,
+    files_in,
+    good,
+    jobs_held,
+    leave_when,
+    questions_of,
+    run_until_killed,
+)
 from llm_doubles import make_question
 
 from vidreason.errors import LLMError
@@ -32,8 +41,9 @@ def run(store, tmp_path):
 
 
 def test_a_job_that_nobody_asks_for_any_more_is_left_alone_until_someone_does(run, store, tmp_path):
-    with ChatServer(good, batch_latency_s=0.3) as server:
-        leave_when(server.url, questions_of(4), store, tmp_path / "batches", "created")
+    with ChatServer(good) as server:
+        with jobs_held(server):
+            leave_when(server.url, questions_of(4), store, tmp_path / "batches", "created")
         other = run(server, [make_question(number) for number in (10, 11)])
         assert sorted(other) == [10, 11] and len(store.batch_jobs(open_only=True)) == 1
         some = run(server, questions_of(2))
@@ -62,23 +72,24 @@ def test_a_job_that_was_never_sent_is_dropped_when_nobody_asks_for_it(run, store
 def test_one_folder_is_for_one_run(run, store, tmp_path):
     async def both(server):
         settings = {"poll_s": 0.01}
-        first, second = (
-            BatchAnswerer(OpenAIChatClient(server.url), store, PRICE, None, tmp_path / "batches", **settings)
-            for _ in range(2)
-        )
-        async with contextlib.aclosing(first.answer_all(questions_of(2))) as answers:
-            await answers.__anext__()
-            with pytest.raises(LLMError, match="another run is at work"):
-                await second.answer_all(questions_of(2)).__anext__()
-            return [await answers.__anext__()]
+        async with OpenAIChatClient(server.url) as client:
+            first, second = (
+                BatchAnswerer(client, store, PRICE, None, tmp_path / "batches", **settings) for _ in range(2)
+            )
+            async with contextlib.aclosing(first.answer_all(questions_of(2))) as answers:
+                await answers.__anext__()
+                with pytest.raises(LLMError, match="another run is at work"):
+                    await second.answer_all(questions_of(2)).__anext__()
+                return [await answers.__anext__()]
 
     with ChatServer(good) as server:
         assert len(asyncio.run(both(server))) == 1
 
 
 def test_jobs_whose_files_are_elsewhere_are_named(run, store, tmp_path, caplog):
-    with ChatServer(good, batch_latency_s=0.2) as server:
-        leave_when(server.url, questions_of(2), store, tmp_path / "elsewhere", "created")
+    with ChatServer(good) as server:
+        with jobs_held(server):
+            leave_when(server.url, questions_of(2), store, tmp_path / "elsewhere", "created")
         with caplog.at_level(logging.WARNING):
             run(server, [make_question(10)])
     assert "1 batch jobs" in caplog.text and "left alone" in caplog.text

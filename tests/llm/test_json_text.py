@@ -1,11 +1,11 @@
 """JSON as models write it: what is forgiven, which of several objects counts, and that no cut is completed."""
 
 import sys
-import time
 
 import pytest
 
 from vidreason.errors import InvalidAnswer, LLMError
+from vidreason.llm import json_text
 from vidreason.llm.json_text import MAX_CHARACTERS, parse_json
 
 EXPECTED = {"key_r": [[1, 2], [2, 3]]}
@@ -136,13 +136,46 @@ def test_numbers_that_python_refuses_are_no_error_of_ours():
 
 
 @pytest.mark.parametrize(
-    "piece", ["/*", "{/*", "{", "{]", '"', "{'a' ", "```", "<think>", "</think>", "{a}", "[(", "/"]
+    ("start", "piece", "end"),
+    [
+        *(
+            ("", piece, "")
+            for piece in ("/*", "{/*", "{", "{]", '"', "{'a' ", "```", "<think>", "</think>", "{a}", "[(")
+        ),
+        ('{"x":"', '\\"{', '"]'),  # each bracket opens a string up to the end, which another kind of bracket closes
+        ("{a ", "{]", "]"),
+        ("{a ", "{a}", "]"),
+        ("", '{"} ', ""),
+    ],
 )
-def test_time_does_not_grow_with_the_square_of_a_text(piece):
-    started = time.perf_counter()
+def test_the_work_is_bounded_whatever_the_text(monkeypatch, start, piece, end):
+    """Counted in characters that are scanned and repaired, which a busy machine does not change."""
+    scanned, repaired = [], []
+    scan, repair = json_text._scan, json_text._repair
+
+    def counted_scan(text, begin):
+        found = scan(text, begin)
+        scanned.append(found.stop - begin)
+        return found
+
+    def counted_repair(span):
+        repaired.append(len(span))
+        return repair(span)
+
+    monkeypatch.setattr(json_text, "_scan", counted_scan)
+    monkeypatch.setattr(json_text, "_repair", counted_repair)
     with pytest.raises(InvalidAnswer):
-        parse_json(piece * (MAX_CHARACTERS // len(piece)))
-    assert time.perf_counter() - started < 20  # a square of 50,000 characters would take minutes
+        parse_json(start + piece * ((MAX_CHARACTERS - len(start + end)) // len(piece)) + end)
+    assert sum(scanned) <= 12 * MAX_CHARACTERS  # each bracket once for each would be 12,000 times a third of the text
+    assert sum(repaired) <= 10_000 and len(repaired) < 200
+
+
+@pytest.mark.parametrize("marks", ["◁think▷ ◁/think▷", "[THINK] [/THINK]", "<think> </think>"])
+def test_thoughts_are_left_out_whatever_marks_them(marks):
+    opening, closing = marks.split()
+    thought = "the person's hand is at {row 0. Say {'key_r': [[0, 0]]} - no, that's the lamp."
+    assert parse_json(f"{opening}{thought}{closing}{PLAIN}", keys=("key_r",)) == EXPECTED
+    assert parse_json(f"{opening}{thought}{closing}<answer>{PLAIN}</answer>", keys=("key_r",)) == EXPECTED
 
 
 def test_a_missing_json_repair_is_said_only_where_it_is_wanted(monkeypatch):

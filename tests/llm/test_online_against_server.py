@@ -2,10 +2,9 @@
 
 import json
 import logging
-import time
 
 import pytest
-from llm_doubles import answer_all, check_good, in_a_hurry
+from llm_doubles import Crowd, answer_all, check_good, in_a_hurry
 
 from vidreason.errors import BudgetExceeded, InvalidAnswer, LLMError
 from vidreason.llm.chat import FAILED, INVALID, OK, REFUSED, TRUNCATED, ChatRequest, Question, Usage
@@ -127,17 +126,22 @@ def test_retry_after_in_all_forms(store, form, wait_s, at_least_s):
 
 
 def test_concurrency_at_the_server(store):
-    with ChatServer(give, latency_s=0.05) as server:
+    crowd = Crowd(12)
+
+    class Crowded(ChatServer):
+        async def _wait(self, delay_s):
+            await crowd.wait()
+
+    with Crowded(give) as server:
         answer_all(make_answerer(server, store, max_in_flight=12), make_questions(120))
         assert server.max_concurrent == 12
 
 
 def test_slow_answers_run_into_the_time_out(store):
-    faults = Faults(script=["slow"], slow_s=5.0)
+    faults = Faults(script=["slow"], slow_s=3600.0)
     with ChatServer(give, faults) as server:
-        began = time.monotonic()
         answer = answer_all(make_answerer(server, store, timeout_s=0.3), make_questions(1))[0]
-    assert (answer.status, answer.attempts) == (OK, 2) and time.monotonic() - began < 4.5
+    assert (answer.status, answer.attempts) == (OK, 2)
     assert store.totals().unsettled_usd > 0.0
 
 

@@ -1,11 +1,14 @@
 """The client against a server that says what it is told to: forms of requests, errors, and where keys do not go."""
 
 import asyncio
+import contextlib
+import gc
 import json
 import logging
 import pickle
 import socket
 import traceback
+import warnings
 
 import openai
 import pytest
@@ -13,15 +16,9 @@ from llm_doubles import RawServer, Reply, completion_body, make_request
 
 from vidreason.errors import InvalidAnswer, LLMError
 from vidreason.llm.chat import INVALID, OK, REFUSED, TRUNCATED, Usage
-from vidreason.llm.client import (
-    NO_KEY,
-    REDACTED,
-    OpenAIChatClient,
-    RawCompletion,
-    is_openai,
-    judge,
-    read_completion,
-)
+from vidreason.llm.client import NO_KEY, OpenAIChatClient, is_openai, judge
+from vidreason.llm.completions import RawCompletion, read_completion
+from vidreason.llm.redaction import REDACTED
 from vidreason.llm.retry import FAIL, RETRY, STOP, AttemptFailed
 
 KEY = "zx81-ThisIsTheKeyOfTheTest-42"
@@ -62,7 +59,7 @@ def test_a_request_and_its_answer():
     usage = Usage(prompt_tokens=100, completion_tokens=10, cached_prompt_tokens=40)
     assert completion == RawCompletion("good täxt", "stop", "", usage, "gpt-4.1-mini-2025-04-14")
     limit = request.max_completion_tokens
-    assert server.bodies == [{**json.loads(json.dumps(request.payload)), "max_tokens": limit}]
+    assert server.bodies == [{**json.loads(json.dumps(request.payload)), "max_tokens": limit, "stream": False}]
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
 
 
@@ -179,17 +176,94 @@ def test_what_a_server_does_not_take_is_left_out_and_remembered(how, status, cap
     assert [completion.text for completion in completions] == ["good", "good"]
     assert len(server.bodies) == (3 if how == "transformers" else 6)  # that one names all fields at once
     for body in server.bodies[-2:]:
-        assert set(body) == {"model", "messages", "max_tokens"} and body["max_tokens"] == 10
+        assert set(body) == {"model", "messages", "max_tokens", "stream"} and body["max_tokens"] == 10
     assert all(field in caplog.text for field in fields)
     assert caplog.text.count("does not take") == (1 if how == "transformers" else 4)
 
 
-@pytest.mark.parametrize("words", ["json_schema is not supported", "This model does not support structured outputs"])
-def test_schemas_are_dropped_by_any_name(words):
-    reply = lambda body, number: Reply(error_body(words), 400) if "response_format" in body else Reply()  # noqa: E731
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("json_schema is not supported", 400),
+        ("This model does not support structured outputs", 422),
+        ("The provided JSON schema contains features not supported by xgrammar.", 400),
+        ("outlines: cannot turn the pattern into a regular expression", 400),
+        ("guided decoding requires a backend", 400),
+        ("Failed to initialize samplers: failed to parse grammar", 500),
+        ("'response_format.type' must be 'text' or 'json_object'", 400),
+    ],
+)
+@pytest.mark.parametrize("takes_json_object", [True, False])
+def test_schemas_fall_back_to_json_and_then_to_words(words, status, takes_json_object):
+    """The words of vLLM and its libraries, llama.cpp and LM Studio; what does not fit is left out, and remembered."""
+    taken = ({"type": "json_object"}, None) if takes_json_object else (None,)
+
+    def reply(body: dict, number: int) -> Reply:
+        return Reply() if body.get("response_format") in taken else Reply(error_body(words), status)
+
+    request = make_request(0, schema=SCHEMA, seed=1)
     with RawServer(reply) as server:
+        completions = complete(server.url, request, request)
+    assert [completion.text for completion in completions] == ["good", "good"]
+    kinds = [body.get("response_format", {}).get("type") for body in server.bodies]
+    assert kinds == ["json_schema", "json_object", *([] if takes_json_object else [None]), kinds[-1]]
+    assert all(body["seed"] == 1 for body in server.bodies)
+
+
+def test_a_server_that_knows_no_format_is_not_offered_another():
+    wholly = error_body("Unsupported parameter: 'response_format' is not supported with this model.")
+    with RawServer(lambda body, number: Reply(wholly, 400) if "response_format" in body else Reply()) as server:
         complete(server.url, make_request(0, schema=SCHEMA))
-    assert set(server.bodies[0]) - set(server.bodies[1]) == {"response_format"}
+    assert ["response_format" in body for body in server.bodies] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "'max_tokens' or 'max_completion_tokens' is too large: 300. This model's maximum context length is 2048 "
+        "tokens and your request has 1792 input tokens. (parameter=max_tokens, value=300)",
+        "max_tokens must be at least 1, got -7584. (parameter=max_tokens, value=-7584)",
+        "temperature must be greater than 0",
+        "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3 instead.",
+        "Invalid value for 'seed': expected an integer",
+        "[{'type': 'less_than_equal', 'loc': ('body', 'seed'), 'msg': 'Input should be less than 10'}]",
+    ],
+)
+def test_a_refused_value_fails_its_request_alone(words):
+    """What a server says of a value shows that it knows the field, so that later requests keep it."""
+    request = make_request(0, seed=1)
+
+    async def run(url: str) -> list:
+        async with OpenAIChatClient(url) as client:
+            outcomes = await asyncio.gather(client.complete_once(request), return_exceptions=True)
+            return [*outcomes, await client.complete_once(request)]
+
+    with RawServer(lambda body, number: Reply() if number else Reply(error_body(words, param="seed"), 400)) as server:
+        failure, completion = asyncio.run(run(server.url))
+    assert failure.verdict == FAIL and str(failure) == f"HTTP 400: {words}" and completion.text == "good"
+    assert len(server.bodies) == 2 and server.bodies[0] == server.bodies[1]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_answer_is_never_asked_for_without_a_limit(older):
+    """Of its two names a server may know either one; where it knows neither, requests fail and nothing is spent."""
+    known = "max_tokens" if older else "max_completion_tokens"
+    names = {"max_tokens", "max_completion_tokens"}
+    for unknown in (names - {known}, names):
+        with RawServer(strict_about(*sorted(unknown))) as server:
+            if unknown == names:
+                assert fail(server.url).verdict == FAIL
+            else:
+                complete(server.url, make_request(0))
+        assert all(names & body.keys() for body in server.bodies)
+
+
+def test_a_default_that_alone_may_be_sent_is_no_setting():
+    words = "Unsupported value: 'temperature' does not support 0.0 with this model. Only the default (1) is supported."
+    reply = lambda body, number: Reply(error_body(words), 400) if "temperature" in body else Reply()  # noqa: E731
+    with RawServer(reply) as server:
+        complete(server.url, make_request(0), make_request(1))
+    assert ["temperature" in body for body in server.bodies] == [True, False, False]
 
 
 def test_models_of_one_server_are_told_apart():
@@ -215,10 +289,12 @@ def test_other_objections_fail_the_request(message):
 
 
 def test_an_endless_objection_fails_the_request():
-    reply = Reply(error_body("temperature and seed and max_completion_tokens and json_schema"), 400)
+    reply = Reply(error_body("temperature, seed, stream, max_tokens and json_schema are not supported"), 400)
     with RawServer(lambda body, number: reply) as server:
         failure = fail(server.url)
     assert failure.verdict == FAIL and len(server.bodies) == 2
+    # whatever it says, the length of an answer stays bounded
+    assert server.bodies[-1].keys() == {"model", "messages", "max_completion_tokens"}
 
 
 def test_filtered_prompts_are_refusals():
@@ -241,7 +317,7 @@ def test_filtered_prompts_are_refusals():
         (Reply({"detail": "no such model"}, 404), STOP, False, "HTTP 404: no such model"),
         (Reply(b"{half of an ans", 200), RETRY, True, "not JSON"),
         (Reply(b"\xff\xfe\x00", 200), RETRY, True, "not JSON"),
-        (Reply(b"<html>hello</html>", 200, {"Content-Type": "text/html"}), RETRY, True, "no chat completion"),
+        (Reply(b"<html>hello</html>", 200, {"Content-Type": "text/html"}), RETRY, True, "begins '<html>hello"),
         (Reply(None), RETRY, True, "the connection broke"),
         (Reply(delay_s=5.0), RETRY, True, "no answer in time"),
     ],
@@ -257,19 +333,27 @@ def test_errors_have_verdicts(reply, verdict, maybe_billed, words):
 def test_answers_that_drip_end_in_time():
     """A read time-out alone starts anew with every byte."""
 
+    dripping = None
+
     async def drip(reader, writer):
+        nonlocal dripping
+        dripping = asyncio.current_task()
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n")
-        while True:
-            writer.write(b" ")
-            await asyncio.sleep(0.05)
+        with contextlib.closing(writer):
+            while True:
+                writer.write(b" ")
+                await asyncio.sleep(0.05)
 
     async def run() -> AttemptFailed:
         server = await asyncio.start_server(drip, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(AttemptFailed) as caught:
-            await OpenAIChatClient(f"http://127.0.0.1:{port}/v1", timeout_s=0.4).complete_once(make_request(0))
+            async with OpenAIChatClient(f"http://127.0.0.1:{port}/v1", timeout_s=0.4) as client:
+                await client.complete_once(make_request(0))
         server.close()
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
         return caught.value
 
     failure = asyncio.run(run())
@@ -295,6 +379,10 @@ def test_one_client_in_several_loops():
                 return await client.complete_once(make_request(0))
 
             assert asyncio.run(run()).text == "good"
+    client = None
+    with warnings.catch_warnings():  # the connections of loops that are over can no longer be closed
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def test_the_client_underneath():
@@ -361,7 +449,7 @@ def echo(body: dict, number: int) -> Reply:
     told = f"Incorrect API key provided: {KEY}. headers: Authorization: Bearer {KEY}"
     replies = [
         Reply(error_body(told), 401),
-        Reply(error_body(f"temperature is not for {KEY}", param="temperature"), 400),
+        Reply(error_body(f"temperature is not supported for {KEY}", param="temperature"), 400),
         Reply(error_body(told), 500),
         Reply({"told": told}, 200),
         Reply(told.encode(), 503, {"Content-Type": "text/plain"}),
@@ -385,6 +473,7 @@ def test_keys_reach_nothing(caplog):
                 lines = traceback.TracebackException.from_exception(error, capture_locals=False).format()
                 texts.extend([str(error), repr(error), str(error.args), str(vars(error)), "".join(lines)])
                 texts.append(repr(pickle.dumps(error)))
+        await client.close()
 
     with caplog.at_level(logging.DEBUG), RawServer(echo) as server:
         asyncio.run(run(server.url))

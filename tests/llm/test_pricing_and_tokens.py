@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import hashlib
 import io
 import json
 import logging
@@ -26,6 +27,7 @@ from vidreason.llm.cost import (
     price_of,
     prices_copied_on,
     text_tokens,
+    token_rule,
 )
 
 LOCAL = "http://localhost:8000/v1"
@@ -74,6 +76,12 @@ def test_the_table_has_its_date():
 def test_unknown_prices_are_asked_for(model, base_url):
     with pytest.raises(LLMError, match=r"(?s)not in the table .*explicitly"):
         price_of(model, base_url)
+
+
+def test_a_cap_wants_a_price_at_any_server():
+    with pytest.raises(LLMError, match=r"price of 'alias'.* a cap on the cost needs it"):
+        price_of("alias", LOCAL, is_capped=True)
+    assert price_of("gpt-4.1", LOCAL, is_capped=True) == price_of("gpt-4.1")
 
 
 @pytest.mark.parametrize("base_url", [LOCAL, "https://example.org/v1", "https://api.openai.com.example.org/v1"])
@@ -198,11 +206,59 @@ def test_tiktoken_is_used_where_it_needs_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     cost._tiktoken.cache_clear()
     assert cost._tiktoken() is None and not asked
-    (tmp_path / "fb374d419588a4632f3f557e76b4b70aebbca790").write_text("")  # the name tiktoken gives that file
+    file = tmp_path / "fb374d419588a4632f3f557e76b4b70aebbca790"  # the name tiktoken gives that file
+    file.write_bytes(b"ranks")
+    monkeypatch.setattr(cost, "_ENCODING_SHA256", hashlib.sha256(b"ranks").hexdigest())
     cost._tiktoken.cache_clear()
     text_tokens.cache_clear()
     try:
-        assert text_tokens("a-b-c-d") == 4 and asked == ["o200k_base"]
+        assert text_tokens("a-b-c-d") == 4 and asked == ["o200k_base"] and token_rule() == "tiktoken o200k_base"
+    finally:
+        cost._tiktoken.cache_clear()
+        text_tokens.cache_clear()
+
+
+def _refuse(name):
+    raise KeyError(name)
+
+
+@pytest.mark.parametrize(
+    ("module", "content", "message"),
+    [
+        ("works", b"half a fi", "not tiktoken's file of o200k_base, or damaged; delete it"),
+        ("refuses", b"ranks", r"tiktoken cannot use it \(KeyError: 'o200k_base'\); delete it"),
+        ("wants regex", b"ranks", "tiktoken cannot be loaded .*regex"),
+        ("is not installed", b"half a fi", None),
+    ],
+)
+def test_an_encoding_that_does_not_work_is_an_error_and_no_other_rule(tmp_path, monkeypatch, module, content, message):
+    """With the rules of thumb in its place, one run would be priced by two rules."""
+    modules = {
+        "works": types.SimpleNamespace(get_encoding=lambda name: types.SimpleNamespace(encode_ordinary=list)),
+        "refuses": types.SimpleNamespace(get_encoding=_refuse),
+    }
+    if module in modules:
+        monkeypatch.setitem(sys.modules, "tiktoken", modules[module])
+    else:
+        package = tmp_path / "packages" / "tiktoken"
+        if module == "wants regex":
+            package.mkdir(parents=True)
+            (package / "__init__.py").write_text("import regex_that_is_not_there")
+            monkeypatch.syspath_prepend(str(package.parent))
+            monkeypatch.delitem(sys.modules, "tiktoken", raising=False)
+        else:
+            monkeypatch.setitem(sys.modules, "tiktoken", None)  # as Python has it: an import of it fails
+    monkeypatch.setattr(cost, "_ENCODING_SHA256", hashlib.sha256(b"ranks").hexdigest())
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    (tmp_path / "fb374d419588a4632f3f557e76b4b70aebbca790").write_bytes(content)
+    cost._tiktoken.cache_clear()
+    text_tokens.cache_clear()
+    try:
+        if message is None:
+            assert token_rule() == "rules of thumb" and text_tokens("hello world") == 2
+        else:
+            with pytest.raises(LLMError, match=message):
+                text_tokens("hello world")
     finally:
         cost._tiktoken.cache_clear()
         text_tokens.cache_clear()

@@ -106,7 +106,7 @@ def test_labels_at_a_rate_of_their_own(tmp_path):
 def test_videos_with_other_counts_are_left_out(release, tmp_path):
     shutil.copytree(release, tmp_path / "copy")
     put(tmp_path / "copy" / "groundTruth" / NAMES[0], f"{ACTIONS[0]}\n" * 27)  # 3 too few
-    put(tmp_path / "copy" / "groundTruth" / NAMES[1], f"{ACTIONS[1]}\n" * 28 + "\n\n")  # 2 too few are let pass
+    put(tmp_path / "copy" / "groundTruth" / NAMES[1], f"{ACTIONS[1]}\r\n" * 28)  # 2 too few are let pass
     put(tmp_path / "copy" / "groundTruth" / NAMES[2], f"{ACTIONS[2]}\n" * 32)
     manifest = build(read_desktop_assembly(tmp_path / "copy", fractions={"train": 1.0}), tmp_path / "out")
     assert manifest.split("train")["video_id"] == NAMES[1:]
@@ -118,6 +118,23 @@ def test_videos_with_other_counts_are_left_out(release, tmp_path):
     assert index.label_at(NAMES[1], 1.08) == ACTIONS[1]  # frame 27
     assert index.label_at(NAMES[1], 1.12) is None  # frame 28 has no label, and none is made up
     assert [(of["end_frame"], of["end_s"]) for of in index.segments_of(NAMES[2])] == [(30, 1.2)]
+
+
+def test_an_empty_line_is_a_frame_without_a_label(release, tmp_path):
+    root = shutil.copytree(release, tmp_path / "copy")
+    first, second = ACTIONS[0], ACTIONS[1]
+    # frames 10 to 12 are a gap; a form feed is no line end; the last two frames are a gap too
+    lines = [first] * 10 + ["", " \t", ""] + [f"{second}\f"] * 15 + ["", ""]
+    put(root / "groundTruth" / NAMES[0], "\n".join(lines) + "\n")
+    put(root / "groundTruth" / NAMES[1], "\n".join(["", *[first] * 29]))  # without an end of the last line
+    put(root / "groundTruth" / NAMES[2], "\n" * 2 + f"{first}\n" * 31)  # empty lines count: 33 for 30 frames
+    build(read_desktop_assembly(root, fractions={"train": 1.0}), tmp_path / "out")
+    index = SegmentIndex(load_segments(tmp_path / "out"))
+    columns = ("start_frame", "end_frame", "label")
+    found = {name: [tuple(of[column] for column in columns) for of in index.segments_of(name)] for name in NAMES}
+    assert found == {NAMES[0]: [(0, 10, first), (13, 28, second)], NAMES[1]: [(1, 30, first)], NAMES[2]: []}
+    assert index.label_at(NAMES[0], 0.44) is None and index.label_at(NAMES[0], 0.52) == second  # frames 11 and 13
+    assert [entry["reason"] for entry in read_skipped(tmp_path / "out")] == ["label_count"]
 
 
 def test_a_part_is_built(release, tmp_path):

@@ -1,13 +1,22 @@
 """From a tree of files to a manifest."""
 
+import os
+
 import numpy as np
 import pytest
 
 from vidreason.errors import ManifestError
+from vidreason.manifests.layouts.known import scan_flat_videos
 from vidreason.manifests.manifest import read_skipped
 from vidreason.manifests.splits import SplitAssignment, split_by_fractions
-from vidreason.manifests.video_folder import build_video_folder, scan_video_tree, summary_table
-from vidreason.video import write_video
+from vidreason.manifests.video_folder import (
+    build_video_folder,
+    describe_ignored,
+    scan_video_tree,
+    summary_table,
+)
+from vidreason.video import VideoInfo, write_video
+from vidreason.video.probe import probe_videos
 
 
 def touch(root, *names):
@@ -54,6 +63,54 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "tree" / "walk").symlink_to(tmp_path / "store")
     (tmp_path / "tree" / "jump" / "back").symlink_to(tmp_path / "tree")
     assert list(scan_video_tree(tmp_path / "tree").class_of) == ["walk/1.mp4"]
+
+
+def test_suffixes_of_cameras_and_discs_are_known_and_others_named(tmp_path, caplog):
+    known = ["1.MTS", "2.m2ts", "3.ts", "4.ogv", "5.VOB", "6.mkv", "7.3g2", "8.f4v", "9.mxf"]
+    touch(tmp_path, *(f"walk/{name}" for name in known), "walk/notes.TXT")
+    touch(tmp_path, "jump/1.DAV", "jump/2.dav", "jump/clip", "hop/deep/video", "talk/readme.md")
+    tree = scan_video_tree(tmp_path)
+    assert [video.path for video in tree.videos] == [f"walk/{name}" for name in known]
+    assert describe_ignored(tree).splitlines() == [
+        "ignored files: 6 (2 .dav, 2 without a suffix, 1 .md, 1 .txt); --more_suffixes takes suffixes as videos, and "
+        "'none' files without one",
+        # what would have been classes
+        "folders without videos, no classes: hop (1 without a suffix), jump (2 .dav, 1 without a suffix), "
+        "talk (1 .md)",
+    ]
+    assert "no classes: hop (1 without a suffix), jump (2 .dav" in caplog.text
+    taken = scan_video_tree(tmp_path, suffixes=["none", "DAV", "*.ts"])
+    assert list(taken.class_of) == ["hop/deep/video", "jump/1.DAV", "jump/2.dav", "jump/clip", "walk/3.ts"]
+    assert taken.folders_without_videos == ["talk"]
+    flat = scan_flat_videos(tmp_path / "jump", [".dav", "none"], "<video>.dav")
+    assert flat.paths == ["1.DAV", "2.dav", "clip"] and not flat.ignored
+    with pytest.raises(ManifestError, match=r"among 15 files \(.*2 \.dav.*\); suffixes are \['\.xyz'\]"):
+        scan_video_tree(tmp_path, suffixes=["xyz"])
+
+
+def test_names_that_are_not_utf_8_are_skips(tmp_path):
+    root = tmp_path / "tree"
+    clip(root / "walk" / "1.mp4")
+    content = (root / "walk" / "1.mp4").read_bytes()
+    for name in (b"walk/caf\xe9.mp4", b"walk/\xff\xfe.txt", b"sp\xe4t/2.mp4", "walk/Straße.mp4".encode()):
+        path = os.path.join(os.fsencode(root), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+    tree = scan_video_tree(root)
+    assert tree.ignored == ["walk/\\xff\\xfe.txt"] and tree.folders_without_videos == ["sp\\xe4t"]
+    assert "sp\\xe4t (1 name_not_utf8)" in describe_ignored(tree)
+    assignment = split_by_fractions(tree.class_of, {"train": 1.0}, seed=0)
+    report = build_video_folder(tree, tmp_path / "out", assignment, source="toy@1")
+    assert report.manifest.split("train")["path"] == ["walk/1.mp4", "walk/Straße.mp4"]
+    left_out = {entry["path"]: entry["reason"] for entry in read_skipped(tmp_path / "out")}
+    assert left_out == {"sp\\xe4t/2.mp4": "name_not_utf8", "walk/caf\\xe9.mp4": "name_not_utf8"}
+    assert scan_flat_videos(root / "walk", [".mp4"], "<video>.mp4").skipped[0]["path"] == "caf\\xe9.mp4"
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9")
+    os.rename(root, odd)
+    with pytest.raises(ManifestError, match=r"\\xe9: a manifest cannot hold this name"):
+        build_video_folder(scan_video_tree(odd), tmp_path / "new", assignment, source="toy@1")
+    assert not (tmp_path / "new").exists()
 
 
 def test_trees_without_videos_are_named(tmp_path):
@@ -106,6 +163,25 @@ def test_bad_files_are_listed_and_left_out(wild_tree, tmp_path):
     table = summary_table(report)
     assert "left out: 4" in table and "used though damaged: 1" in table
     assert "1 videos end early or are damaged" in (tmp_path / "out" / "README.md").read_text()
+
+
+def prober(path):
+    """A probe that meets what nobody foresaw; for other processes, hence a function of the module."""
+    if path == "walk/new.mov":
+        raise ValueError("29 is not a valid Type")
+    return VideoInfo(path, 48, 32, 6, 10.0, 0.6, 0, "h264")
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_is_an_entry(tmp_path):
+    for num_proc in (1, 2):
+        probed = probe_videos(prober, ["walk/1.mp4", "walk/new.mov", "walk/2.mp4"], num_proc)
+        assert [type(facts) for facts in probed.values()] == [VideoInfo, dict, VideoInfo]
+        assert probed["walk/new.mov"] == {
+            "path": "walk/new.mov",
+            "reason": "unexpected_error",
+            "detail": "ValueError: 29 is not a valid Type",
+        }
 
 
 def test_the_result_does_not_depend_on_the_number_of_processes(wild_tree, tmp_path):

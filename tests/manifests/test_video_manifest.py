@@ -4,10 +4,17 @@ import json
 import logging
 
 import pytest
-from datasets import load_dataset
+from datasets import Features, Value, load_dataset
 
 from vidreason.errors import ManifestError
-from vidreason.manifests.manifest import load_manifest, manifest_row, read_skipped, write_manifest
+from vidreason.files import write_split
+from vidreason.manifests.manifest import (
+    load_manifest,
+    manifest_features,
+    manifest_row,
+    read_skipped,
+    write_manifest,
+)
 from vidreason.video import VideoInfo
 
 INFO = VideoInfo("", width=64, height=48, num_frames=30, fps=25.0, duration_s=1.2, rotation_deg=0, codec="h264")
@@ -166,6 +173,60 @@ def test_a_row_without_a_field_is_named(tmp_path):
         write(tmp_path, splits)
 
 
+OUTSIDE = ["/etc/x.mp4", "../x.mp4", "open/../../x.mp4", "open/..", "open\\..\\x.mp4", "", "a\0.mp4"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_a_manifest_from_elsewhere_does_not_leave_its_folder(tmp_path, path):
+    manifest = write(tmp_path)
+    folder = tmp_path / "manifest"
+    table = manifest.split("test").to_list()
+    table[1]["path"] = path
+    write_split(folder, "test", table, manifest_features(CLASSES))
+    with pytest.raises(ManifestError, match=r"manifest, split 'test': .* is not a POSIX path under") as caught:
+        load_manifest(folder)
+    assert repr(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert load_manifest(folder, allow_outside_paths=True).split("test")[1]["path"] == path
+    table[1]["path"] = None
+    write_split(folder, "test", table, manifest_features(CLASSES))
+    with pytest.raises(ManifestError, match="split 'test': 1 rows have no path"):
+        load_manifest(folder, allow_outside_paths=True)
+
+
+def test_paths_with_dots_and_links_stay(tmp_path):
+    splits = rows()
+    splits["test"][0] = row("open/..3...mp4", 0)
+    manifest = write(tmp_path, splits)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "..3...mp4").write_bytes(b"x")
+    (tmp_path / "clips" / "open").symlink_to(tmp_path / "elsewhere")  # its owner made it, not the table
+    assert load_manifest(tmp_path / "manifest").video_path(manifest.split("test")[0]).is_file()
+
+
+@pytest.mark.parametrize("place", ["..", "../clips", "videos/../../clips"])
+def test_the_folder_of_videos_is_not_named_by_a_way_out_of_the_manifest(tmp_path, place):
+    write(tmp_path)
+    facts = tmp_path / "manifest" / "manifest.json"
+    (tmp_path / "manifest" / "videos").mkdir()
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "video_root": place}))
+    with pytest.raises(ManifestError, match="which leads out of the manifest's own; pass video_root="):
+        load_manifest(tmp_path / "manifest")
+    assert load_manifest(tmp_path / "manifest", tmp_path / "clips").video_root == tmp_path / "clips"
+    assert load_manifest(tmp_path / "manifest", allow_outside_paths=True).video_root.is_dir()
+
+
+def test_a_table_that_is_no_manifest_is_named(tmp_path):
+    write(tmp_path)
+    features = manifest_features(CLASSES)
+    table = {name: feature for name, feature in features.items() if name != "group"}
+    write_split(tmp_path / "manifest", "test", [], Features(table))
+    with pytest.raises(ManifestError, match=r"split 'test': columns \['group'\] are missing"):
+        load_manifest(tmp_path / "manifest")
+    write_split(tmp_path / "manifest", "test", [], Features({**features, "path": Value("int32")}))
+    with pytest.raises(ManifestError, match="split 'test': column 'path' is not text"):
+        load_manifest(tmp_path / "manifest")
+
+
 @pytest.mark.parametrize("names, message", [([], "no class names"), (["open", "open"], r"repeated: \['open'\]")])
 def test_bad_class_names(tmp_path, names, message):
     with pytest.raises(ManifestError, match=message):
@@ -190,7 +251,15 @@ def test_loading_says_what_is_missing(tmp_path):
         load_manifest(tmp_path / "manifest", tmp_path / "not there")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"source": "toy@1"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"source": "toy@1"}',
+        '{"source": "toy@1", "class_names": ["open", "close"], "video_root": 3}',
+    ],
+)
 def test_a_broken_manifest_file_is_named(tmp_path, text):
     write(tmp_path)
     (tmp_path / "manifest" / "manifest.json").write_text(text)

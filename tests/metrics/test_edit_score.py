@@ -7,7 +7,8 @@ import pytest
 
 from vidreason.metrics import metric_path
 
-pytestmark = pytest.mark.filterwarnings("error")
+# what other tests left for the garbage collector may be collected here, and is no fault of a metric
+pytestmark = pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture

@@ -114,18 +114,40 @@ def test_supervision_reaches_the_weights_under(train, changes):
     assert logged(trainer, "loss_spatial")[-1] < logged(trainer, "loss_spatial")[0]
 
 
-def test_resuming_follows_the_same_trajectory(train, tmp_path):
+@pytest.mark.parametrize(
+    ("loading", "steps"),
+    [
+        # from within an epoch, from its last step but one, and from its end
+        ({}, (1, 6, 7, 8)),
+        # steps of two micro-batches, and a last one of each epoch that is cut short
+        ({"gradient_accumulation_steps": 3}, (1, 3)),
+        ({"dataloader_num_workers": 2}, (5,)),
+        ({"dataloader_num_workers": 2, "dataloader_persistent_workers": True}, (5, 8)),
+    ],
+)
+def test_resuming_anywhere_follows_the_same_trajectory(train, make_clips, tmp_path, loading, steps):
     settings = {
-        "num_train_epochs": 4,
-        "save_strategy": "epoch",
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 2,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "eval_strategy": "epoch",  # whose loader draws from the same random numbers as dropout
+        "evidence_swap": 0.5,
         "clips_changes": {"augment": True, "sampling": "jittered"},
+        **loading,
     }
     model = {"drop_path_rate": 0.2, "hidden_dropout_prob": 0.1}
     whole = train(model, output_dir=str(tmp_path / "whole"), **settings)
-    checkpoint = tmp_path / "whole" / "checkpoint-4"  # after two of four epochs
-    resumed = train(model, output_dir=str(tmp_path / "resumed"), resume=str(checkpoint), **settings)
-    assert torch.equal(weights_of(resumed), weights_of(whole))
-    assert logged(resumed, "loss") == logged(whole, "loss")
+    for step in steps:
+        checkpoint = tmp_path / "whole" / f"checkpoint-{step}"
+        resumed = train(model, output_dir=str(tmp_path / f"from_{step}"), resume=str(checkpoint), **settings)
+        assert logged(resumed, "loss") == logged(whole, "loss"), step
+        assert torch.equal(weights_of(resumed), weights_of(whole)), step
+    # were the draws of every epoch the same, resuming would be no test of them
+    clips = make_clips(augment=True, sampling="jittered")
+    first = clips[0]["pixel_values"]
+    clips.set_epoch(1)
+    assert not torch.equal(clips[0]["pixel_values"], first)
 
 
 def test_evaluation_reports_what_the_issue_of_trust_needs(train):
@@ -168,6 +190,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_name(make_model, make_cli
     trainer = RSTrainer(model=model, args=make_arguments(), train_dataset=make_clips())
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 .*classification nan.*learning_rate"):
         trainer.train()
+
+
+def test_a_step_reads_one_value_however_many_micro_batches_it_has(host_reads, make_model, make_clips, make_arguments):
+    views = {"evidence_swap": 0.4, "evidence_blank": 0.3, "evidence_drop": 0.3}
+    args = make_arguments(spatial_weight=2.0, temporal_weight=0.5, gradient_accumulation_steps=4, **views)
+    clips = make_clips(augment=True)
+    trainer = RSTrainer(model=make_model(), args=args, train_dataset=clips)
+    host_reads.step_of(trainer, [[clips[2 * number], clips[2 * number + 1]] for number in range(4)])
+    assert host_reads.reads == ["_local_scalar_dense"], "the loss of the step, which has to be finite"
 
 
 def test_other_arguments_are_refused(make_model, tmp_path):

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-from torch.utils.data import Dataset, IterableDataset, SequentialSampler, Subset
+from torch.utils.data import Dataset, IterableDataset, Sampler, SequentialSampler, Subset
 from transformers import PreTrainedModel, VideoMAEConfig, VideoMAEForVideoClassification
 
 from modeling_tsvit import TSViTConfig, TSViTForActionSegmentation, TSViTForVideoClassification
@@ -65,6 +65,22 @@ class MadeUpClips(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.clips[index]
+
+
+class DrawnClips(MadeUpClips):
+    """The clips with noise that is drawn anew in every epoch, as training clips are."""
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict:
+        clip = super().__getitem__(index)
+        noise = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1000 * self.epoch + index))
+        return {**clip, "pixel_values": clip["pixel_values"] + noise}
 
 
 class MadeUpWindows(Dataset):
@@ -150,6 +166,13 @@ class OrderedTrainer(RSTrainer):
         readable = sum(int((batch["labels"] != IGNORED_LABEL).sum()) for batch in batches)
         self.seen.append({"guided_frames": guided, "readable_clips": readable})
         return batches, count
+
+
+class ShuffledTrainer(OrderedTrainer):
+    """Takes the clips in a random order."""
+
+    def _get_train_sampler(self, *args) -> Sampler | None:
+        return RSTrainer._get_train_sampler(self, *args)
 
 
 def make_model(**changes) -> TSViTForVideoClassification:
@@ -270,15 +293,20 @@ def bf16(folder: Path, fsdp: bool) -> None:
 
 
 def resumed(folder: Path, fsdp: bool) -> None:
-    """Two epochs with dropout and AdamW, and the last of them once more from a checkpoint: both are saved."""
-    settings = {"optim": "adamw_torch", "learning_rate": 1e-3, "num_train_epochs": 2, "save_strategy": "epoch"}
-    model = {"hidden_dropout_prob": 0.2, "drop_path_rate": 0.2}
-    whole = make_trainer(folder / "whole", fsdp, make_model(**model), **settings)
-    whole.train()
-    finish(whole, folder / "whole")
-    again = make_trainer(folder / "again", fsdp, make_model(**model), **settings)
-    again.train(resume_from_checkpoint=str(folder / "whole" / "checkpoint-4"))
-    finish(again, folder / "again")
+    """Two epochs with dropout and AdamW, and half of the last once more from a checkpoint: both are saved.
+
+    In a random order, and with clips that are drawn anew in every epoch: of the epoch that is resumed, every process
+    has to know both.
+    """
+    settings = {"optim": "adamw_torch", "learning_rate": 1e-3, "num_train_epochs": 2}
+    settings |= {"save_strategy": "steps", "save_steps": 2}
+    checkpoint = folder / "whole" / "checkpoint-6"  # of 4 steps an epoch
+    for name, resume in (("whole", None), ("again", str(checkpoint))):
+        model = make_model(hidden_dropout_prob=0.2, drop_path_rate=0.2)
+        made = make_trainer(folder / name, fsdp, model, **settings)
+        trainer = ShuffledTrainer(model=model, args=made.args, train_dataset=DrawnClips())
+        trainer.train(resume_from_checkpoint=resume)
+        finish(trainer, folder / name, epoch=trainer.train_dataset.epoch)
 
 
 def sharded_checkpoint(folder: Path, fsdp: bool) -> None:

@@ -88,6 +88,7 @@ def test_two_processes_resume_to_the_same_weights(two_processes):
     whole, again = two_processes / "resumed" / "whole", two_processes / "resumed" / "again"
     assert len(training_log(again)) == 8
     assert_same_training(again, whole, rel=0, atol=0)
+    assert read(whole)["epoch"] == 1, "the clips are drawn anew in every epoch"
 
 
 def test_two_processes_take_the_steps_of_one_over_windows_of_long_videos(two_processes, one_process):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import logging
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from scipy import ndimage
 
 from vidreason.errors import VidreasonError
 from vidreason.segmentation import __main__ as command
-from vidreason.segmentation.labelling import ActionSegment
+from vidreason.segmentation.labelling import ActionSegment, VideoLabeller
 from vidreason.segmentation.segment_files import srt_text, srt_time, write_csv, write_json, write_srt
 from vidreason.segmentation.timeline import BACKGROUND_COLOR, draw_timeline, label_colors
 
@@ -109,6 +111,32 @@ def test_the_command_writes_everything_and_passes_over_what_it_cannot_read(
     assert (content["video"], content["frames_per_second"]) == ("0.mp4", 8.0)
     assert content["segments"][0]["start_s"] == 0.0
     assert content["segments"][-1]["end_s"] == pytest.approx(30 / 8)
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_of_one_video_that_nobody_foresaw_does_not_end_the_others(
+    saved_model, tiny_assembly, tmp_path, capsys, monkeypatch, caplog
+):
+    good = tiny_assembly.folder / "manifest" / "test" / "0.mp4"
+    odd = tmp_path / os.fsdecode(b"caf\xe9.mp4")  # a name that JSON cannot hold
+    odd.write_bytes(good.read_bytes())
+    open_video = VideoLabeller.open
+
+    def open_or_fail(self, path):
+        if path.name == "new.mov":
+            raise ValueError("29 is not\na valid Type")
+        return open_video(self, path)
+
+    monkeypatch.setattr(VideoLabeller, "open", open_or_fail)
+    out = tmp_path / "labels"
+    with caplog.at_level(logging.DEBUG, "vidreason.errors"):
+        arguments = [str(tmp_path / "new.mov"), str(odd), str(good), "--model", str(saved_model), "--out", str(out)]
+        assert command.main(arguments) == 1
+    (failed,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("FAILED")]
+    assert failed == f"FAILED {tmp_path / 'new.mov'}: unexpected error (ValueError: 29 is not a valid Type)"
+    assert [record.exc_info[0] for record in caplog.records if record.name == "vidreason.errors"] == [ValueError]
+    assert json.loads((out / "0.json").read_text())["segments"]
+    assert json.loads((out / odd.with_suffix(".json").name).read_text())["video"] == "caf\\xe9.mp4"
 
 
 def test_mistakes_of_the_command_are_one_line(saved_model, tmp_path, capsys):

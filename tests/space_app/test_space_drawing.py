@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 from clipview.agreement import FrameAgreement, summarize
 from clipview.analysis import Analysis
-from clipview.charts import agreement_chart, curve_points, label_bars, view_bars
+from clipview.charts import agreement_chart, attention_scale, curve_points, label_bars, view_bars
 from clipview.limits import Deadline, Refused
-from clipview.painting import GUIDANCE_COLOR, PEAK, paint_attention, paint_guidance, write_attention, write_guidance
+from clipview.painting import enlarge, paint_attention, paint_guidance, write_attention, write_guidance
 from clipview.reading import read_clip
 from clipview.settings import Drawing
 from clipview.strip import make_strip, strip_html
 from fixtures.space_clips import quadrant_frames, rotate_flag, write_clip
 from PIL import Image
 
+from vidreason.attention.visualize import comparison_frame
 from vidreason.guidance import GridMap
-from vidreason.video import decode_frames, overlay_grid, overlay_heatmap, probe_video
+from vidreason.video import decode_frames, overlay, overlay_grid, overlay_heatmap, probe_video, side_by_side
+from vidreason.video.overlay import ATTENTION_PEAK
 
+GUIDANCE_COLOR = (255, 64, 64)
 GREY = np.full((64, 96, 3), 100, np.uint8)
 PATIENT = Deadline(float("inf"))  # it is made when tests are collected, minutes before some of them run
 
@@ -65,15 +68,32 @@ def test_what_the_model_does_not_see_stays_as_it_is():
 
 
 @pytest.mark.parametrize(("size", "grid"), [((61, 83), (4, 4)), ((50, 37), (7, 3))])
-def test_it_is_the_librarys_picture(size, grid):
+def test_it_is_the_librarys_picture_on_one_scale(size, grid):
+    """A quiet map is not stretched to its own heaviest cell, here or in the pictures of `vidreason.attention`."""
     rng = np.random.default_rng(1)
     frame = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
     weights = rng.dirichlet(np.ones(grid[0] * grid[1])).astype(np.float32)
-    weights[0] = PEAK  # the library's scale goes to the heaviest cell
-    ours = paint_attention(frame, GridMap(weights, grid), 0.5).astype(int)
-    assert np.abs(ours - overlay_heatmap(frame, weights, grid, alpha=0.5, peak=PEAK)).max() <= 1
-    cells = paint_guidance(frame, GridMap(weights, grid)).astype(int)
-    assert np.abs(cells - overlay_grid(frame, weights, grid, color=GUIDANCE_COLOR)).max() <= 1
+    assert weights.max() < ATTENTION_PEAK
+    seen, said = GridMap(weights, grid), GridMap(weights[::-1], grid)
+    ours = paint_attention(frame, seen, 0.5), paint_guidance(frame, said)
+    np.testing.assert_array_equal(ours[0], overlay_heatmap(frame, weights, grid, alpha=0.5, peak=ATTENTION_PEAK))
+    np.testing.assert_array_equal(ours[1], overlay_grid(frame, weights[::-1], grid))
+    stretched = overlay_heatmap(frame, weights, grid, alpha=0.5)
+    assert np.abs(ours[0].astype(int) - stretched).max() > 20
+    panels = side_by_side([("a", ours[0]), ("guidance", ours[1])], 100)
+    np.testing.assert_array_equal(panels, comparison_frame(frame, {"a": seen}, said, height_px=100))
+
+
+def test_the_same_share_has_the_same_colour_in_compared_panels_and_in_the_scale_that_the_page_shows():
+    quiet, loud = np.full(16, 0.05), np.full(16, 0.02)
+    quiet[5], loud[5], loud[6] = 0.25, 0.25, 0.45
+    panels = [paint_attention(GREY, GridMap(weights, (4, 4)), 1.0) for weights in (quiet, loud)]
+    np.testing.assert_array_equal(panels[0][20, 30], panels[1][20, 30])
+    html = attention_scale()
+    bar = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", html)[1]))))
+    assert bar.shape == (1, 256, 3) and "50 % or more" in html
+    np.testing.assert_array_equal(bar[0, 128], panels[0][20, 30])  # half of the way: half of the scale's end
+    np.testing.assert_array_equal(bar[0], np.rint(overlay._magma() * 255))
 
 
 # guidance
@@ -89,6 +109,20 @@ def test_guidance_tints_its_cells_and_its_absence_is_grey():
     bare = paint_guidance(red, None)
     luma = 0.299 * 200 + 0.587 * 40 + 0.114 * 40
     assert np.ptp(bare, axis=2).max() == 0 and abs(int(bare[0, 0, 0]) - luma) <= 1
+
+
+# tiny pictures
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((1, 1), (64, 64)), ((2, 3), (64, 96)), ((1, 448), (1, 448)), ((100, 70), (100, 70))]
+)
+def test_tiny_pictures_are_drawn_larger_pixel_by_pixel(size, expected):
+    frame = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    large = enlarge(frame, 448)
+    assert large.shape[:2] == expected
+    factor = expected[0] // size[0]
+    np.testing.assert_array_equal(large[factor // 2 :: factor, factor // 2 :: factor], frame)
 
 
 # videos

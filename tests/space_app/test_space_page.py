@@ -6,6 +6,7 @@ import re
 import gradio as gr
 import pytest
 from clipview import language_model
+from clipview.checked_blocks import find_problem
 from clipview.handlers import MISHAP, NOBODY, Handlers
 from clipview.limits import Refused
 from clipview.page import build_page
@@ -101,6 +102,31 @@ def test_the_card_of_a_checkpoint(make_service):
     assert handlers.card("with") == "# Card of with" and "no card" in handlers.card("../../etc/passwd")
 
 
+def test_frames_that_others_stand_in_for_are_told_of(make_service, shared_data):
+    path = shared_data / "faults" / "corrupted.mp4"
+    if not path.is_file():
+        pytest.skip("the damaged clip is not here")
+    handlers = Handlers(make_service())
+    assert "1 frame of the clip is damaged; the nearest one that is not stands in" in show(handlers, path)[0]
+    assert handlers.analyse(str(path), "with", NOBODY, AUTOMATIC)["video"]["replaced_frames"] == 1
+
+
+def test_values_of_other_kinds_are_refused_in_words(make_service, square_path, caplog):
+    handlers, path = Handlers(make_service()), str(square_path)
+    for wrong in (5, 1.5, True, [], ["with"], [["with"]], {}, {"a": 1}, object()):
+        good = {"video": path, "name": "with", "other": NOBODY, "guidance": AUTOMATIC}
+        for parameter in good:
+            if (parameter, wrong) in (("video", []), ("video", {})):
+                continue  # no clip at all: another text
+            with pytest.raises(gr.Error) as caught:
+                handlers.analyse(**good | {parameter: wrong})
+            assert parameter in caught.value.message, (parameter, wrong)
+        assert handlers.card(wrong) == "This checkpoint has no card."
+    for strength in (None, "x", [], True, float("nan"), -1, 2):
+        assert "strength" in show(handlers, path, strength=strength)[0]
+    assert not caplog.records  # the operator's log is for mishaps
+
+
 # guidance from a language model
 
 
@@ -158,6 +184,35 @@ def test_uploads_go_to_no_system_program(make_service):
     uploads = [video for video in videos if video.interactive is not False]
     assert len(uploads) == 1 and uploads[0].include_audio and uploads[0].format is None
     assert uploads[0].sources == ["upload", "webcam"] and not uploads[0].streaming
+
+
+def test_every_part_that_takes_values_has_them_checked(make_service):
+    """For each input of each event: nothing of a wrong kind comes to Gradio, and the page's own values all do."""
+    page = build_page(make_service(), [])
+    seen = set()
+    for block in {block for event in page.fns.values() for block in event.inputs}:
+        seen.add(type(block).__name__)
+        if isinstance(block, gr.State):
+            continue
+        wrong = [[], ["with"], {}, {"path": 5}, {"a": 1}, {"path": "/tmp/x", "meta": 5}, object(), float("nan")]
+        if not isinstance(block, gr.Checkbox):
+            wrong += [True]
+        if not isinstance(block, gr.Textbox):
+            wrong += ["", "nobody", "x" * 100_000, "http://127.0.0.1/x.mp4"]
+        if not isinstance(block, gr.Slider):
+            wrong += [5, 1.5]
+        for value in wrong:
+            problem = find_problem(block, value)
+            assert problem and len(problem) < 200, (block, value)
+        assert find_problem(block, None) is None
+        if not isinstance(block, gr.Video):
+            assert find_problem(block, block.value) is None
+    assert seen == {"Video", "Dropdown", "Radio", "Slider", "Checkbox", "Textbox", "State"}
+    video = next(block for block in page.blocks.values() if isinstance(block, gr.Video))
+    note = {"path": "/somewhere/clip.mp4", "meta": {"_type": "gradio.FileData"}, "orig_name": "clip.mp4"}
+    assert find_problem(video, note) is None
+    for path in ("http://127.0.0.1:9/x.mp4", "file:///x.mp4", "", "/x\0.mp4", None, ["/x.mp4"]):
+        assert find_problem(video, note | {"path": path}), path
 
 
 def test_an_operator_may_leave_the_language_model_out(make_service):

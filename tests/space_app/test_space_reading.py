@@ -1,19 +1,33 @@
 """What is read of a clip, what is refused, and that a bad file harms nobody."""
 
+import json
+import math
 import os
+import re
+import signal
+import struct
 import threading
 import time
 from dataclasses import replace
+from multiprocessing import Pipe
+from pathlib import Path
 
 import numpy as np
 import pytest
+from clipview import reading as reading_module
+from clipview import reading_process
 from clipview.limits import Refused, check_file, is_video_header
 from clipview.reader import ClipReader
 from clipview.reading import read_clip
-from clipview.settings import Drawing, Limits
+from clipview.settings import MIB, Drawing, Limits
 from fixtures.space_clips import bad_files, encode_at, moving_square, quadrant_frames, rotate_flag, write_clip
 
 from vidreason.video import decode_frames, uniform_indices
+
+
+def transport_stream(step, before=0):
+    """The beginning of an MPEG transport stream, whose packets of `step` bytes have bytes of time before them."""
+    return (bytes(before) + b"G" + b"\xff" * (step - before - 1)) * 3
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +43,7 @@ def reader(limits):
 
 
 BAD = ["empty", "text", "picture", "noise", "playlist", "script", "sound", "truncated", "cut_header"]
-BAD += ["without_frames", "huge_frames", "hours", "many_frames"]
+BAD += ["without_frames", "huge_frames", "hours", "many_frames", "gif", "starts_with_g"]
 
 
 def test_frames_and_times_are_those_of_the_video(square, square_path):
@@ -100,6 +114,38 @@ def test_resolution_and_length_are_those_of_the_limits(tmp_path):
         read_clip(path, [4], Limits(max_duration_s=1), Drawing())
 
 
+def test_what_there_is_to_decode_is_bounded_before_it_is_decoded(tmp_path, monkeypatch):
+    """A short and small file may hold minutes of decoding: its packets are counted, times its pixels."""
+    path = write_clip(tmp_path / "clip.mp4", moving_square(24), fps=12)
+    work = 24 * 96 * 128
+    assert read_clip(path, [4], Limits(max_decoded_pixels=work), Drawing()).facts.num_frames == 24
+    monkeypatch.setattr(reading_module, "read_frame_table", lambda *_: pytest.fail("it decodes some files"))
+    monkeypatch.setattr(reading_module, "decode_frames", lambda *_, **__: pytest.fail("it was to be refused before"))
+    with pytest.raises(Refused, match="too many frames for their size") as caught:
+        read_clip(path, [4], Limits(max_decoded_pixels=work - 1), Drawing())
+    assert caught.value.reason == "too_much"
+    with pytest.raises(Refused, match="too long"):
+        read_clip(path, [4], Limits(max_frames=23), Drawing())
+    assert Limits().max_decoded_pixels == 1920 * 1080 * 30 * 30  # what phones make in the longest clip is allowed
+
+
+def test_a_neighbour_stands_in_for_a_damaged_frame_and_is_counted(shared_data, limits, tmp_path):
+    """As in the pipeline, one frame that does not decode does not end the clip; the others keep their places."""
+    path = shared_data / "faults" / "corrupted.mp4"
+    if not path.is_file():
+        pytest.skip("the damaged clip is not here")
+    clip = read_clip(path, [50], limits, Drawing())
+    readable = decode_frames(path, max_side_px=448)  # all that decode, in one go from the start
+    assert (
+        set(range(50)) - set(readable.frame_indices) == {30} and clip.num_replaced == 1 and clip.facts.num_frames == 50
+    )
+    np.testing.assert_allclose(clip.times_s, np.arange(50) / 10, atol=1e-3)
+    frames = clip.frames[clip.sampled[50]]
+    np.testing.assert_array_equal(np.delete(frames, 30, axis=0), readable.frames)
+    np.testing.assert_array_equal(frames[30], frames[29])  # 29 and 31 are as near: the earlier one
+    assert read_clip(write_clip(tmp_path / "whole.mp4", moving_square(24)), [4], limits, Drawing()).num_replaced == 0
+
+
 def test_a_process_that_runs_out_of_memory_is_replaced(tmp_path, square_path):
     large = encode_at(tmp_path / "large.mp4", [n / 12 for n in range(240)], (1080, 1920))
     limits = Limits(read_memory_bytes=900 * 2**20)
@@ -113,16 +159,122 @@ def test_a_process_that_runs_out_of_memory_is_replaced(tmp_path, square_path):
         reader.close()
 
 
-def test_a_process_that_takes_too_long_is_ended(tmp_path, limits, square_path):
-    slow = encode_at(tmp_path / "slow.mp4", [n / 60 for n in range(600)], (1080, 1920))
-    reader = ClipReader(replace(limits, read_timeout_s=0.2), Drawing())
-    try:
-        started = time.monotonic()
+class SilentReader(ClipReader):
+    """Its processes get a file and no answer: each is stopped, as one would be that a decoder does not return to."""
+
+    def _take(self):
+        process = super()._take()
+        os.kill(process._process.pid, signal.SIGSTOP)
+        return process
+
+
+def test_a_process_that_takes_too_long_is_ended(limits, square_path, caplog):
+    for limit, timeout_s in ((0.1, math.inf), (60.0, 0.1), (60.0, -1.0)):  # the limit of reading, and of the request
+        reader = SilentReader(replace(limits, read_timeout_s=limit), Drawing())
+        reader.warm_up()
+        process = reader._idle[0]._process
         with pytest.raises(Refused, match="too long and was stopped"):
-            reader.read(slow, [4])
-        assert time.monotonic() - started < 30 and not reader._idle  # the process is gone
+            reader.read(square_path, [4], timeout_s=timeout_s)
+        assert process.returncode == -signal.SIGKILL and not reader._idle and not reader._busy
+    assert "has ended" not in caplog.text  # it is the visitor's file that was slow: nothing to tell the operator
+
+
+def test_a_process_that_stops_in_the_middle_of_its_answer_is_ended(limits, square_path):
+    """The beginning of an answer is no answer: what is waited for is its end."""
+    reader = ClipReader(replace(limits, read_timeout_s=0.5), Drawing())
+    reader.warm_up()
+    process = reader._idle[0]
+    own = process._connection  # is kept open, since the process would end by itself without it
+    process._connection, theirs = Pipe()
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"{")  # a message of 1000 bytes, of which one comes
+    # the process would be the only one to hold the other end: here it is closed when that has ended
+    closing = threading.Thread(target=lambda: (process._process.wait(), theirs.close()))
+    closing.start()
+    with pytest.raises(Refused, match="too long and was stopped"):
+        reader.read(square_path, [4])
+    closing.join()
+    own.close()
+    assert process._process.returncode == -signal.SIGKILL and not reader._idle
+
+
+NONSENSE = [{"shape": [10**9, 448, 448, 3]}, {"shape": "x"}, {"shape": []}, {"refused": 1}, {}]
+
+
+@pytest.mark.parametrize("answer", [*({"peak_memory_bytes": 1} | part for part in NONSENSE), [], 5])
+def test_an_answer_that_makes_no_sense_is_a_refusal(limits, square_path, answer):
+    reader = ClipReader(limits, Drawing())
+    reader.warm_up()
+    process = reader._idle[0]
+    ours, theirs = Pipe()
+    process._connection.close()
+    process._connection = ours
+    with theirs:
+        theirs.send_bytes(
+            json.dumps({"peak_memory_bytes": 1} | answer if isinstance(answer, dict) else answer).encode()
+        )
+        with pytest.raises(Refused, match="cannot be decoded"):
+            reader.read(square_path, [4])
+    assert process._process.returncode is not None and not reader._idle
+
+
+def test_closing_ends_processes_that_read(limits, square_path):
+    reader = SilentReader(limits, Drawing())
+    reader.warm_up()
+    process, refusals = reader._idle[0], []
+
+    def read() -> None:
+        try:
+            reader.read(square_path, [4])
+        except Refused as refused:
+            refusals.append(refused.reason)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while process not in reader._busy:
+        time.sleep(0.01)
+    reader.close()
+    thread.join()
+    assert refusals == ["timeout"] and process._process.returncode == -signal.SIGKILL and not reader._idle
+
+
+def test_a_process_gives_the_memory_of_a_large_clip_back_by_ending(limits, square_path, tmp_path):
+    """After small clips the same process goes on; after one that took more than it may keep, another."""
+    large = write_clip(tmp_path / "large.mp4", moving_square(24, 640, 960))
+    reader = ClipReader(limits, Drawing())
+    try:
+        reader.warm_up()
+        first = reader._idle[0]
+        reader.read(square_path, [4])
+        small_bytes = first.peak_memory_bytes
+        reader.limits = replace(limits, kept_memory_bytes=small_bytes + 4 * MIB)
+        reader.read(square_path, [5])
+        assert reader._idle == [first] and first.num_requests == 2
+        reader.read(large, [4])
+        assert first.peak_memory_bytes > small_bytes + 4 * MIB
+        assert not reader._idle and first._process.returncode == -signal.SIGKILL
+        reader.read(square_path, [4])
+        (second,) = reader._idle
+        assert second._process.pid != first._process.pid and second.num_requests == 1
+        # it is the process's own memory: that of its parent, with torch and the models, is no part of it
+        own = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{second._process.pid}/status").read_text())[1]
+        assert 10 * MIB < second.peak_memory_bytes <= int(own) * 1024
+        assert limits.kept_memory_bytes > 1.3 * second.peak_memory_bytes  # the Space's own bound leaves room for clips
     finally:
         reader.close()
+
+
+def test_an_unforeseen_error_of_one_file_is_a_refusal_and_the_process_goes_on(limits, square_path, monkeypatch):
+    """Such as a ValueError of the decoder's library at a kind of stream that it does not know."""
+    ours, theirs = Pipe()
+
+    def fail(*_):
+        raise ValueError("29 is not a valid Type in /a/visitors/file")
+
+    monkeypatch.setattr(reading_process, "read_clip", fail)
+    reading_process.answer(theirs, str(square_path), [4], [], limits, Drawing())
+    answer = json.loads(ours.recv_bytes())
+    assert answer["refused"][0] == "decode_failed" and answer["unforeseen"] == "ValueError"
+    assert "visitors" not in json.dumps(answer)
 
 
 def test_a_process_that_dies_is_a_refusal_and_no_more(limits, square_path):
@@ -169,6 +321,18 @@ def test_the_reading_process_is_told_no_secrets(limits, monkeypatch):
         (b"\0\0\0\x18ftypisom", True),
         (b"\0\0\0\x08wide\0\0\0\0", True),
         (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81", True),
+        (b"OggS\0\x02", True),
+        (b"OggS of a text", False),
+        (b"FLV\x01\x05", True),
+        (b"FLV is a format", False),
+        (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), True),
+        (b"0&\xb2u\x8ef\xcf\x11 cut", False),
+        (transport_stream(188), True),
+        (transport_stream(192, before=4), True),
+        (b"G" + bytes(400), False),
+        (b"GIF89a" + bytes(182) + b"G" + bytes(400), False),  # by chance two of three
+        (b"GGGG" * 40, False),  # too short for three packets
+        (bytes(4) + b"G" + bytes(400), False),
         (b"RIFF\x10\0\0\0AVI LIST", True),
         (b"RIFF\x10\0\0\0WAVEfmt ", False),
         (b"#EXTM3U\n#EXT-X-VE", False),

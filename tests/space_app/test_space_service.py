@@ -12,7 +12,8 @@ from clipview.guidance import LLM, MOTION, PUBLISHED, KnownClips, load_tables, m
 from clipview.limits import Deadline, Refused
 from clipview.service import MOTION_ONLY, Ask
 from clipview.settings import Limits, SpaceSettings
-from fixtures.space_clips import moving_square, write_clip
+from clipview.strip import make_strip
+from fixtures.space_clips import moving_square, write_clip, write_small
 
 from vidreason.annotation import MotionAnnotator
 from vidreason.errors import ConfigError
@@ -195,7 +196,7 @@ def test_another_strength_is_another_video_of_the_same_analysis(make_service, sq
 
 def test_a_visitors_own_guidance_is_in_no_cache(make_service, square_path):
     service = make_service()
-    digest = service.read(str(square_path))[0]
+    digest = service.read(str(square_path), PATIENT)[0]
     rows = [row("x", 3, 2) | {"model": "some-model"}]
     own = service.show(Ask(str(square_path), ("with",), llm_rows=rows, llm_digest=digest))
     assert own.guidance.kind == LLM and own.guidance.source == "the language model some-model"
@@ -224,12 +225,16 @@ def test_a_request_that_takes_too_long_is_refused(make_service, square_path):
 def test_videos_are_deleted_with_the_cache_and_at_the_end(make_service, square_path):
     service = make_service()
     shown = service.show(Ask(str(square_path), ("with",)))
-    assert len(list(service.folder.iterdir())) == 2
+    drawn = service.scratch.drawn
+    assert len(list(drawn.iterdir())) == 2
     service._videos.clear()
-    assert not list(service.folder.iterdir()) and not shown.guidance_video.exists()
+    assert not list(drawn.iterdir()) and not shown.guidance_video.exists()
     service.show(Ask(str(square_path), ("with",)))
     service.close()
-    assert not service.folder.exists()
+    assert not service.scratch.folder.exists()
+    with pytest.raises(Refused):  # what is asked for while it closes is not begun
+        service.show(Ask(str(square_path), ("with",)))
+    assert not service.scratch.folder.exists()
 
 
 def test_json_has_everything_and_no_path(make_service, square_path):
@@ -242,7 +247,7 @@ def test_json_has_everything_and_no_path(make_service, square_path):
     assert answer["agreement"]["mean"]["guided"] == 24 and len(answer["agreement"]["hit"]) == 24
     assert result["times_s"][:2] == [0.0, 0.0833] and result["video"]["num_frames"] == 24
     assert set(answer["views"]) == {"immediate", "contextual", "narrative"}
-    assert str(square_path.parent) not in repr(result) and str(service.folder) not in repr(result)
+    assert str(square_path.parent) not in repr(result) and str(service.scratch.folder) not in repr(result)
 
 
 def test_single_frames_for_a_language_model(make_service, square_path):
@@ -257,6 +262,26 @@ def test_a_single_frame_is_shown(make_service, tmp_path):
     path = write_clip(tmp_path / "one.mp4", moving_square(1))
     shown = make_service().show(Ask(str(path), ("with",)))
     assert len(shown.clip.shown) == 1 and shown.answers[0].summary.guided == 0  # nothing moves
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (1, 64), (64, 1), (2, 1920), (1920, 2)])
+def test_clips_of_a_few_pixels_are_answered(make_service, tmp_path, size):
+    path = write_small(tmp_path / "small.mov", size)
+    shown = make_service().show(Ask(str(path), ("with",)))
+    assert (shown.clip.facts.height, shown.clip.facts.width) == size and len(shown.guidance.maps) == 12
+    assert np.isfinite([m.weights for m in shown.guidance.maps if m is not None]).all()
+    assert len(decode_frames(shown.answers[0].video)) == len(decode_frames(shown.guidance_video)) == 12
+    answers = [("with", shown.answers[0].analysis, shown.answers[0].frames)]
+    pictures = [picture for picture, _ in make_strip(shown.clip, answers, shown.guidance.maps)]
+    assert len(pictures) == 8 and max(picture.size for picture in pictures) < 3 * 220 * 1620
+
+
+def test_a_time_that_a_request_has_left_is_that_of_its_reading(make_service, square_path, monkeypatch):
+    service, given = make_service(limits=Limits(request_timeout_s=50.0)), []
+    read = service.reader.read
+    monkeypatch.setattr(service.reader, "read", lambda *args: given.append(args[3]) or read(*args))
+    service.read(str(square_path), Deadline(7.0))
+    assert 0 < given[0] <= 7.0
 
 
 # settings and examples

@@ -49,6 +49,23 @@ def test_a_stream_trains_for_whole_epochs(recipe, workers):
     assert evaluations == [4, 4]
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_stream_resumes_within_an_epoch(recipe, tmp_path, workers):
+    """Its order and the draws of its clips are those of the epoch that was cut short."""
+    arguments = ["--streaming", "true", "--shuffle_buffer", "4", "--dataloader_num_workers", workers]
+    arguments += ["--dataloader_persistent_workers", str(workers != "0"), "--per_device_train_batch_size", "2"]
+    arguments += ["--save_strategy", "steps", "--save_steps", "1", "--sampling", "jittered"]
+    whole = run(recipe, *arguments)
+    resumed = run(
+        *(recipe, *arguments, "--output_dir", str(tmp_path / "resumed")),
+        *("--resume_from_checkpoint", str(tmp_path / "model" / "checkpoint-6")),  # of 4 steps an epoch
+    )
+    losses = [[entry["loss"] for entry in one.log_history if "loss" in entry] for one in (whole, resumed)]
+    assert len(losses[0]) == 8
+    assert losses[1] == losses[0]
+    assert resumed.metrics == whole.metrics
+
+
 def test_the_same_clips_are_evaluated_by_index_and_streamed(recipe):
     """Without training (a learning rate of 0) both speak of the same weights."""
     still = ["--learning_rate", "0", "--num_train_epochs", "1"]

@@ -193,7 +193,7 @@ def test_a_mistake_on_the_command_line_is_one_line_and_no_stack_trace(recipe, re
     finished = launch(repository, recipe(manifest="nowhere"))
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
-    assert finished.stderr.strip().splitlines()[-1].startswith("ManifestError: nowhere")
+    assert finished.stderr.strip().splitlines()[-1].startswith("error: nowhere")
 
 
 def settings_of(*arguments: str) -> dict:

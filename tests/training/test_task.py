@@ -2,125 +2,16 @@
 
 import json
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel, TrainingArguments
+from fixtures.line_task import Line, LineArguments, LineConfig, LineTask, LineTrainer, Points
 
 from vidreason.errors import ConfigError, TrainingError
 from vidreason.training.arguments import DataArguments, ModelArguments, parse_arguments
-from vidreason.training.parts import PartsTrainer
 from vidreason.training.run import run_training
-from vidreason.training.task import Prepared, RunData, Task
-
-
-class LineConfig(PreTrainedConfig):
-    model_type = "line"
-
-
-class Line(PreTrainedModel):
-    config_class = LineConfig
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.weight = torch.nn.Parameter(torch.tensor([0.5, -0.25]))
-        self.post_init()
-
-    def _init_weights(self, module):
-        pass
-
-    def forward(self, x):
-        return {"y": x @ self.weight}
-
-
-class Points(torch.utils.data.Dataset):
-    """Points on a line, of which some have a hint."""
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        x = torch.tensor([1.0, index / 8])
-        return {"x": x, "labels": 1.0 - index / 4, "hint": float(index), "has_hint": index in (1, 2, 7)}
-
-
-@dataclass
-class LineArguments(TrainingArguments):
-    hint_weight: float = field(default=0.1, metadata={"help": "Weight of the hints."})
-    remove_unused_columns: bool = False
-
-
-class LineTrainer(PartsTrainer):
-    args: LineArguments
-    not_for_the_model = ("labels", "hint", "has_hint")
-
-    def count(self, batch):
-        nothing = torch.zeros((), dtype=torch.int64)
-        return {
-            "points": torch.tensor(len(batch["x"])) if batch else nothing,
-            "hints": batch["has_hint"].sum() if batch else nothing,
-        }
-
-    def loss_parts(self, outputs, inputs, counts):
-        y = outputs["y"]
-        away = torch.where(inputs["has_hint"], (y - inputs["hint"]) ** 2, 0.0)
-        return {
-            "points": ((y - inputs["labels"]) ** 2).sum() / counts.get("points", len(y)),
-            "hints": away.sum() / max(1, counts.get("hints", inputs["has_hint"].sum())),
-        }
-
-    def part_weights(self, progress):
-        return {"points": 1.0, "hints": self.args.hint_weight}
-
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad():
-            return None, model(inputs["x"])["y"], inputs["labels"]
-
-
-class LineTask(Task[RunData]):
-    def prepare(self):
-        points = Points()
-        return Prepared(Line(LineConfig()), None, RunData(points, None, {"test": points}))
-
-    def make_trainer(self, prepared, callbacks):
-        def metrics(prediction):
-            return {"error": float(abs(prediction.predictions - prediction.label_ids).mean())}
-
-        return LineTrainer(
-            model=prepared.model,
-            args=self.args,
-            train_dataset=prepared.data.train,
-            callbacks=callbacks,
-            compute_metrics=metrics,
-        )
-
-    def report(self, metrics, split):
-        return {"error": metrics[f"{split}_error"], "unmeasured": metrics.get(f"{split}_unmeasured")}
-
-    def write_card(self, folder, prepared, recipe, metrics):
-        (folder / "README.md").write_text(json.dumps({"metrics": metrics, "batch_size": recipe.batch_size}))
-
-
-@pytest.fixture
-def line_arguments(short_training, tmp_path):
-    def make(**changes) -> LineArguments:
-        settings = {
-            **short_training,
-            "output_dir": str(tmp_path / "line"),
-            "num_train_epochs": 2,
-            "optim": "sgd",
-            "learning_rate": 0.05,
-            "lr_scheduler_type": "constant",
-            "dataloader_pin_memory": False,
-            "max_grad_norm": 0.0,
-        }
-        return LineArguments(**{**settings, **changes})
-
-    return make
 
 
 def card(folder: Path) -> dict:

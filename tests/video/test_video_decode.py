@@ -2,13 +2,16 @@
 
 import logging
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from modeling_tsvit import TSViTVideoProcessor
 from vidreason.errors import VideoError
 from vidreason.video import decode as decode_module
-from vidreason.video import decode_frames, decode_readable_frames, probe_video, uniform_indices
+from vidreason.video import decode_frames, decode_readable_frames, probe_video, uniform_indices, write_video
+from vidreason.video.decode import RgbConverter
 
 VFR_PTS = [0, 100, 150, 400, 420, 900, 1000, 1300, 1310, 1400, 1500, 1600]  # in 1 / 2500 s
 
@@ -134,6 +137,17 @@ def make_cover_picture(odd, path):
     odd.sound_only(path, codec="libmp3lame", cover_picture=True)
 
 
+def make_playlist(text):
+    def make(odd, path):
+        odd.encode(path.with_name("other.mp4"), num_frames=2)
+        path.write_text(text.replace("OTHER", str(path.with_name("other.mp4"))))
+
+    return make
+
+
+SEGMENTS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n"
+MANIFEST = "<?xml version='1.0'?>\n<MPD profiles='urn:mpeg:dash:profile:isoff-main:2011'><Period/></MPD>\n"
+
 UNREADABLE = {
     "missing": ("a.mp4", lambda odd, path: None, "missing"),
     "a folder": ("a.mp4", lambda odd, path: path.mkdir(), "missing"),
@@ -143,6 +157,11 @@ UNREADABLE = {
     "text": ("a.txt", make_text, "not_a_video"),
     "picture": ("a.png", make_picture, "not_a_video"),
     "picture named mp4": ("a.mp4", make_picture, "not_a_video"),
+    "list of files": ("a.mp4", make_playlist("ffconcat version 1.0\nfile other.mp4\n"), "playlist"),
+    "list of segments": ("a.m3u8", make_playlist(SEGMENTS), "playlist"),
+    "list of segments named mp4": ("a.mp4", make_playlist(SEGMENTS), "playlist"),
+    "DASH manifest": ("a.mp4", make_playlist(MANIFEST), "playlist"),
+    "session description": ("a.mp4", make_playlist("v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\n"), "playlist"),
     "sound only": ("a.m4a", lambda odd, path: odd.sound_only(path), "no_video_stream"),
     "sound with a cover picture": ("a.mp3", make_cover_picture, "no_video_stream"),
     "cut before its index": (
@@ -163,6 +182,32 @@ def test_unreadable_files_give_a_named_error(odd_videos, tmp_path, name, make, r
         assert caught.value.reason == reason
         assert str(path) in str(caught.value)
         assert pickle.loads(pickle.dumps(caught.value)).reason == reason
+
+
+@pytest.mark.parametrize(
+    "name", ["http:/host/a.mp4", "12:30 take.mp4", "concat:a.mp4", "clip%03d.mp4", "file:a.mp4", "-i.mp4", "a|b.mp4"]
+)
+def test_a_name_is_the_name_of_a_file_and_nothing_else(odd_videos, tmp_path, monkeypatch, name):
+    """FFmpeg takes what is before a colon for a protocol, and asks the network for the first of these."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("socket.socket.connect", lambda *address: pytest.fail("the network was asked"))
+    frames = [odd_videos.numbered_frame(number) for number in range(3)]
+    for path in (name, Path(name), tmp_path / name):
+        write_video(path, frames, 25.0)
+        assert [odd_videos.read_number(frame) for frame in decode_frames(path).frames] == [0, 1, 2]
+        assert probe_video(path).num_frames == 3
+    clip, _ = TSViTVideoProcessor().fetch_videos(name)
+    assert clip.shape[0] == 3
+
+
+def test_what_one_file_makes_the_decoder_raise_is_that_files_error(odd_videos, tmp_path, monkeypatch):
+    path = odd_videos.encode(tmp_path / "a.mp4", num_frames=3)
+    errors = iter([ValueError("29 is not a valid Type"), KeyError("no such plane"), OverflowError("too large")])
+    monkeypatch.setattr(RgbConverter, "convert", lambda *arguments: (_ for _ in ()).throw(next(errors)))
+    for said in ("29 is not a valid Type", "no such plane", "too large"):
+        with pytest.raises(VideoError, match=rf"a\.mp4: decode failed \(\w+Error: .*{said}") as caught:
+            decode_frames(path)
+        assert caught.value.reason == "decode_failed"
 
 
 @pytest.fixture
@@ -199,6 +244,13 @@ def test_damage_in_the_middle_is_never_shifted_over(odd_videos, tmp_path, caplog
     assert list(errors) == [15] and errors[15].reason == "decode_failed"
     assert decode_readable_frames(path, [15])[0] is None
     assert "1 of 40 frames do not decode" in caplog.text
+    caplog.clear()
+    for _ in range(2):
+        shown = decode_frames(path, indices=[14, 15, 30], stand_ins=True)
+        assert [odd_videos.read_number(frame) for frame in shown.frames] == [14, 16, 30]
+        assert (shown.frame_indices, shown.stand_ins) == ([14, 15, 30], {15: 16})
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [text.split(": ")[1] for text in warned] == ["1 of 40 frames do not decode; others stand in (16 for 15)"]
     with pytest.raises(VideoError, match="39 of 40 frames are readable"):
         probe_video(path, decode_all=True)
 

@@ -1,5 +1,7 @@
 """H.264 files that browsers play."""
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -71,6 +73,24 @@ BAD_FRAMES = {
     "no pixels": ([FRAME[:0]], 10, "frame 0 is uint8"),
     "no rate": ([FRAME], 0, "fps must be above zero"),
 }
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists the threads of a process")
+def test_encoding_starts_no_thread(tmp_path):
+    """Users encode in the process that decodes, computes and serves, whose threads and forks no pool may meet."""
+
+    def threads() -> set[str]:
+        return {task.name for task in Path("/proc/self/task").iterdir()}
+
+    def watched(frames):
+        for frame in frames:
+            seen.append(threads() - before)
+            yield frame
+
+    seen, before = [], threads()
+    write_video(tmp_path / "a.mp4", watched(moving_square(40, height=256, width=320)), fps=25)
+    assert len(seen) == 40
+    assert not set().union(*seen)
 
 
 @pytest.mark.parametrize("frames, fps, message", BAD_FRAMES.values(), ids=BAD_FRAMES.keys())

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 WORK_FOLDER, RUN_FILE = "work", "run.json"
 
 _TEXTS = ("annotator", "model", "prompt_id", "prompt_sha256", "policy", "started_at", "finished_at")
+_OF_ONE_RUN = ("annotator", "model", "prompt_sha256", "policy", "splits", "label_in_prompt", "grid", "seed")
+"""Facts in which two runs into one folder agree where the second one goes on with the first."""
 _KINDS: Mapping[str, type] = {
     **dict.fromkeys(_TEXTS, str),
     **dict.fromkeys(("image_settings", "settings", "totals"), dict),
@@ -53,6 +55,10 @@ class AnnotationArguments:
     )
     grid: list[int] = field(default_factory=lambda: [4, 4], metadata={"help": "Rows and columns of the grid."})
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not where it says."})
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
     frames_per_second: float | None = field(
         default=None,
         metadata={"help": "Frames of each video that get a row. motion: every frame by default; llm: the policy's."},
@@ -115,7 +121,7 @@ class AnnotationTask:
         Raises:
             ManifestError: it is not there or cannot be read.
         """
-        return load_manifest(self.args.manifest, self.args.video_root)
+        return load_manifest(self.args.manifest, self.args.video_root, self.args.allow_outside_paths)
 
 
 @dataclass(frozen=True)
@@ -165,11 +171,14 @@ class Annotation:
         rows: Rows of the guidance table by split. They are drawn once, in order.
         facts: Facts of the run that the producer alone knows; the job adds its own.
         notes: Counts by name that are complete when the rows have been drawn; they join the totals.
+        num_asked: Number of answers that came in this run, where a producer goes on with what an earlier run into the
+            folder has; None where it makes all rows anew.
     """
 
     rows: Mapping[str, Iterable[Mapping[str, Any]]]
     facts: AnnotationRun
     notes: Mapping[str, int] = field(default_factory=dict)
+    num_asked: int | None = None
 
 
 @dataclass(frozen=True)
@@ -251,8 +260,28 @@ class AnnotationJob:
                 seed=self.args.seed,
                 started_at=started_at,
             )
+            if made.num_asked is not None:
+                facts = _with_earlier_times(facts, out, made.num_asked)
             # a part of a run may have no videos: there can be more parts than videos
             return write_table(out, made.rows, facts, self.args.title, task.shard.count > 1, made.notes)
+
+
+def _with_earlier_times(facts: AnnotationRun, out: Path, num_asked: int) -> AnnotationRun:
+    """The facts with the times of the run that they go on with, if they do.
+
+    The totals count every run into the folder, so the time of the start is that of the first. A run that had nothing
+    to ask changes nothing, and neither does its end.
+
+    Args:
+        facts: Facts of this run, which has no time of its end yet.
+        out: Folder of the table.
+        num_asked: Number of answers that came in this run.
+    """
+    earlier = read_run(out)
+    if earlier is None or any(getattr(earlier, name) != getattr(facts, name) for name in _OF_ONE_RUN):
+        return facts
+    finished_at = earlier.finished_at if num_asked == 0 else None
+    return replace(facts, started_at=earlier.started_at or facts.started_at, finished_at=finished_at)
 
 
 def write_table(
@@ -268,7 +297,7 @@ def write_table(
     Args:
         out: Folder of the table.
         rows: Rows by split.
-        facts: Facts of the run; the time of its end is added.
+        facts: Facts of the run; the time of its end is added where it has none.
         title: Heading of the card.
         allow_empty: Whether a table without rows may be written.
         notes: Counts that are complete when the rows have been drawn; they join the totals.
@@ -276,7 +305,7 @@ def write_table(
     title = title or f"Grid guidance ({facts.annotator})"
     write_guidance(out, rows, title=title, description=_describe(facts), allow_empty=allow_empty)
     totals = {**facts.totals, **{f"note: {name}": count for name, count in (notes or {}).items()}}
-    write_run(out, replace(facts, finished_at=_now(), totals=totals))
+    write_run(out, replace(facts, finished_at=facts.finished_at or _now(), totals=totals))
     return out
 
 

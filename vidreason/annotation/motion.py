@@ -17,7 +17,7 @@ from datasets import DatasetDict
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from ..errors import ConfigError, VideoError
+from ..errors import ConfigError, VideoError, one_of_many
 from ..guidance import guidance_row
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_readable_frames, probe_video
@@ -94,8 +94,10 @@ class MotionAnnotator:
         """
         for row in manifest.splits[split]:
             key: dict[str, Any] = {"video_id": row["video_id"], "source": manifest.source, "split": split}
+            path = manifest.video_path(row)
             try:
-                yield from self.annotate_video(manifest.video_path(row), key, frames_per_second)
+                with one_of_many(path):
+                    yield from self.annotate_video(path, key, frames_per_second)
             except VideoError as error:
                 self.failures[row["video_id"]] = str(error)
                 key |= {"frame_index": 0, "timestamp_s": 0.0}
@@ -120,9 +122,11 @@ class MotionAnnotator:
         chosen = _every(times_s, frames_per_second)
         for start in range(0, len(chosen), _FRAMES_AT_ONCE):  # a few at a time, so that a video of any length fits
             piece = chosen[start : start + _FRAMES_AT_ONCE]
-            needed = sorted({*piece, *(index for frame in piece for index in self._neighbours(times_s, frame))})
-            decoded, _ = decode_readable_frames(path, needed, self.max_side_px)
-            position_of = {index: position for position, index in enumerate(decoded.frame_indices if decoded else ())}
+            try:
+                with one_of_many(path):
+                    cells, reason = self._movement_of(path, times_s, piece), "decode_failed"
+            except VideoError as error:  # the rows of the pieces before are made already, and stay
+                cells, reason = {}, error.reason
             for index in piece:
                 frame_key = key | {
                     "frame_index": index,
@@ -130,10 +134,21 @@ class MotionAnnotator:
                     "frame_height": info.height,
                     "frame_width": info.width,
                 }
-                if decoded and index in position_of:
-                    yield self._row(frame_key, self.cell_movement(decoded, position_of[index]))
+                if index in cells:
+                    yield self._row(frame_key, cells[index])
                 else:
-                    yield self._row(frame_key, np.zeros(self.grid), status="failed", raw_response="decode_failed")
+                    yield self._row(frame_key, np.zeros(self.grid), status="failed", raw_response=reason)
+
+    def _movement_of(
+        self, path: str | os.PathLike, times_s: np.ndarray, indices: Sequence[int]
+    ) -> dict[int, np.ndarray]:
+        """Frame index -> movement in each cell (rows, columns), of those frames that decode."""
+        needed = sorted({*indices, *(index for frame in indices for index in self._neighbours(times_s, frame))})
+        decoded, _ = decode_readable_frames(path, needed, self.max_side_px)
+        if decoded is None:
+            return {}
+        position_of = {index: position for position, index in enumerate(decoded.frame_indices)}
+        return {i: self.cell_movement(decoded, position_of[i]) for i in indices if i in position_of}
 
     def cell_movement(self, decoded: DecodedFrames, position: int) -> np.ndarray:
         """Movement in each cell around one frame, before normalisation.
@@ -169,7 +184,7 @@ class MotionAnnotator:
             return np.zeros_like(here)
         differences = [np.abs(here - _follow_camera(_grey(decoded.frames[i]), here)) for i in neighbours]
         # a shift that is wrong by slack_px changes a pixel by about that many times the slope of the picture there
-        explained = self.slack_px * np.hypot(*np.gradient(here))
+        explained = self.slack_px * _slope(here)
         return np.mean([np.clip(difference - explained, 0.0, None) for difference in differences], axis=0)
 
     def _neighbours(self, timestamps_s: Sequence[float] | np.ndarray, position: int) -> list[int]:
@@ -233,6 +248,13 @@ def _grey(frame: np.ndarray) -> np.ndarray:
     return frame.astype(np.float32) @ np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 
 
+def _slope(image: np.ndarray) -> np.ndarray:
+    """How steep a picture is at each pixel: (height, width) -> (height, width), in grey values a pixel."""
+    # along a side of one pixel there is no neighbour to differ from, and `np.gradient` refuses it
+    slopes = [np.gradient(image, axis=axis) for axis in (0, 1) if image.shape[axis] > 1]
+    return np.sqrt(sum((slope**2 for slope in slopes), np.zeros_like(image)))
+
+
 def _follow_camera(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Shift an image so that its background lies on the reference's.
 
@@ -268,12 +290,18 @@ def _valley(costs: np.ndarray, lowest: int) -> float:
 
 
 def _cell_means(image: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Means over the cells of a grid: (height, width) -> (rows, columns). Borders fall on the nearest pixel."""
+    """Means over the cells of a grid: (height, width) -> (rows, columns). Borders fall on the nearest pixel.
+
+    Where there are fewer pixels than cells along a side, several cells share a pixel, each by its area.
+    """
+    for axis, cells in enumerate(grid):
+        if image.shape[axis] < cells:  # else some cells would hold no pixel, and look as if nothing moved there
+            image = image.repeat(cells, axis=axis)
     rows = np.linspace(0, image.shape[0], grid[0] + 1).round().astype(int)
     cols = np.linspace(0, image.shape[1], grid[1] + 1).round().astype(int)
     means = np.zeros(grid)
     for row in range(grid[0]):
         for col in range(grid[1]):
             cell = image[rows[row] : rows[row + 1], cols[col] : cols[col + 1]]
-            means[row, col] = cell.mean() if cell.size else 0.0
+            means[row, col] = cell.mean()
     return means

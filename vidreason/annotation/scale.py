@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from ..errors import ConfigError, GuidanceError
 from ..files import split_path
+from ..guidance.merge import join_names
 from .job import WORK_FOLDER, AnnotationJob, AnnotationRun, Shard, read_run, sum_totals, write_table
 
 EXECUTORS = ("local", "slurm", "ray")
@@ -189,8 +190,13 @@ def _merged_facts(runs: list[AnnotationRun]) -> AnnotationRun:
     stops = [run.settings["stopped"] for run in runs if "stopped" in run.settings]
     if stops:
         settings["stopped"] = stops[0]
+    rules = join_names(run.settings.get("tokens_counted_by", "") for run in runs)
+    if rules:
+        settings["tokens_counted_by"] = rules  # of each machine that took part
     started_at = min((run.started_at for run in runs if run.started_at), default=None)
-    return replace(runs[0], totals=sum_totals(runs), settings=settings, started_at=started_at)
+    finished_at = max((run.finished_at for run in runs if run.finished_at), default=None)
+    facts = replace(runs[0], totals=sum_totals(runs), settings=settings)
+    return replace(facts, started_at=started_at, finished_at=finished_at)
 
 
 def _fingerprint(job: AnnotationJob, tasks: int) -> str:

@@ -50,6 +50,10 @@ class FaithfulnessArguments:
     )
     manifest: str | None = field(default=None, metadata={"help": "Folder of the manifest of videos."})
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not as it says."})
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
     splits: list[str] = field(default_factory=lambda: ["test"], metadata={"help": "Splits of the manifest."})
     guidance: str | None = field(default=None, metadata={"help": "Guidance table: tokens are ranked by it as well."})
     guidance_tolerance_s: float = field(
@@ -118,7 +122,7 @@ def measure(args: FaithfulnessArguments) -> dict[str, Any]:
     return {"kind": KIND, "device": describe_device(device), "settings": settings, "splits": splits}
 
 
-_PLACES = ("out", "models", "manifest", "video_root", "guidance", "report_only", "device")
+_PLACES = ("out", "models", "manifest", "video_root", "allow_outside_paths", "guidance", "report_only", "device")
 """Arguments that say where things lie on one machine, which is no part of a result."""
 
 
@@ -178,7 +182,7 @@ def open_model(args: FaithfulnessArguments, split: str, folder: str) -> tuple[Pr
     view = supervised_view(plain, read_layers(args.supervised_layers))
     # torch types attributes of a module as tensors or modules, so that its methods do not show
     model = cast(AttendingModel, view)
-    manifest = load_manifest(_manifest_folder(args), args.video_root)
+    manifest = load_manifest(_manifest_folder(args), args.video_root, args.allow_outside_paths)
     index = None
     if args.guidance:
         table = load_guidance(args.guidance)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from ..errors import ConfigError
+from ..files import write_whole
 from ..reporting.bootstrap import Bootstrap, Estimate, estimate_means
 from ..reporting.plots import COLORS, new_figure
 from ..reporting.tables import Column, markdown_table
@@ -185,7 +186,7 @@ def write_pages(folder: Path, report: Mapping[str, Any]) -> str:
             text += _model_section(name, record)
         if part["against_first"]:
             text += _comparison_section(part["against_first"], next(iter(part["models"])))
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_whole(folder / "README.md", text)
     return text
 
 

@@ -12,6 +12,7 @@ from ..clips.transforms import evaluation_transform, input_size
 from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle
 from ..video import overlay_grid, overlay_heatmap, side_by_side
+from ..video.overlay import ATTENTION_PEAK
 from .normalize import normalize_attention
 
 PANEL_HEIGHT_PX = 240
@@ -92,7 +93,7 @@ def comparison_frame(
     attention: Mapping[str, GridMap],
     guidance: GridMap | None,
     height_px: int = PANEL_HEIGHT_PX,
-    peak: float = 0.5,
+    peak: float = ATTENTION_PEAK,
 ) -> np.ndarray:
     """One frame with the attention of several models and the guidance, side by side.
 
@@ -139,8 +140,7 @@ def second_look_frame(
         Shape (height, width, 3), uint8.
     """
     height, width = frame.shape[:2]
-    # the default peak of `comparison_frame`, so that colours mean the same in both pictures
-    attended = overlay_heatmap(frame, looks.frame_attention[number], token_grid, peak=0.5)
+    attended = overlay_heatmap(frame, looks.frame_attention[number], token_grid, peak=ATTENTION_PEAK)
     attended = overlay_grid(attended, [0.0], (1, 1), rectangle=looks.rectangle)  # its border alone
     x0, y0, x1, y1 = looks.rectangle
     cut = frame[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]

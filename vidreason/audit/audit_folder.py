@@ -48,6 +48,10 @@ class AuditSettings:
     video_root: str | None = field(
         default=None, metadata={"help": "Folder of the videos, if they are not where the manifest says."}
     )
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
+    )
     splits: list[str] = field(default_factory=list, metadata={"help": "Names of the splits to audit; all by default."})
     tolerance_s: float = field(
         default=DEFAULT_TOLERANCE_S, metadata={"help": "Seconds that a row may lie from the frame it speaks for."}
@@ -77,7 +81,9 @@ def audit_folder(settings: AuditSettings) -> list[Path]:
         GuidanceError, ManifestError: what is asked for is not there or does not fit.
     """
     bootstrap = Bootstrap(resamples=settings.resamples, seed=settings.seed)
-    manifest = load_manifest(settings.manifest, settings.video_root) if settings.manifest else None
+    manifest = None
+    if settings.manifest:
+        manifest = load_manifest(settings.manifest, settings.video_root, settings.allow_outside_paths)
     splits = _chosen_splits(load_guidance(settings.guidance), settings)
     audits = _run_audits(settings, splits, manifest)
     report = AuditReport(

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import VideoError
+from ..errors import VideoError, one_of_many
 from ..guidance.geometry import GridMap
 from ..manifests.manifest import Manifest
 from ..video import decode_frames, overlay_grid
@@ -125,7 +125,8 @@ def read_pixels(
             logger.warning("%s is not in the manifest; its frames are drawn without pixels", video_id)
             continue
         try:
-            frames = decode_frames(paths[video_id], timestamps_s=list(wanted_s), max_side_px=max_side_px).frames
+            with one_of_many(paths[video_id]):
+                frames = decode_frames(paths[video_id], timestamps_s=list(wanted_s), max_side_px=max_side_px).frames
         except VideoError as error:
             logger.warning("frames are drawn without pixels: %s", error)
             continue

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import datasets
 import numpy as np
 
-from ..errors import GuidanceError, VideoError
+from ..errors import GuidanceError, VideoError, one_of_many
 from ..guidance.geometry import GridMap, boxes_to_cells
 from ..guidance.join import DEFAULT_TOLERANCE_S, GuidanceIndex
 from ..guidance.schema import FULL_FRAME
@@ -295,7 +295,8 @@ def boxes_from_json(path: str | os.PathLike, manifest: Manifest) -> dict[str, Tr
 
 def _frame_times(manifest: Manifest, row: Mapping[str, Any]) -> np.ndarray | None:
     try:
-        return read_frame_table(manifest.video_path(row)).times_s
+        with one_of_many(row["video_id"]):
+            return read_frame_table(manifest.video_path(row)).times_s
     except VideoError as error:
         logger.warning("%s: its boxes are left out: %s", row["video_id"], error)
         return None

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files import write_whole
 from ..guidance.table import TableSummary, status_table
 from ..reporting.bootstrap import FEW_VIDEOS, Bootstrap, Estimate
 from ..reporting.tables import Column, markdown_table, write_csv
@@ -110,9 +111,9 @@ def write_report(folder: str | os.PathLike, report: AuditReport) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report_facts(report), indent=1, ensure_ascii=False) + "\n"
-    (folder / JSON_FILE).write_text(text, encoding="utf-8")
+    write_whole(folder / JSON_FILE, text)
     write_csv(folder / CSV_FILE, list(_csv_rows(report)), _CSV_COLUMNS)
-    (folder / MARKDOWN_FILE).write_text(report_markdown(report), encoding="utf-8")
+    write_whole(folder / MARKDOWN_FILE, report_markdown(report))
     return [folder / name for name in (JSON_FILE, CSV_FILE, MARKDOWN_FILE)]
 
 

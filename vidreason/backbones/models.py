@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoVideoProcessor, BaseVideoProcessor, PreTrainedConfig, PreTrainedModel
 
 from ..errors import ConfigError
@@ -80,8 +81,9 @@ def build_processor(config: PreTrainedConfig, name_or_path: str | None = None) -
         return backbone.new_processor(config)
     try:
         processor = AutoVideoProcessor.from_pretrained(name_or_path)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{name_or_path} has no video processor: {error}") from error
+    # the last three are what transformers runs into where the file is JSON, but not of a processor
+    except (ValueError, OSError, AttributeError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{name_or_path} has no video processor: {_in_one_line(error)}") from error
     return backbone.follow_processor(processor, config)
 
 
@@ -118,10 +120,15 @@ def build_model(
             model = load_checkpoint(name_or_path, trained, fields, class_names, auto_class, replace_head)
         else:
             model = _new_model(model_type or DEFAULT_MODEL_TYPE, fields, class_names, task)
-    except (ValueError, OSError, StrictDataclassError) as error:
+    # safetensors and a deeply nested config.json have errors of their own kinds
+    except (ValueError, OSError, StrictDataclassError, SafetensorError, RecursionError) as error:
         source = f" from {name_or_path}" if name_or_path else ""
-        raise ConfigError(f"cannot build the model{source}: {error}") from error
+        raise ConfigError(f"cannot build the model{source}: {_in_one_line(error)}") from error
     return supervised_view(model, supervised_layers)
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _auto_class(backbone: Backbone, task: str) -> AutoClass:

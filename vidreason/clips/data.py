@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..errors import ConfigError, GuidanceError, VideoError
+from ..errors import ConfigError, GuidanceError, VideoError, one_of_many, unforeseen
 from ..guidance import MISSING, FrameGuidance, GuidanceIndex
 from ..guidance.geometry import Rectangle
 from ..manifests.manifest import Manifest
@@ -188,11 +188,15 @@ class VideoFileReader(ClipReader[Mapping[str, Any]]):
         """Frames by their native index, decoded from the file."""
         settings = self.settings
         return decode_frames(
-            self._path(entry), picked, max_side_px=settings.decode_max_side_px, max_pixels=settings.max_pixels
+            self._path(entry),
+            picked,
+            max_side_px=settings.decode_max_side_px,
+            max_pixels=settings.max_pixels,
+            stand_ins=True,  # as the video processor reads it: a model is used on what it was trained on
         )
 
     def read_whole(self, entry: ClipEntry[Mapping[str, Any]]) -> DecodedFrames:
-        """All frames of the file that decode."""
+        """All frames of the file; others stand in for those that do not decode."""
         settings = self.settings
         return decode_whole_video(
             self._path(entry), settings.decode_max_side_px, settings.max_pixels, self.video_cache
@@ -361,6 +365,8 @@ class Clips(Dataset, Generic[Row]):
             decoded = self.reader.read(entry, picked)
         except VideoError as error:
             return self._unreadable_clip(entry, error)
+        except Exception as error:  # not `one_of_many`, which every clip would pass through
+            return self._unreadable_clip(entry, unforeseen(entry.video_id, error))
         found = self._look_up(entry, picked, decoded)
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would queue a call for every accelerator at every clip
@@ -433,7 +439,8 @@ class Clips(Dataset, Generic[Row]):
         def decode(video: int) -> tuple[str, VideoError] | None:
             entry = reader.entry_of_video(video)
             try:
-                reader.read_whole(entry)
+                with one_of_many(entry.video_id):
+                    reader.read_whole(entry)
             except VideoError as error:
                 return entry.video_id, error
             return None

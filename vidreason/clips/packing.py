@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm.auto import tqdm
 
-from ..errors import ConfigError, VideoError
+from ..errors import ConfigError, VideoError, one_of_many
 from ..files import FileLimits, split_path, write_card, write_split, write_whole
 from ..guidance.join import MISSING
 from ..manifests.manifest import Manifest
@@ -74,6 +74,8 @@ def pack_clips(
     finished = _finished(out, facts, overwrite)
     if finished is not None:
         return finished
+    # said, since their pixels go into a store that is made to be published, and a manifest may name any folder
+    logger.info("videos are read from %s", inputs.manifest.video_root.resolve())
     work = _working_folder(out, facts, overwrite)
     parts = _parts(request, inputs.manifest, work)
     with tqdm(desc="pack", unit=" clips", total=sum(part.size for part in parts), disable=not progress) as bar:
@@ -228,7 +230,8 @@ class _Packer:
         for clip_index in range(start, stop):
             video = videos[clip_index]
             try:
-                row = self.row(video, clip_index)
+                with one_of_many(self.inputs.manifest.video_path(video)):
+                    row = self.row(video, clip_index)
             except VideoError as error:
                 logger.warning("left out, split %s: %s", self.split, error)
                 entry = {"video_id": video["video_id"], "path": video["path"], "split": self.split}
@@ -262,6 +265,7 @@ class _Packer:
                 wanted[start : start + _FRAMES_AT_A_TIME],
                 size=settings.frame_size(height, width),
                 max_pixels=settings.max_pixels,
+                stand_ins=True,  # as clips are read from the files themselves
             )
             jpegs = [encode_jpeg(frame, settings.quality, settings.subsampling) for frame in decoded.frames]
             frames += [{"bytes": jpeg, "path": None} for jpeg in jpegs]
@@ -328,7 +332,7 @@ def _gather(work: Path, parts: list[_Part], splits: Sequence[str]) -> PackReport
             if part.parquet.is_file():  # else a run that was killed here has moved it
                 os.replace(part.parquet, target)
     lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in report.skipped]
-    (work / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+    write_whole(work / SKIPPED_FILE, "".join(lines))
     return report
 
 

@@ -95,6 +95,7 @@ class PackRequest:
         guidance: Split -> guidance table, a folder or a Hub id; a split without one has no guidance.
         tolerance_s: Seconds that a guidance row may lie from a packed frame.
         settings: How frames are chosen, scaled and encoded.
+        allow_outside_paths: Whether paths of the manifest may leave the folder of videos; see `load_manifest`.
     """
 
     manifest: str
@@ -103,6 +104,7 @@ class PackRequest:
     guidance: Mapping[str, str] = field(default_factory=dict)
     tolerance_s: float = DEFAULT_TOLERANCE_S
     settings: PackSettings = field(default_factory=PackSettings)
+    allow_outside_paths: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def open_inputs(request: PackRequest) -> PackInputs:
     Raises:
         VidreasonError: A manifest, a table or a split of it is not there, or guidance fits none of the videos.
     """
-    manifest = load_manifest(request.manifest, request.video_root)
+    manifest = load_manifest(request.manifest, request.video_root, request.allow_outside_paths)
     for split in request.splits:
         manifest.split(split)
     load = functools.cache(load_guidance)

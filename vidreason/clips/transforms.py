@@ -17,6 +17,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from transformers import BaseVideoProcessor
+from transformers.image_utils import pil_torch_interpolation_mapping
 
 from ..errors import ConfigError
 from ..guidance import GridMap, grid_cells, pad_or_truncate
@@ -90,11 +91,19 @@ class RandomAspectCrop(v2.Transform):
         size: Height and width in pixels of what comes out.
         scale_min: Smallest share of the area that is kept.
         ratio_max: Largest stretch of the aspect ratio.
+        interpolation: How pixels are resized.
     """
 
-    def __init__(self, size: tuple[int, int], scale_min: float, ratio_max: float):
+    def __init__(
+        self,
+        size: tuple[int, int],
+        scale_min: float,
+        ratio_max: float,
+        interpolation: v2.InterpolationMode = v2.InterpolationMode.BILINEAR,
+    ):
         super().__init__()
         self.size, self.scale_min, self.ratio_max = list(size), scale_min, ratio_max
+        self.interpolation = interpolation
 
     def forward(self, *inputs: Any) -> Any:
         """Crop all inputs alike; without the search through nested inputs that costs as much as a small resize."""
@@ -116,7 +125,9 @@ class RandomAspectCrop(v2.Transform):
 
     def transform(self, inpt: Any, params: dict[str, int]) -> Any:
         """Crop and resize one input: a video, or boxes that lie over it."""
-        return v2.functional.resized_crop(inpt, **params, size=self.size, antialias=True)
+        return v2.functional.resized_crop(
+            inpt, **params, size=self.size, interpolation=self.interpolation, antialias=True
+        )
 
 
 class ChannelPlanes(v2.Transform):
@@ -310,16 +321,18 @@ def training_transform(
         zoom: Chooses the rectangle that a clip is cropped to before all else; None crops none.
 
     Raises:
-        ConfigError: Random crops are asked for together with `pad_or_truncate`, which cannot follow them.
+        ConfigError: Random crops are asked for together with `pad_or_truncate`, which cannot follow them, or the
+            processor resizes in a way that cannot be followed.
     """
     if resampling == "pad_or_truncate" and (augmentation.crop_scale_min < 1 or zoom is not None):
         raise ConfigError(
             "pad_or_truncate ignores where tokens are: set crop_scale_min to 1 and evidence_zoom to 0 to use it"
         )
+    size, interpolation = input_size(processor), interpolation_mode(processor)
     steps: list[v2.Transform] = [
-        RandomAspectCrop(input_size(processor), augmentation.crop_scale_min, augmentation.crop_ratio_max)
+        RandomAspectCrop(size, augmentation.crop_scale_min, augmentation.crop_ratio_max, interpolation)
         if augmentation.crop_scale_min < 1
-        else v2.Resize(list(input_size(processor)), antialias=True)
+        else v2.Resize(list(size), interpolation=interpolation, antialias=True)
     ]
     if augmentation.brightness > 0:
         strength = augmentation.brightness
@@ -345,18 +358,61 @@ def evaluation_transform(
         processor: Video processor of the model.
         token_grid: Rows and columns of the model's tokens for one frame.
         resampling: Rule by which guidance meets the tokens, "area" or "pad_or_truncate".
+
+    Raises:
+        ConfigError: The processor resizes in a way that cannot be followed.
     """
     stated: Any = processor  # transformers sets these attributes from keyword arguments, without declaring them
     steps: list[v2.Transform] = []
     if stated.do_resize:
-        size = dict(stated.size)
+        size = {name: side for name, side in dict(stated.size).items() if side is not None}
+        if set(size) not in ({"shortest_edge"}, {"height", "width"}):
+            raise ConfigError(
+                f"{type(processor).__name__} resizes to {size}; clips are resized to a shortest_edge, or to a height "
+                "and width"
+            )
         target = size["shortest_edge"] if "shortest_edge" in size else [size["height"], size["width"]]
-        interpolation = v2.InterpolationMode.BICUBIC if int(stated.resample) == 3 else v2.InterpolationMode.BILINEAR
-        steps.append(v2.Resize(target, interpolation=interpolation, antialias=True))
+        steps.append(v2.Resize(target, interpolation=interpolation_mode(processor), antialias=True))
     if getattr(processor, "do_center_crop", False):
         steps.append(v2.CenterCrop([stated.crop_size["height"], stated.crop_size["width"]]))
     mean, std = pixel_statistics(processor)
     return ClipTransform(steps, token_grid, input_size(processor), mean, std, resampling=resampling)
+
+
+def interpolation_mode(processor: BaseVideoProcessor) -> v2.InterpolationMode:
+    """How a video processor resizes, as torchvision says it: the processor's own resizing of tensors.
+
+    Args:
+        processor: Video processor of a model, whose `resample` is a filter of PIL, its number, or torchvision's mode.
+
+    Raises:
+        ConfigError: It is none of these, or a filter that torchvision does not have for videos.
+    """
+    resample = getattr(processor, "resample", None)
+    if resample is None and not getattr(processor, "do_resize", True):
+        return v2.InterpolationMode.BILINEAR  # of training, whose crops are resized in any case
+    mode = resample if isinstance(resample, v2.InterpolationMode) else pil_torch_interpolation_mapping.get(resample)
+    if mode == v2.InterpolationMode.LANCZOS and not _resizes_videos(mode):
+        mode = v2.InterpolationMode.BICUBIC  # as transformers does where torchvision is older than 0.27
+    if mode is None or not _resizes_videos(mode):
+        filters = {int(key): value for key, value in pil_torch_interpolation_mapping.items() if _resizes_videos(value)}
+        known = ", ".join(f"{key} ({value.value})" for key, value in sorted(filters.items()))
+        raise ConfigError(
+            f"{type(processor).__name__} resizes with resample={resample!r}, which torchvision does not do to videos; "
+            f"it has {known}"
+        )
+    return mode
+
+
+@lru_cache
+def _resizes_videos(mode: v2.InterpolationMode) -> bool:
+    """Whether torchvision has a mode for tensors, which depends on its version; it raises different errors."""
+    pixels = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    try:
+        v2.functional.resize(pixels, [2, 2], interpolation=mode, antialias=True)
+    except (NotImplementedError, RuntimeError, ValueError, KeyError):
+        return False
+    return True
 
 
 def input_size(processor: BaseVideoProcessor) -> tuple[int, int]:
@@ -381,5 +437,6 @@ __all__ = [
     "TransformedClip",
     "evaluation_transform",
     "input_size",
+    "interpolation_mode",
     "training_transform",
 ]

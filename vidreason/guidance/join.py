@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import GuidanceError
+from .checks import checked_batches
 from .geometry import GridMap, Layout, grid_maps
 
 MISSING = "missing"
@@ -52,43 +55,47 @@ class Coverage:
 class GuidanceIndex:
     """Finds the guidance of frames by video and presentation time.
 
-    Every loader worker has one, of a table that may have millions of rows. So it keeps arrays and no Python object for
-    a row: forked workers share arrays, whereas counting references to objects would copy their memory page by page.
+    Every loader worker has one, of a table that may have millions of rows. So it keeps no Python object for a row:
+    forked workers share arrays, whereas counting references to objects would copy their memory page by page. And it
+    keeps no weights, which are most of what it reads: those of a clip's frames are taken from the table when the clip
+    is read. A table that is memory-mapped goes to a spawned worker as the name of a file.
 
     Args:
-        rows: A table of `vidreason.guidance.schema.FEATURES`, of which the columns that are needed are read.
+        rows: A table of `vidreason.guidance.schema.FEATURES`, of which the columns that are needed are read, and
+            checked.
         tolerance_s: How far, in seconds, a row may lie from a sampled frame and still speak for it.
 
     Raises:
-        GuidanceError: the tolerance is negative, or two rows speak for the same instant of a video.
+        GuidanceError: the tolerance is negative, a row breaks the contract, or two rows speak for the same instant of
+            a video.
     """
 
     def __init__(self, rows: datasets.Dataset, tolerance_s: float = DEFAULT_TOLERANCE_S):
         if not tolerance_s >= 0:
             raise GuidanceError(f"tolerance_s is {tolerance_s}, expected a number of seconds >= 0")
         self.tolerance_s = tolerance_s
-        names = ["video_id", "timestamp_s", "grid_rows", "grid_cols", "weights", "rectangle", "status"]
-        columns = rows.with_format("arrow").select_columns(names)[:]
-        weights = columns["weights"].combine_chunks()
-        self._weights = np.asarray(weights.flatten(), dtype=np.float32)
-        self._weight_starts = np.concatenate([[0], np.cumsum(np.asarray(weights.value_lengths(), dtype=np.int64))])
-        self._layouts, self._layout_of = _read_layouts(columns)
-        self._statuses, self._status_of = _read_names(columns["status"])
-        video_ids, video_of = _read_names(columns["video_id"])
-        times_s = np.asarray(columns["timestamp_s"], dtype=np.float64)
+        reader = _ColumnReader(len(rows))
+        for batch in checked_batches(rows, _COLUMNS, "guidance"):
+            reader.add(batch)
+        self._weights = rows.with_format("arrow").select_columns(["weights"])
+        self._layouts, self._layout_of = list(reader.layouts), reader.layout_of
+        self._statuses, self._status_of = list(reader.statuses), reader.status_of
+        self._video_ids, video_of = reader.number_videos()
         # rows of one video side by side and in order of time, so that a video is a slice
-        self._rows = np.lexsort((times_s, video_of))
-        self._times_s = times_s[self._rows]
-        self._video_numbers = {video_id: number for number, video_id in enumerate(video_ids)}
-        self._video_starts = np.searchsorted(video_of[self._rows], np.arange(len(video_ids) + 1))
-        self._check_times(video_ids)
+        self._rows = np.lexsort((reader.times_s, video_of)).astype(np.int32)
+        self._times_s = reader.times_s[self._rows]
+        counts = np.bincount(video_of, minlength=len(self._video_ids))
+        self._video_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        # Arrow keeps what batches were combined into, for ever and for nothing here
+        pa.default_memory_pool().release_unused()
+        self._check_times()
 
-    def _check_times(self, video_ids: list[str]) -> None:
+    def _check_times(self) -> None:
         same = np.diff(self._times_s) == 0
         same[self._video_starts[1:-1] - 1] = False  # the last row of a video and the first of the next
         if same.any():
             place = int(np.flatnonzero(same)[0])
-            video_id = video_ids[np.searchsorted(self._video_starts, place, side="right") - 1]
+            video_id = self._video_ids[int(np.searchsorted(self._video_starts, place, side="right")) - 1].as_py()
             raise GuidanceError(
                 f"{video_id}: two rows for the frame at {self._times_s[place]:.3f} s; merge them first"
             )
@@ -96,12 +103,12 @@ class GuidanceIndex:
     @property
     def video_ids(self) -> set[str]:
         """The videos that have any row."""
-        return set(self._video_numbers)
+        return set(self._video_ids.to_pylist())
 
     def coverage(self, video_ids: Iterable[str]) -> Coverage:
         """How the table meets a set of videos."""
-        wanted = set(video_ids)
-        return Coverage(len(wanted), len(wanted & self.video_ids), sorted(self.video_ids - wanted))
+        wanted, known = set(video_ids), self.video_ids
+        return Coverage(len(wanted), len(wanted & known), sorted(known - wanted))
 
     def lookup(self, video_id: str, timestamps_s: Sequence[float]) -> FrameGuidance:
         """The nearest row in time for each frame, where one lies within the tolerance.
@@ -111,7 +118,7 @@ class GuidanceIndex:
             timestamps_s: Presentation time of each sampled frame, in seconds from the start of the video.
         """
         found = self.find_rows(video_id, timestamps_s)
-        maps = self._grid_maps(list({row for row in found if row is not None}))
+        maps = self._grid_maps(sorted({row for row in found if row is not None}))
         return FrameGuidance(
             [None if row is None else maps[row] for row in found],
             [MISSING if row is None else self._statuses[self._status_of[row]] for row in found],
@@ -124,7 +131,7 @@ class GuidanceIndex:
             video_id: Id of the clip's video.
             timestamps_s: Presentation time of each frame, as in `lookup`.
         """
-        number = self._video_numbers.get(video_id)
+        number = self._find_video(video_id)
         if number is None:
             return [None] * len(timestamps_s)
         of_video = slice(self._video_starts[number], self._video_starts[number + 1])
@@ -138,28 +145,79 @@ class GuidanceIndex:
         within = np.abs(times_s[best] - wanted_s) <= self.tolerance_s + 1e-6
         return [row if near else None for row, near in zip(rows[best].tolist(), within.tolist(), strict=True)]
 
+    def _find_video(self, video_id: str) -> int | None:
+        # a search among Arrow's texts: a dict of hundreds of thousands of names is as large as all numbers here
+        ids = self._video_ids
+        place = bisect.bisect_left(range(len(ids)), video_id, key=lambda number: ids[number].as_py())
+        return place if place < len(ids) and ids[place].as_py() == video_id else None
+
     def _grid_maps(self, rows: list[int]) -> dict[int, GridMap]:
         """Row of the table -> its map, for all frames of a clip at once."""
-        starts, layouts = self._weight_starts, self._layouts
-        weights = [self._weights[starts[row] : starts[row + 1]] for row in rows]
-        maps = grid_maps(weights, [layouts[self._layout_of[row]] for row in rows])
-        return dict(zip(rows, maps, strict=True))
+        if not rows:
+            return {}
+        lists = self._weights[rows]["weights"].combine_chunks()
+        values, ends = np.asarray(lists.flatten(), dtype=np.float32), np.cumsum(pc.list_value_length(lists))
+        layouts = [self._layouts[self._layout_of[row]] for row in rows]
+        return dict(zip(rows, grid_maps(np.split(values, ends[:-1]), layouts), strict=True))
 
 
-def _read_names(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """The distinct texts of a column in the order in which they come, and the number of each row's: int32 (rows,)."""
-    encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
-    return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int32)
+_COLUMNS = ("timestamp_s", "grid_rows", "grid_cols", "weights", "rectangle", "status", "video_id")
 
 
-def _read_layouts(columns: pa.Table) -> tuple[list[Layout], np.ndarray]:
-    """The distinct layouts of a table, of which most have one, and the number of each row's: int32 (rows,)."""
-    rectangles = np.asarray(columns["rectangle"].combine_chunks().flatten(), dtype=np.float64).reshape(-1, 4)
-    table = np.column_stack([columns["grid_rows"], columns["grid_cols"], rectangles])
-    # sorting millions of rows of six numbers takes many seconds, and is hardly ever needed
-    if len(table) and (table == table[0]).all():
-        distinct, numbers = table[:1], np.zeros(len(table), dtype=np.int64)
-    else:
-        distinct, numbers = np.unique(table, axis=0, return_inverse=True)
-    layouts = [((int(rows), int(cols)), (x0, y0, x1, y1)) for rows, cols, x0, y0, x1, y1 in distinct.tolist()]
-    return layouts, numbers.reshape(-1).astype(np.int32)
+class _ColumnReader:
+    """Gathers the numbers of a table's rows from batch to batch.
+
+    Args:
+        num_rows: Number of rows of the whole table.
+    """
+
+    def __init__(self, num_rows: int):
+        self.times_s = np.empty(num_rows, dtype=np.float64)
+        # one byte, as there are six statuses
+        self.status_of = np.empty(num_rows, dtype=np.uint8)
+        self.statuses: dict[str, int] = {}
+        # one byte as long as there are few layouts; nearly all tables have one
+        self.layout_of: np.ndarray = np.empty(num_rows, dtype=np.uint8)
+        self.layouts: dict[Layout, int] = {}
+        # each row's name among those of its batch, counted on from batch to batch: to encode the column as a whole
+        # would give every one of its thousands of chunks a dictionary of all names
+        self._name_of = np.empty(num_rows, dtype=np.int32)
+        self._names: list[pa.Array] = []
+        self._num_names = 0
+        self._num_rows = 0
+
+    def add(self, batch: pa.Table) -> None:
+        """Read the next rows; they were checked."""
+        rows = slice(self._num_rows, self._num_rows + len(batch))
+        self._num_rows = rows.stop
+        self.times_s[rows] = batch["timestamp_s"]
+        names = batch["status"].combine_chunks().dictionary_encode()
+        numbers = [self.statuses.setdefault(name, len(self.statuses)) for name in names.dictionary.to_pylist()]
+        self.status_of[rows] = np.asarray(numbers, dtype=np.uint8)[np.asarray(names.indices)]
+        self._add_layouts(batch, rows)
+        ids = batch["video_id"].cast(pa.string()).combine_chunks().dictionary_encode()
+        self._name_of[rows] = np.asarray(ids.indices) + self._num_names
+        self._names.append(ids.dictionary)
+        self._num_names += len(ids.dictionary)
+
+    def number_videos(self) -> tuple[pa.Array, np.ndarray]:
+        """The ids of the videos, sorted, and the number of each row's among them: int32 (rows,)."""
+        names = pa.chunked_array(self._names, pa.string()).combine_chunks().dictionary_encode()
+        order = pc.array_sort_indices(names.dictionary)
+        numbers = np.empty(len(order), dtype=np.int32)
+        numbers[np.asarray(order)] = np.arange(len(order))
+        return names.dictionary.take(order), numbers[np.asarray(names.indices)][self._name_of]
+
+    def _add_layouts(self, batch: pa.Table, rows: slice) -> None:
+        rectangles = np.asarray(batch["rectangle"].combine_chunks().flatten(), dtype=np.float64).reshape(-1, 4)
+        table = np.column_stack([batch["grid_rows"], batch["grid_cols"], rectangles])
+        # sorting millions of rows of six numbers takes many seconds, and is hardly ever needed
+        if len(table) and (table == table[0]).all():
+            distinct, layout_of = table[:1], np.zeros(len(table), dtype=np.int64)
+        else:
+            distinct, layout_of = np.unique(table, axis=0, return_inverse=True)
+        found: list[Layout] = [((int(r), int(c)), (x0, y0, x1, y1)) for r, c, x0, y0, x1, y1 in distinct.tolist()]
+        numbers = np.asarray([self.layouts.setdefault(layout, len(self.layouts)) for layout in found], dtype=np.int32)
+        if len(self.layouts) > np.iinfo(self.layout_of.dtype).max:
+            self.layout_of = self.layout_of.astype(np.int32)
+        self.layout_of[rows] = numbers[layout_of.reshape(-1)]

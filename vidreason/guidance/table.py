@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 
 from ..errors import GuidanceError
 from ..files import read_folder, write_card, write_split
 from ..provenance import STATUSES
 from ..reporting.tables import text_table
+from .checks import check_table
 from .schema import ADDED_COLUMNS, FEATURES, SCHEMA_VERSION, check_row, complete_row
 
 _COUNTED_COLUMNS = (
@@ -154,34 +154,6 @@ def complete_table(rows: datasets.Dataset) -> datasets.Dataset:
         rows = rows.add_column(name, pa.repeat(value, len(rows)), feature=FEATURES[name])
     others = [name for name in rows.column_names if name not in FEATURES]
     return rows.select_columns([*(name for name in FEATURES if name in rows.column_names), *others])
-
-
-def check_table(rows: datasets.Dataset, where: str) -> None:
-    """Check a whole table against the contract, column by column.
-
-    Raises:
-        GuidanceError: naming the table, the first row at fault and what is wrong with it.
-    """
-    missing = [column for column in FEATURES if column not in rows.column_names]
-    if missing:
-        raise GuidanceError(f"{where}: columns {missing} are missing; is this a guidance table?")
-    columns = rows.with_format("arrow").select_columns(["weights", "grid_rows", "grid_cols", "status"])[:]
-    lengths = np.asarray(columns["weights"].combine_chunks().value_lengths())
-    cells = np.asarray(columns["grid_rows"]) * np.asarray(columns["grid_cols"])
-    # column by column, since a check row by row of millions of rows takes minutes
-    sums = np.zeros(len(lengths))
-    values = np.asarray(columns["weights"].combine_chunks().flatten(), dtype=np.float64)
-    np.add.at(sums, np.repeat(np.arange(len(lengths)), lengths), values)
-    expected = np.asarray([status == "ok" for status in columns["status"].to_pylist()], dtype=np.float64)
-    doubtful = (lengths != cells) | ~(np.abs(sums - expected) <= 1e-4)
-    if len(values) and values.min() < 0:
-        doubtful |= True  # rare: look at every row for the one to name
-    for index in np.flatnonzero(doubtful):
-        try:
-            # float32 sums are only a suspicion; the row's own check decides
-            check_row(rows[int(index)])
-        except GuidanceError as error:
-            raise GuidanceError(f"{where}: {error}") from None
 
 
 def producer_name(row: Mapping[str, Any]) -> str:

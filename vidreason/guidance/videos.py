@@ -12,7 +12,8 @@ from typing import Any
 import datasets
 import numpy as np
 
-from ..errors import GuidanceError, VideoError
+from ..errors import GuidanceError, VideoError, one_of_many
+from ..files import is_outside
 from ..video import decode_frames
 from ..video.probe import VIDEO_SUFFIXES
 from .join import DEFAULT_TOLERANCE_S
@@ -53,9 +54,11 @@ def guided_frames(
     left_out, given = [], 0
     for video_id, indices in _rows_by_video(rows).items():
         try:
-            for pair in _frames_of_video(rows, indices, find_video(video_root, video_id), tolerance_s, max_side_px):
-                yield pair
-                given += 1
+            with one_of_many(video_id):
+                path = find_video(video_root, video_id)
+                for pair in _frames_of_video(rows, indices, path, tolerance_s, max_side_px):
+                    yield pair
+                    given += 1
         except VideoError as error:
             left_out.append(video_id)
             logger.warning("%s is left out: %s", video_id, error)
@@ -71,8 +74,10 @@ def find_video(video_root: str | os.PathLike, video_id: str) -> Path:
     """The file of a video.
 
     Raises:
-        VideoError: there is none with a video's suffix.
+        VideoError: there is none with a video's suffix, or the id leads out of the folder.
     """
+    if is_outside(video_id):  # a table from elsewhere must not name other files of this machine
+        raise VideoError(video_id, "missing", "its id is not a path under the folder of videos")
     base = Path(video_root) / video_id
     # an id may hold brackets, which glob would take for a pattern
     for path in sorted(base.parent.glob(f"{glob.escape(base.name)}.*")):

@@ -19,7 +19,8 @@ from .batch_files import RequestFile, line_of, locked
 from .batch_jobs import JobKeeper, OpenJob, Reservation
 from .batch_service import BatchService
 from .chat import FAILED, INVALID, ChatAnswer, Question, QuestionSource, Usage
-from .client import OpenAIChatClient, RawCompletion, judge
+from .client import LONG_CHARACTERS, Judgement, OpenAIChatClient, judge
+from .completions import RawCompletion
 from .cost import Budget, CostCeiling, ModelPrice, TokenEstimate, cost_usd, estimate_tokens
 from .retry import FAIL, STOP, AttemptFailed
 from .store import ABORTED, TRANSPORT, RequestStore
@@ -317,8 +318,13 @@ class _Run:
         stops: list[AttemptFailed] = []
         for start in range(0, len(request_hashes), _LINES_PER_TRANSACTION):
             chunk = request_hashes[start : start + _LINES_PER_TRANSACTION]
+            judgements = await self._judge_long(job, chunk)
             with self.store.transaction():
-                answers = {name: self._settle(job, name, stops) for name in chunk if name in job.attempts}
+                answers = {
+                    name: self._settle(job, name, judgements.get(name), stops)
+                    for name in chunk
+                    if name in job.attempts
+                }
             again = [name for name, answer in answers.items() if answer is None and name in self._pending]
             self._again.extend((name, job) for name in again)
             job.num_again += len(again)
@@ -338,11 +344,28 @@ class _Run:
         await self.room.acquire()
         self.results.put_nowait((key, answer))
 
-    def _settle(self, job: OpenJob, request_hash: str, stops: list[AttemptFailed]) -> ChatAnswer | None:
+    async def _judge_long(self, job: OpenJob, request_hashes: list[str]) -> dict[str, Judgement]:
+        """Check the long answers among what came back, in a thread, since they may take their time."""
+        checks = {
+            name: (outcome, pending.check)
+            for name in request_hashes
+            if isinstance(outcome := job.outcome(name), RawCompletion) and len(outcome.text) > LONG_CHARACTERS
+            # a request that has been answered in another way meanwhile is settled, and its answer stays as it is
+            if (pending := self._pending.get(name)) is not None
+        }
+
+        def judge_all() -> dict[str, Judgement]:
+            return {name: judge(outcome, check) for name, (outcome, check) in checks.items()}
+
+        return await asyncio.to_thread(judge_all) if checks else {}
+
+    def _settle(
+        self, job: OpenJob, request_hash: str, judgement: Judgement | None, stops: list[AttemptFailed]
+    ) -> ChatAnswer | None:
         """Write down what became of a request. Returns its answer, or None where it is to be asked again."""
         outcome = job.outcome(request_hash)
         if isinstance(outcome, RawCompletion):
-            return self._settle_completion(job, request_hash, outcome)
+            return self._settle_completion(job, request_hash, outcome, judgement)
         cost = None if outcome.maybe_billed else 0.0
         if outcome.verdict == STOP:  # raised when the whole file has been settled: its other answers are paid for
             stops.append(outcome)
@@ -355,10 +378,13 @@ class _Run:
             return None
         return self.store.conclude(request_hash, FAILED, str(outcome), model=self._pending[request_hash].model)
 
-    def _settle_completion(self, job: OpenJob, request_hash: str, completion: RawCompletion) -> ChatAnswer | None:
+    def _settle_completion(
+        self, job: OpenJob, request_hash: str, completion: RawCompletion, judgement: Judgement | None
+    ) -> ChatAnswer | None:
         pending, usage = self._pending.get(request_hash), completion.usage or Usage()
-        # a request that has been answered in another way meanwhile is settled, and its answer stays as it is
-        status, text, detail, reading = judge(completion, pending.check if pending else lambda _: None)
+        if judgement is None:
+            judgement = judge(completion, pending.check if pending else lambda _: None)
+        status, text, detail, reading = judgement
         # without usage nobody knows what was billed, and the reservation counts as spent
         cost = None if completion.usage is None else cost_usd(self.settings.ceiling.price, usage, batch=True)
         self._keeper.settle(job, request_hash, status, usage, cost, completion.model)

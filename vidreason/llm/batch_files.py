@@ -9,12 +9,21 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import filelock
 
 from ..errors import LLMError
-from .client import RawCompletion, Redactor, read_completion
+from .completions import (
+    MAX_BODY_BYTES,
+    RawCompletion,
+    code_of,
+    parse_json_body,
+    read_completion,
+    refusal_of,
+    words_of_error,
+)
+from .redaction import Redactor
 from .retry import AttemptFailed, failure_of_status, shorten
 
 logger = logging.getLogger(__name__)
@@ -24,6 +33,7 @@ ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 _PREFIX, _SUFFIX, _PARTIAL = "requests-", ".jsonl", ".partial"
 _OUTPUTS = (".output", ".errors")
 _LOCK = "lock"
+_MAX_ID_CHARACTERS = 200  # a request's hash has 64
 
 Outcome = RawCompletion | AttemptFailed
 """What a line of a job brought: an answer, or why there is none."""
@@ -178,7 +188,7 @@ def read_outcomes(path: Path, redactor: Redactor) -> dict[str, Outcome]:
     """What came back for a file of requests, by request hash.
 
     Of several lines for one request the first answer counts, or the first error if there is no answer. Lines that
-    cannot be read are left out, with a warning.
+    cannot be read, or are longer than an answer can be, are left out, with a warning.
 
     Args:
         path: File of requests; its answers lie beside it.
@@ -202,29 +212,46 @@ def _read_lines(path: Path, redactor: Redactor) -> Iterator[tuple[str, Outcome]]
         return
     unreadable = 0
     with path.open("rb") as file:
-        for text in file:
+        for text in _bounded_lines(file):
             try:
-                line = json.loads(text)
-                yield str(line["custom_id"]), _outcome_of(line, redactor)
-            except (ValueError, KeyError, TypeError, AttributeError):
+                line = parse_json_body(text)
+                custom_id, outcome = line["custom_id"], _outcome_of(line, redactor)
+            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
                 # an empty line is no loss
                 unreadable += bool(text.strip())
+                continue
+            # not in the `try`: an error of the caller's would be taken for one of the line's
+            yield str(custom_id)[:_MAX_ID_CHARACTERS], outcome
     if unreadable:
         logger.warning("%s: %d lines are not what a batch service answers with", path, unreadable)
+
+
+def _bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one that is longer than any answer the beginning, which is no line of JSON."""
+    while text := file.readline(MAX_BODY_BYTES):
+        yield text
+        while len(text) == MAX_BODY_BYTES and not text.endswith(b"\n"):
+            text = file.readline(MAX_BODY_BYTES)
 
 
 def _outcome_of(line: Mapping[str, Any], redactor: Redactor) -> Outcome:
     response = line.get("response")
     if not response:
         error = line.get("error") or {}
-        message = shorten(f"{error.get('code') or 'batch error'}: {error.get('message') or 'no answer'}")
-        return AttemptFailed(redactor.redact(message))  # a service may quote the key that it was given
+        error = error if isinstance(error, Mapping) else {"message": error}
+        words = words_of_error(error) if error else "no answer"
+        # redacted before it is cut: a service may quote the key that it was given
+        return AttemptFailed(shorten(redactor.redact(f"{error.get('code') or 'batch error'}: {words}")))
     status_code, body = int(response.get("status_code") or 200), response.get("body")
     if status_code >= 400:
-        error = (body.get("error") if isinstance(body, Mapping) else None) or {}
-        error = error if isinstance(error, Mapping) else {"message": str(error)}
-        message, code = str(error.get("message") or body), error.get("code") or error.get("type")
-        return failure_of_status(status_code, message, code, redact=redactor.redact)
+        error = (body.get("error") if isinstance(body, Mapping) else None) or body
+        code = code_of(error)
+        refused = refusal_of(words_of_error(error), code, redact=redactor.redact)
+        if refused is not None:  # a filter's verdict on the prompt is an answer, as it is online
+            return refused
+        kind = error.get("type") if isinstance(error, Mapping) else None
+        word = next((word for word in (code, kind) if isinstance(word, str)), None)
+        return failure_of_status(status_code, words_of_error(error), word, redact=redactor.redact)
     try:
         return read_completion(body, redact=redactor.redact)
     except AttemptFailed as error:

@@ -283,11 +283,12 @@ class JobKeeper:
 
     async def _download(self, job: OpenJob, batch: Any) -> None:
         """Fetch the answers of a job that has ended, in whatever way."""
+        num_requests = len(job.record.request_hashes)
         if batch.output_file_id:
-            await self.service.download(batch.output_file_id, output_path(job.path))
+            await self.service.download(batch.output_file_id, output_path(job.path), num_requests)
         # the state changes only after both files: a kill in between has them fetched again, for nothing
         if batch.error_file_id:
-            await self.service.download(batch.error_file_id, errors_path(job.path))
+            await self.service.download(batch.error_file_id, errors_path(job.path), num_requests)
         num_lines = len(await asyncio.to_thread(read_outcomes, job.path, self.service.redactor))
         finished = num_finished(batch)
         in_part = num_lines < len(job.record.request_hashes) and (finished is None or finished > num_lines)

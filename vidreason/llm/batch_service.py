@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LLMError
 from .batch_files import ENDPOINT, disk_errors
-from .client import Redactor
-from .retry import RETRY, AttemptFailed, backoff_s, failure_of, shorten
+from .redaction import Redactor
+from .retry import RETRY, AttemptFailed, BodyTooLong, NoJson, backoff_s, failure_of, shorten
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -28,7 +28,13 @@ _MAX_CLOCK_DIFFERENCE_S = 24 * 3600.0  # of this machine and the service; a wron
 _MAX_BACKOFF_S = 60.0  # jobs take hours, so a minute of patience with a server that restarts costs nothing
 # jobs; the most that OpenAI lists at once
 _PAGE = 100
-_NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
+_MAX_JOBS = 10_000  # looked through for one of ours: a service may list without end
+# of a call in all, since a service that sends a byte now and then runs into no time-out of a read
+_MAX_CALL_S = 3600.0
+# of a file of answers, in bytes for each of its requests, and in all
+_MAX_BYTES_PER_REQUEST, _MAX_FILE_BYTES = 2**20, 4 * 2**30
+_MAX_ID_CHARACTERS = 500
+_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, BodyTooLong, NoJson, RecursionError)
 
 Result = TypeVar("Result")
 
@@ -65,7 +71,8 @@ class BatchService:
         async def send() -> str:
             # opened anew at each try, which sends the file from its start
             with path.open("rb") as file:
-                return _object(await self._connect().files.create(file=(path.name, file), purpose="batch")).id
+                file_object = await self._connect().files.create(file=(path.name, file), purpose="batch")
+                return _id(getattr(file_object, "id", None), file_object)
 
         return await self._call(f"uploading {path.name}", send)
 
@@ -85,7 +92,7 @@ class BatchService:
             may_exist = True  # the call below can go well although we do not hear of it
             if found is not None:
                 return found
-            return _object(
+            return _job(
                 await self._connect().batches.create(
                     input_file_id=input_file_id,
                     endpoint=ENDPOINT,
@@ -99,23 +106,36 @@ class BatchService:
 
     async def _find(self, input_file_id: str, created_after: float) -> Batch | None:
         """The job of an uploaded file. One that failed has answered nothing, and stands in nobody's way."""
+        number = 0
         async for batch in self._connect().batches.list(limit=_PAGE):  # newest first
-            if batch.created_at < created_after - _MAX_CLOCK_DIFFERENCE_S:
+            number += 1
+            created_at = batch.created_at if isinstance(batch.created_at, int | float) else created_after
+            if created_at < created_after - _MAX_CLOCK_DIFFERENCE_S or number > _MAX_JOBS:
                 return None
             if batch.input_file_id == input_file_id and batch.status != "failed":
-                return batch
+                return _job(batch)
         return None
 
     async def look(self, job_id: str) -> Batch:
         """How a job is doing."""
 
         async def retrieve() -> Batch:
-            return _object(await self._connect().batches.retrieve(job_id))
+            return _job(await self._connect().batches.retrieve(job_id))
 
         return await self._call(f"looking at batch job {job_id}", retrieve)
 
-    async def download(self, file_id: str, path: Path) -> None:
-        """Fetch a file. It has its name here when it is whole."""
+    async def download(self, file_id: str, path: Path, num_requests: int) -> None:
+        """Fetch a file. It has its name here when it is whole.
+
+        Args:
+            file_id: Id of the file at the service.
+            path: Where it goes.
+            num_requests: Number of requests that it answers, by which its size is bounded.
+
+        Raises:
+            LLMError: it cannot be fetched, or is longer than answers to so many requests can be.
+        """
+        max_bytes = min(_MAX_FILE_BYTES, _MAX_BYTES_PER_REQUEST * (num_requests + 1))
         # a file that is there counts as whole: its requests without an answer would be settled as lost
         partial = path.with_name(f"{path.name}.partial")
 
@@ -124,9 +144,13 @@ class BatchService:
                 # truncated at each try: what a broken connection left is not gone on with
                 file = partial.open("wb")
             with file:
+                size = 0
                 # streamed: results of 50,000 requests need not fit into memory
                 async with self._connect().files.with_streaming_response.content(file_id) as response:
                     async for chunk in response.iter_bytes():
+                        size += len(chunk)
+                        if size > max_bytes:
+                            raise BodyTooLong(f"the file is longer than {max_bytes} bytes")
                         with disk_errors(partial):
                             file.write(chunk)
             os.replace(partial, path)
@@ -143,8 +167,8 @@ class BatchService:
 
         for number in range(1, self.max_tries + 1):
             try:
-                return await call()
-            except (openai.OpenAIError, asyncio.TimeoutError, ConnectionError, *_NOT_JSON) as error:
+                return await asyncio.wait_for(call(), _MAX_CALL_S)
+            except (openai.OpenAIError, asyncio.TimeoutError, ConnectionError, *_UNREADABLE) as error:
                 failure = failure_of(error, redact=self.redactor.redact)
             if failure.verdict != RETRY or number == self.max_tries:
                 break
@@ -159,10 +183,26 @@ class BatchService:
         return wait_s
 
 
-def _object(answer: Any) -> Any:
-    """What a service answered with; the openai package hands on as text what says that it is no JSON."""
-    if isinstance(answer, str):
-        raise json.JSONDecodeError("a page and not JSON", shorten(answer, 100), 0)
+def _id(value: Any, answer: Any) -> str:
+    """An id from a service's answer, which the openai package hands on as it is, whatever its type."""
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_CHARACTERS:
+        what = "a page and not JSON" if isinstance(answer, str) else "no id in the answer"
+        raise NoJson(f"{what}: {str(answer)[:100]!r}")
+    return value
+
+
+def _job(answer: Any) -> Any:
+    """A service's answer, if it is a job with an id, a state, and files that have ids.
+
+    Raises:
+        NoJson: it is none.
+    """
+    _id(getattr(answer, "id", None), answer)
+    for file_id in (answer.output_file_id, answer.error_file_id):
+        if file_id:
+            _id(file_id, answer)
+    if not isinstance(answer.status, str) or len(answer.status) > _MAX_ID_CHARACTERS:
+        raise NoJson(f"a job without a status: {str(answer)[:100]!r}")
     return answer
 
 
@@ -173,14 +213,17 @@ def problem_of(batch: Any, redactor: Redactor) -> tuple[str, str]:
         batch: Job as the openai package gives it.
         redactor: Takes keys out of the words.
     """
-    errors = list(getattr(batch.errors, "data", None) or [])
+    data = getattr(batch.errors, "data", None)
+    errors = data if isinstance(data, list) else []
     if not errors:
         return "", f"the job is {batch.status}"
-    words = "; ".join(f"{error.code}: {error.message}" for error in errors[:3])
-    return str(errors[0].code or ""), shorten(redactor.redact(words))
+    said = [(getattr(error, "code", None), getattr(error, "message", None)) for error in errors[:3]]
+    words = "; ".join(f"{str(code)[:100]}: {str(message)[:2000]}" for code, message in said)
+    return str(said[0][0] or "")[:100], shorten(redactor.redact(words))
 
 
 def num_finished(batch: Any) -> int | None:
     """How many requests of a job the service says it has answered or failed to; None where it does not say."""
     counts = batch.request_counts
-    return None if counts is None else counts.completed + counts.failed
+    done = getattr(counts, "completed", None), getattr(counts, "failed", None)
+    return sum(done) if all(isinstance(number, int) for number in done) else None

@@ -32,6 +32,15 @@ not with what was asked for. `failed`: no answer arrived. Only the last two are 
 _CLOSING_TIMEOUT_S = 10.0  # a video that is being decoded is given this long; the thread is a daemon and ends anyway
 
 
+# the last ones make a server say more than one answer of a limited length, or say it in pieces
+_OWN_FIELDS = frozenset(
+    (
+        *("model", "messages", "temperature", "seed", "response_format"),
+        *("max_completion_tokens", "max_tokens", "n", "best_of", "stream"),
+    )
+)
+
+
 @dataclass(frozen=True, eq=False)
 class ChatRequest:
     """One chat completion.
@@ -45,6 +54,11 @@ class ChatRequest:
         schema: JSON schema of the answer, or None for free text.
         schema_name: Name of the schema, of letters, digits, `_` and `-`.
         image_sizes: (height, width) of the pictures in `messages`, in pixels, which estimates of tokens need.
+        extra_body: Fields of the body that one server alone knows, such as `chat_template_kwargs`. They are a part of
+            the request's hash.
+
+    Raises:
+        ValueError: `extra_body` has a field that is said by another setting, or that makes answers longer or more.
     """
 
     model: str
@@ -56,6 +70,14 @@ class ChatRequest:
     schema: Mapping[str, Any] | None = None
     schema_name: str = "answer"
     image_sizes: tuple[tuple[int, int], ...] = ()
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        taken = sorted(_OWN_FIELDS & self.extra_body.keys())
+        if taken:
+            raise ValueError(
+                f"extra_body must not hold {', '.join(taken)}: other settings say it, or money hangs on it"
+            )
 
     @cached_property
     def payload(self) -> dict[str, Any]:
@@ -72,7 +94,7 @@ class ChatRequest:
         if self.schema is not None:
             schema = {"name": self.schema_name, "strict": True, "schema": dict(self.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
+        return body | dict(self.extra_body)
 
     @cached_property
     def request_hash(self) -> str:

@@ -69,30 +69,36 @@ def model_family(model: str) -> str:
     return _DATE.sub("", model)
 
 
-def price_of(model: str, base_url: str | None = None) -> ModelPrice:
+def price_of(model: str, base_url: str | None = None, is_capped: bool = False) -> ModelPrice:
     """The price of a model. A dated name has the price of its family unless the table knows better.
 
     A model of the table has its price at any server that it is asked for at, since the server may be a relay that
-    bills it. Any other model costs nothing at a server other than OpenAI's, which is said in the log.
+    bills it. Any other model costs nothing at a server other than OpenAI's, which is said in the log; but where money
+    is capped its price must be given.
 
     Args:
         model: Name of the model at its server.
         base_url: Address of the server; None is OpenAI's.
+        is_capped: Whether a cap on the cost depends on the price, so that it must not be taken to be nothing.
 
     Raises:
-        LLMError: OpenAI is asked for a model whose price is not known. Give a `ModelPrice` of your own instead.
+        LLMError: OpenAI is asked for a model whose price is not known, or any server is where money is capped. Give a
+            `ModelPrice` of your own instead.
     """
     table = _read_table()
     # the dated name first: the first gpt-4o costs twice what its family does now
     prices = table["models"].get(model) or table["models"].get(model_family(model))
     if prices is not None:
         return ModelPrice(**prices, batch_discount=table["batch_discount"])
-    if not is_openai(base_url):
+    if not is_openai(base_url) and not is_capped:
         logger.info("%s at %s is taken to cost nothing; give its prices if it does", model, base_url)
         return FREE
     # no guess: a cap on the cost would be worth nothing with a price that is too low
     known = ", ".join(table["models"])
-    raise LLMError(f"the price of {model!r} is not in the table of {table['copied_on']} ({known}): give it explicitly")
+    asked = (
+        "a cap on the cost needs it: give it explicitly, 0 0 where it is free" if is_capped else "give it explicitly"
+    )
+    raise LLMError(f"the price of {model!r} is not in the table of {table['copied_on']} ({known}): {asked}")
 
 
 def cost_usd(price: ModelPrice, usage: Usage, batch: bool = False) -> float:
@@ -145,6 +151,8 @@ _TOKENS_PER_MESSAGE, _TOKENS_PER_REPLY = 3, 3  # "How to count tokens with tikto
 
 _ENCODING = "o200k_base"  # the encoding of gpt-4o and all later models
 _ENCODING_URL = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
+# of that file, as tiktoken itself knows it: it fetches a file with another one from the network
+_ENCODING_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
 # about as o200k_base cuts a text; a space belongs to the word after it and costs no token of its own
 _PIECE = re.compile(r"[^\W\d_]+|\d{1,3}|[^\w\s]+|_+|\s*\n\s*")
 
@@ -212,10 +220,23 @@ def text_tokens(text: str) -> int:
     """Tokens of a text.
 
     They are tiktoken's where it and the file of its encoding are on this machine (nothing is downloaded), else those
-    of rules of thumb that come within about a tenth for English and JSON, and count too much elsewhere.
+    of rules of thumb that come within about a tenth for English and JSON, and count too much elsewhere. Which it is is
+    found out once, and `token_rule` says it.
+
+    Raises:
+        LLMError: the file of the encoding is there and cannot be used.
     """
     encode = _tiktoken()
     return len(encode(text)) if encode else sum(_tokens_of_piece(piece) for piece in _PIECE.findall(text))
+
+
+def token_rule() -> str:
+    """By what texts are counted in this process, for the record of a run: `tiktoken o200k_base` or `rules of thumb`.
+
+    Raises:
+        LLMError: the file of the encoding is there and cannot be used.
+    """
+    return f"tiktoken {_ENCODING}" if _tiktoken() else "rules of thumb"
 
 
 def _tokens_of_piece(piece: str) -> int:
@@ -230,19 +251,35 @@ def _tokens_of_piece(piece: str) -> int:
 
 @functools.cache
 def _tiktoken() -> Callable[[str], list[int]] | None:
-    """The encoder of tiktoken, unless it would have to go to the network."""
+    """The encoder of tiktoken; None where it or its file is not on this machine.
+
+    Raises:
+        LLMError: both are there and do not work. To go on with the rules of thumb would price one run by two rules,
+            that of the machines or days where they work and another.
+    """
     # where tiktoken itself looks, and under the name that it gives the file
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     folder = folder or os.path.join(tempfile.gettempdir(), "data-gym-cache")
-    if not Path(folder, hashlib.sha1(_ENCODING_URL.encode()).hexdigest()).is_file():
+    path = Path(folder, hashlib.sha1(_ENCODING_URL.encode()).hexdigest())
+    if not path.is_file():
         return None
     try:
         import tiktoken
-
+    except ModuleNotFoundError as error:
+        if error.name != "tiktoken":  # it is there, and what it needs is not
+            raise LLMError(f"tiktoken cannot be loaded ({error}): mend it, or uninstall it") from error
+        return None
+    advice = "delete it to count tokens by rules of thumb"
+    try:
+        # before tiktoken does: it would delete a damaged file and fetch another, without a word
+        if hashlib.sha256(path.read_bytes()).hexdigest() != _ENCODING_SHA256:
+            raise LLMError(f"{path}: not tiktoken's file of {_ENCODING}, or damaged; {advice}")
         # ordinary: plain `encode` raises on text such as <|endoftext|>
         return tiktoken.get_encoding(_ENCODING).encode_ordinary
-    except Exception:  # not installed, or a file that it cannot use: the rules of thumb will do
-        return None
+    except LLMError:
+        raise
+    except Exception as error:  # whatever a library for other people's files raises, the user needs the file's name
+        raise LLMError(f"{path}: tiktoken cannot use it ({type(error).__name__}: {error}); {advice}") from error
 
 
 @dataclass(frozen=True)

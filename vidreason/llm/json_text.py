@@ -22,7 +22,13 @@ MAX_CHARACTERS = 50_000
 """Characters of the longest answer that is looked at: more than any token limit in use here lets through."""
 
 _MAX_DEPTH = 40  # Python's own parser gives up at about 1,000, and no answer that is asked for here is deeper than 5
-_THOUGHT_TAG = re.compile(r"<(?P<closes>/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
+# in the brackets of Qwen and DeepSeek, of Kimi, and of Magistral
+_THOUGHT_TAG = re.compile(r"[<\[◁](?P<closes>/?)(?:think|thinking|thought|reasoning)[>\]▷]", re.IGNORECASE)
+# characters that the search for brackets may go over, of an answer and all that it goes over again
+_MAX_SCANNED = 10 * MAX_CHARACTERS
+# characters of an answer that json-repair is given, and what a call of it costs, as so many characters: its time grows
+# with the square on some that are out of shape
+_MAX_REPAIRED, _REPAIR_OVERHEAD = 10_000, 60
 _CLOSING = {"{": "}", "[": "]", "(": ")"}
 _LIST_BRACKETS = str.maketrans("()", "[]")
 
@@ -33,10 +39,11 @@ def parse_json(text: str, keys: Collection[str] = ()) -> dict[str, Any] | list[A
     A text that is JSON and nothing else, fence or no fence, gives its value. Among sentences, objects are looked for;
     where there are several, the last that has one of `keys` counts, since models repeat the question's example before
     they answer and correct themselves after, and without such the last one. Where there is no object, the last list of
-    lists counts. An object that has one of `keys` and lies right inside another or in a list is taken out of it.
+    lists counts. An object that has one of `keys` and lies right inside another or in a list is taken out of it. The
+    time that all of it takes is bounded, whatever the text.
 
-    A key that is given twice keeps both: lists are joined, of other values the last one stays. Thoughts in `<think>`
-    tags are left out.
+    A key that is given twice keeps both: lists are joined, of other values the last one stays. Thoughts in `<think>`,
+    `[THINK]` or `◁think▷` are left out.
 
     Args:
         text: Text of an answer.
@@ -60,11 +67,11 @@ def parse_json(text: str, keys: Collection[str] = ()) -> dict[str, Any] | list[A
     if isinstance(value, dict | list):
         return _find_object(value, keys) or value
     # objects before lists: a list in the text is mostly a part of one
-    objects = [value for value in map(_parse_loosely, _find_spans(text, "{")) if isinstance(value, dict)]
+    objects = [value for value in _parse_spans(text, "{") if isinstance(value, dict)]
     if objects:
         wanted = [_find_object(value, keys) for value in objects]
         return ([value for value in wanted if value] or objects)[-1]
-    for value in reversed([_parse_loosely(span) for span in _find_spans(text, "[")]):
+    for value in reversed(_parse_spans(text, "[")):
         if isinstance(value, list) and value and isinstance(value[0], list):  # not the 4 x 4 of "a grid of [4, 4]"
             return value
     raise InvalidAnswer("there is no JSON in the answer")
@@ -126,11 +133,27 @@ def _join_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return joined
 
 
-def _parse_loosely(span: str) -> Any:
-    """The value of a balanced span; None where it has none."""
-    value = _parse_strictly(span)
-    if value is not None:
-        return value  # json-repair reads valid JSON too, but takes many times as long
+def _parse_spans(text: str, opening: str) -> list[Any]:
+    """The values of the balanced spans of a text from a bracket to the one that closes it; None for what has none.
+
+    Raises:
+        InvalidAnswer: a span is never closed, or too much of the text is out of shape.
+    """
+    values, repaired = [], 0
+    for span in _find_spans(text, opening):
+        # strictly first: json-repair reads valid JSON too, but takes many times as long
+        value = _parse_strictly(span)
+        if value is None:
+            repaired += len(span) + _REPAIR_OVERHEAD
+            if repaired > _MAX_REPAIRED:
+                raise InvalidAnswer("too much of the answer is out of shape to be mended")
+            value = _repair(span)
+        values.append(value)
+    return values
+
+
+def _repair(span: str) -> Any:
+    """The value of a balanced span that is no JSON; None where it has none."""
     try:
         import json_repair  # of an optional extra, and only wanted where an answer is out of shape
     except ImportError as error:
@@ -153,18 +176,22 @@ def _find_spans(text: str, opening: str) -> Iterator[str]:
     Raises:
         InvalidAnswer: one is never closed.
     """
-    start = text.find(opening)
+    start, scanned = text.find(opening), 0
     while start >= 0:
         scan = _scan(text, start)
-        if scan is not None:
+        scanned += scan.stop - start
+        # each bracket that has no match is gone on from, so that a text of them would be scanned once for each
+        if scanned > _MAX_SCANNED:
+            raise InvalidAnswer("the answer has brackets without a match over and over")
+        if scan.span is not None:
             yield scan.span
         # brackets that do not match are no JSON, but there may be some inside
-        start = text.find(opening, start + 1 if scan is None else scan.stop)
+        start = text.find(opening, start + 1 if scan.span is None else scan.stop)
 
 
 @dataclass(frozen=True)
 class _Scan:
-    span: str  # without comments, and with round brackets turned to square ones
+    span: str | None  # without comments, and with round brackets turned to square ones; None where they do not match
     stop: int
 
 
@@ -180,8 +207,8 @@ _TOKEN = re.compile(
 )
 
 
-def _scan(text: str, start: int) -> _Scan | None:
-    """The span from an opening bracket to the one that closes it; None where brackets do not match.
+def _scan(text: str, start: int) -> _Scan:
+    """The span from an opening bracket to the one that closes it, or to where brackets do not match.
 
     Raises:
         InvalidAnswer: the text ends before, or brackets are nested too deeply.
@@ -203,7 +230,7 @@ def _scan(text: str, start: int) -> _Scan | None:
         if bracket in _CLOSING:
             stack.append(_CLOSING[bracket])
         elif bracket != stack.pop():
-            return None
+            return _Scan(None, token.end())
         if not stack:
             return _Scan("".join(pieces), token.end())
         # before json-repair sees the span, since it recurses

@@ -18,7 +18,8 @@ from typing import Any
 
 from ..errors import BudgetExceeded, LLMError
 from .chat import FAILED, INVALID, ChatAnswer, ChatRequest, Question, QuestionSource, Usage
-from .client import ChatClient, RawCompletion, judge
+from .client import LONG_CHARACTERS, ChatClient, Judgement, judge
+from .completions import RawCompletion
 from .cost import Budget, CostCeiling, ModelPrice, TokenEstimate, cost_usd, estimate_tokens
 from .retry import FAIL, STOP, AttemptFailed, backoff_s
 from .store import ABORTED, ONLINE, TRANSPORT, RequestStore
@@ -288,7 +289,7 @@ class Asker:
                     self._settle(current, ABORTED, Usage(), None)
                     raise
                 else:
-                    return self._take(completion, question, current)
+                    return self._take(completion, await self._judge(completion, question, current), current)
                 return self._react(failure, current)
 
     async def _reserve(self, estimate: TokenEstimate) -> float:
@@ -330,18 +331,29 @@ class Asker:
         # an aborted attempt says nothing of the request, see `store.Attempt.counts`
         current.outcomes[outcome] += outcome != ABORTED
 
-    def _take(self, completion: RawCompletion, question: Question, current: _Try) -> ChatAnswer | float:
-        """Settle an attempt that brought something."""
+    async def _judge(self, completion: RawCompletion, question: Question, current: _Try) -> Judgement:
+        """Check an answer; a long one in a thread, where what is out of shape in it holds up nobody else."""
         # whatever the answer is worth: the pace is about the server alone
         self.pace.went_well()
-        usage, model = completion.usage or Usage(), completion.model or current.request.model
-        # a server that bills no usage leaves the cost unknown: the reservation then counts as spent
-        cost = None if completion.usage is None else cost_usd(self.ceiling.price, usage)
         try:
-            status, text, detail, reading = judge(completion, question.check)
-        except Exception:  # a bug in the check: the answer was paid for all the same
+            if len(completion.text) > LONG_CHARACTERS:
+                return await asyncio.to_thread(judge, completion, question.check)
+            return judge(completion, question.check)
+        except BaseException:  # a bug in the check, or cancelled: the answer was paid for all the same
+            usage, cost, model = self._bill(completion, current)
             self._settle(current, ABORTED, usage, cost, model)
             raise
+
+    def _bill(self, completion: RawCompletion, current: _Try) -> tuple[Usage, float | None, str]:
+        """Tokens, their cost in USD, and the model of a completion."""
+        usage = completion.usage or Usage()
+        # a server that bills no usage leaves the cost unknown: the reservation then counts as spent
+        cost = None if completion.usage is None else cost_usd(self.ceiling.price, usage)
+        return usage, cost, completion.model or current.request.model
+
+    def _take(self, completion: RawCompletion, judgement: Judgement, current: _Try) -> ChatAnswer | float:
+        """Settle an attempt that brought something."""
+        (usage, cost, model), (status, text, detail, reading) = self._bill(completion, current), judgement
         if completion.usage is not None:
             self.ceiling.learn(current.estimate, usage)
         # one transaction: a kill between the two would leave an attempt that is settled and has no answer

@@ -18,6 +18,8 @@ RETRY, FAIL, STOP = "retry", "fail", "stop"
 MAX_RETRY_AFTER_S = 600.0
 """A server that wants to be left alone for longer than this ends the run, which can be taken up again later."""
 
+# what is redacted and searched of a server's words, which may be as long as a body
+_READ_CHARACTERS = 20_000
 # a request's last failure is stored as its answer, and a server may quote the whole request, picture included
 MAX_MESSAGE_CHARACTERS = 500
 
@@ -62,6 +64,14 @@ class AttemptFailed(VidreasonError):
         self.maybe_billed = maybe_billed
 
 
+class BodyTooLong(ValueError):
+    """A server sends more than anybody will read."""
+
+
+class NoJson(ValueError):
+    """A body that is not JSON, or that is nested deeper than anything that is asked for."""
+
+
 def failure_of_status(
     status_code: int,
     message: str,
@@ -80,7 +90,7 @@ def failure_of_status(
         redact: Function that takes keys out of the server's words, such as `Redactor.redact`.
     """
     # redacted before it is cut: half a key would not be recognised any more
-    text = shorten(f"HTTP {status_code}: {redact(message)}")
+    text = shorten(f"HTTP {status_code}: {redact(message[:_READ_CHARACTERS])}")
     wait_s = retry_after_s(headers or {})
     # before the statuses that are retried: an empty account would be asked again for nothing
     if status_code in _STOPPING_STATUSES or code in _STOPPING_CODES:
@@ -113,27 +123,42 @@ def failure_of(error: BaseException, *, redact: Callable[[str], str]) -> Attempt
     status_code = getattr(error, "status_code", None)
     if isinstance(status_code, int) and status_code >= 400:
         code = getattr(error, "code", None) or getattr(error, "type", None)
+        code = code if isinstance(code, str) else None  # some put the status there, and the next one a list
         headers = getattr(getattr(error, "response", None), "headers", None)
         return failure_of_status(status_code, words_of(error), code, headers, redact=redact)
+    if isinstance(error, NoJson):
+        return AttemptFailed(f"the answer is not JSON ({shorten(redact(str(error)))})", maybe_billed=True)
     # the innermost cause says what happened; the openai package wraps it in an error of few words
     causes = list(_causes(error))
     names = [type(cause).__name__ for cause in causes]
-    text = shorten(redact(f"{names[-1]}: {causes[-1] or error}"))
+    text = _words(causes[-1], redact) if str(causes[-1]) else shorten(redact(f"{names[-1]}: {error}"))
     if _never_sent(causes):
         return AttemptFailed(f"no connection ({text})", reached_server=False)
-    if isinstance(causes[-1], ValueError):  # JSONDecodeError and UnicodeDecodeError: an answer came, so it was billed
+    if isinstance(causes[-1], BodyTooLong):  # the next answer would be as long, and be billed again
+        return AttemptFailed(f"the server's answer is not read to its end ({text})", FAIL, maybe_billed=True)
+    if isinstance(causes[-1], ValueError | RecursionError):  # an answer came, so it was billed
         return AttemptFailed(f"the answer is not JSON ({text})", maybe_billed=True)
     what = "no answer in time" if any("Timeout" in name for name in names) else "the connection broke"
     # the request may have arrived, and its answer have been computed and billed
     return AttemptFailed(f"{what} ({text})", maybe_billed=True)
 
 
+def _words(error: BaseException, redact: Callable[[str], str]) -> str:
+    return shorten(redact(f"{type(error).__name__}: {error}"[:_READ_CHARACTERS]))
+
+
 def words_of(error: BaseException) -> str:
     """What a server said with an error, without the number of its status."""
     body = getattr(error, "body", None)
+    if isinstance(body, list) and len(body) == 1:  # Gemini's way of saying it
+        body = body[0]
     if isinstance(body, Mapping):
+        body = body["error"] if isinstance(body.get("error"), Mapping) else body
         body = body.get("message") or body.get("detail") or body
-    return str(body or getattr(error, "message", "") or error)
+    try:
+        return str(body or getattr(error, "message", "") or error)
+    except RecursionError:  # nested as deep as Python's parser goes
+        return f"an error of type {type(error).__name__}, nested deeply"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -165,7 +190,7 @@ def retry_after_s(headers: Mapping[str, Any]) -> float | None:
             return max(0.0, seconds)
     try:
         date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a year of 20 digits
         return None
     if date.tzinfo is None:  # "-0000", which HTTP does not use
         date = date.replace(tzinfo=datetime.timezone.utc)

@@ -15,10 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from ..errors import ManifestError, VidreasonError
-from ..files import read_folder, split_path, write_card, write_split
+from ..files import (
+    OUTSIDE_PATH,
+    is_outside,
+    is_utf8,
+    read_folder,
+    readable_name,
+    split_path,
+    write_card,
+    write_split,
+    write_whole,
+)
 from ..video.probe import VideoInfo
 from .manifest_card import manifest_card
 
@@ -148,7 +159,8 @@ def write_manifest(
         for split, rows in rows_by_split.items()
     }
     _check_splits(folder, splits, class_names, allow_absent_classes)
-    left_out = [{name: str(entry.get(name, "")) for name in _SKIPPED_FIELDS} for entry in skipped]
+    left_out = [{name: readable_name(str(entry.get(name, ""))) for name in _SKIPPED_FIELDS} for entry in skipped]
+    check_names(folder, video_root, source)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_older_splits(folder, splits)
     for split, rows in splits.items():
@@ -159,15 +171,22 @@ def write_manifest(
     return load_manifest(folder)
 
 
-def load_manifest(folder: str | os.PathLike, video_root: str | os.PathLike | None = None) -> Manifest:
+def load_manifest(
+    folder: str | os.PathLike, video_root: str | os.PathLike | None = None, allow_outside_paths: bool = False
+) -> Manifest:
     """Open a manifest folder.
+
+    A manifest may come from elsewhere, and what is read through it may be published. So its paths must stay under the
+    folder of videos, and that folder under the manifest's unless the manifest names it in full. Links are followed.
 
     Args:
         folder: Folder of the manifest, as `write_manifest` wrote it.
         video_root: Folder of the videos now, if it is not where the manifest says.
+        allow_outside_paths: Whether paths may leave the folder of videos, and so name any file of this machine.
 
     Raises:
-        ManifestError: the folder, its tables or the video root are not there, or do not fit together.
+        ManifestError: the folder, its tables or the video root are not there, do not fit together, or a path is not
+            one under the video root.
     """
     folder = Path(folder)
     facts = _read_facts(folder)
@@ -175,7 +194,14 @@ def load_manifest(folder: str | os.PathLike, video_root: str | os.PathLike | Non
         splits = read_folder(folder)
     except VidreasonError as error:
         raise ManifestError(str(error)) from error
+    for split, rows in splits.items():
+        _check_rows(rows, f"{folder}, split {split!r}", allow_outside_paths)
     root = Path(video_root) if video_root is not None else folder / facts["video_root"]
+    if video_root is None and not allow_outside_paths and ".." in PurePosixPath(facts["video_root"]).parts:
+        raise ManifestError(
+            f"{folder}: {MANIFEST_FILE} names the videos' folder {facts['video_root']!r}, which leads out of the "
+            "manifest's own; pass video_root=<where they are>"
+        )
     if not root.is_dir():
         hint = "check the video_root argument" if video_root is not None else "pass video_root=<where they are now>"
         raise ManifestError(f"{folder}: the videos' folder {root} does not exist; {hint}")
@@ -188,8 +214,9 @@ def load_manifest(folder: str | os.PathLike, video_root: str | os.PathLike | Non
 
 def read_skipped(folder: str | os.PathLike) -> list[dict[str, str]]:
     """The videos that were left out of a manifest folder: path, reason and detail of each."""
-    lines = (Path(folder) / SKIPPED_FILE).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    # not `splitlines`, which also breaks at signs that JSON allows inside a text, and that a file's name may have
+    lines = (Path(folder) / SKIPPED_FILE).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def _checked_class_names(class_names: Sequence[str]) -> list[str]:
@@ -199,12 +226,43 @@ def _checked_class_names(class_names: Sequence[str]) -> list[str]:
     return list(class_names)
 
 
+def _check_rows(rows: Dataset, where: str, allow_outside_paths: bool) -> None:
+    """Check that a split has its columns, and paths that stay under the folder of videos."""
+    lacking = [name for name in manifest_features(["any"]) if name not in rows.column_names]
+    if lacking:
+        raise ManifestError(f"{where}: columns {lacking} are missing; is this a manifest?")
+    for name in ("video_id", "path"):
+        if rows.features[name] != Value("string"):
+            raise ManifestError(f"{where}: column {name!r} is not text but {rows.features[name]}")
+        if missing := rows.data.column(name).null_count:
+            raise ManifestError(f"{where}: {missing} rows have no {name}")
+    paths = rows.data.column("path")
+    # in Arrow: a Python string for each of millions of rows would take seconds
+    outside = pc.match_substring_regex(paths, OUTSIDE_PATH)
+    if not allow_outside_paths and pc.any(outside).as_py():
+        raise ManifestError(
+            f"{where}: {paths.filter(outside)[0].as_py()!r} is not a POSIX path under the folder of videos; if this "
+            "manifest may read any file of this machine, pass allow_outside_paths"
+        )
+
+
+def check_names(folder: Path, video_root: Path, source: str) -> None:
+    """Check that a manifest can hold the names of its folders and of its data set.
+
+    Raises:
+        ManifestError: one of them is not UTF-8.
+    """
+    for name in (str(folder), str(video_root.resolve()), source):
+        if not is_utf8(name):
+            raise ManifestError(f"{readable_name(name)}: a manifest cannot hold this name, which is not UTF-8")
+
+
 def _complete_row(row: Mapping[str, Any], features: Features, source: str, where: str) -> dict[str, Any]:
     """A row with every column and its label as an id."""
     path = row.get("path")
     if not path:
         raise ManifestError(f"{where}: a row has no path: {dict(row)}")
-    if "\\" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+    if is_outside(path):
         raise ManifestError(f"{where}: {path!r} is not a POSIX path under the video root")
     row = {"video_id": video_id_of(path), "group": "", "source": source, **row}
     missing = [name for name in features if name not in row]
@@ -274,9 +332,8 @@ def _write_side_files(
     # relative where it can be, so that a folder that is moved with its videos still opens
     stored_root = root.relative_to(base).as_posix() if root.is_relative_to(base) else str(root)
     facts = {"video_root": stored_root, "source": source, "class_names": list(class_names)}
-    (folder / MANIFEST_FILE).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in skipped]
-    (folder / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+    write_whole(folder / MANIFEST_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / SKIPPED_FILE, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in skipped))
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -286,6 +343,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise ManifestError(f"{folder}: {problem}; was the manifest built (datasets_scripts/build_video_folder.py)?")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
+        PurePosixPath(facts["video_root"])  # raises where it is no text
         return {name: facts[name] for name in ("video_root", "source", "class_names")}
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path}: not a manifest ({type(error).__name__}: {error})") from error

@@ -158,6 +158,8 @@ def split_by_groups(groups: Mapping[str, str], held_out: Mapping[str, Sequence[s
 def read_list(file: str | os.PathLike, what: str) -> list[str]:
     """The lines of a text file that are not empty, without white space around them. Any line ends will do.
 
+    It is for lists of names. Where a line's number says what it is about, `read_lines` keeps the empty ones.
+
     Args:
         file: The file, UTF-8 with or without a byte order mark.
         what: What the file is in the data set, for the message.
@@ -165,11 +167,18 @@ def read_list(file: str | os.PathLike, what: str) -> list[str]:
     Raises:
         ManifestError: the file cannot be read.
     """
+    return [line for line in read_lines(file, what) if line]
+
+
+def read_lines(file: str | os.PathLike, what: str) -> list[str]:
+    """All lines of a text file, empty ones too, without white space around them. As `read_list`."""
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        text = Path(file).read_text(encoding="utf-8-sig")  # which makes every line end a "\n"
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: {what} cannot be read ({error})") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    # not `splitlines`, which also breaks at signs such as a form feed, and would move the lines behind one
+    lines = [line.strip() for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]  # behind the last line's end there is no further line
 
 
 def name_examples(names: Sequence[str]) -> str:

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import ManifestError
+from ..files import is_utf8, readable_name
 from ..video.probe import VIDEO_SUFFIXES, Probed, VideoInfo, VideoProbe, probe_videos
-from .manifest import Manifest, manifest_row, video_id_of, write_manifest
+from .manifest import Manifest, check_names, manifest_row, video_id_of, write_manifest
 from .splits import SplitAssignment
 
 logger = logging.getLogger(__name__)
+
+_SUFFIXES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class VideoTree:
         root: Folder that was searched.
         videos: Videos sorted by path; each video id once.
         skipped: Files that look like videos but cannot be used: path, reason and detail of each.
-        ignored: Paths of all other files.
+        ignored: Paths of all other files, readable; see `describe_ignored`.
         folders_without_videos: Names of class folders in which there is no video; they are no classes.
     """
 
@@ -59,8 +62,62 @@ class FolderReport:
     damaged: list[str]
 
 
+NO_SUFFIX = "none"
+"""What stands for files without a suffix in a list of suffixes."""
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a file's name with its dot, in lower case; `NO_SUFFIX` where there is none."""
+    return PurePosixPath(path).suffix.lower() or NO_SUFFIX
+
+
+def as_suffixes(names: Iterable[str]) -> list[str]:
+    """Suffixes as people type them, as `suffix_of` gives them: `MTS`, `.mts` and `*.mts` are one."""
+    plain = [name.strip().lower().lstrip("*").lstrip(".") for name in names]
+    return [name if name == NO_SUFFIX else f".{name}" for name in plain if name]
+
+
+def unusable_name(path: str) -> dict[str, str] | None:
+    """The entry in the list of those left out for a file whose name no table can hold; None for other names."""
+    if is_utf8(path):
+        return None
+    return {
+        "path": readable_name(path),
+        "reason": "name_not_utf8",
+        "detail": "rename it, or link to it by another name",
+    }
+
+
+def count_suffixes(paths: Iterable[str]) -> str:
+    """How many files of which suffix there are, the most frequent first: `2 .dav, 1 without a suffix`."""
+    counts = sorted(Counter(map(suffix_of, paths)).items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{count} {'without a suffix' if suffix == NO_SUFFIX else suffix}" for suffix, count in counts]
+    return ", ".join(shown[:_SUFFIXES_SHOWN]) + (", ..." if len(shown) > _SUFFIXES_SHOWN else "")
+
+
+def describe_ignored(tree: VideoTree) -> str:
+    """The files that were not taken for videos, by suffix, and the folders that are no class for want of a video."""
+    lines = [f"ignored files: {len(tree.ignored)}"]
+    if tree.ignored:
+        flag = f"--more_suffixes takes suffixes as videos, and {NO_SUFFIX!r} files without one"
+        lines = [f"{lines[0]} ({count_suffixes(tree.ignored)}); {flag}"]
+    if tree.folders_without_videos:
+        lost = [_describe_folder(tree, folder) for folder in tree.folders_without_videos]
+        lines.append(f"folders without videos, no classes: {', '.join(lost)}")
+    return "\n".join(lines)
+
+
+def _describe_folder(tree: VideoTree, folder: str) -> str:
+    """A folder's name with what is in it in place of videos."""
+    ignored = [path for path in tree.ignored if path.startswith(f"{folder}/")]
+    reasons = Counter(entry["reason"] for entry in tree.skipped if entry["path"].startswith(f"{folder}/"))
+    contents = [f"{count} {reason}" for reason, count in reasons.most_common()]
+    contents += [count_suffixes(ignored)] if ignored else []
+    return f"{folder} ({', '.join(contents)})" if contents else folder
+
+
 def scan_video_tree(
-    root: str | os.PathLike, split_dirs: bool = False, suffixes: Sequence[str] = VIDEO_SUFFIXES
+    root: str | os.PathLike, split_dirs: bool = False, suffixes: Iterable[str] = VIDEO_SUFFIXES
 ) -> VideoTree:
     """Find the videos of a tree. No file is opened.
 
@@ -68,7 +125,7 @@ def scan_video_tree(
         root: Folder of `<class>/<video>`, or `<split>/<class>/<video>` with `split_dirs`. Deeper folders are part of
             the video's name. Hidden files are ignored, links are followed.
         split_dirs: Whether the first folder names the split.
-        suffixes: Suffixes of video files, in any case.
+        suffixes: Suffixes of video files, in any case, with or without the dot; `NO_SUFFIX` for files without one.
 
     Raises:
         ManifestError: no such folder, or no video at the right depth.
@@ -77,14 +134,17 @@ def scan_video_tree(
     if not root.is_dir():
         raise ManifestError(f"{root}: no such folder of videos")
     depth = 2 if split_dirs else 1
-    known_suffixes = {suffix.lower() for suffix in suffixes}
+    known_suffixes = set(as_suffixes(suffixes))
     tree = VideoTree(root, [])
     path_of_id: dict[str, str] = {}
     paths, folders = _walk(root, depth)
     for path in paths:
         parts = PurePosixPath(path).parts
-        if PurePosixPath(path).suffix.lower() not in known_suffixes:
-            tree.ignored.append(path)
+        unusable = unusable_name(path)
+        if suffix_of(path) not in known_suffixes:
+            tree.ignored.append(readable_name(path))
+        elif unusable:
+            tree.skipped.append(unusable)
         elif len(parts) <= depth:
             detail = f"expected {'<split>/' if split_dirs else ''}<class>/<video>"
             tree.skipped.append({"path": path, "reason": "no_class_folder", "detail": detail})
@@ -97,10 +157,14 @@ def scan_video_tree(
     if not tree.videos:
         layout = "<split>/<class>/<video>" if split_dirs else "<class>/<video>"
         raise ManifestError(
-            f"{root}: no video as {layout} among {len(paths)} files; suffixes are {sorted(known_suffixes)}"
+            f"{root}: no video as {layout} among {len(paths)} files ({count_suffixes(paths) or 'none'}); suffixes are "
+            f"{sorted(known_suffixes)}"
         )
     used = {str(PurePosixPath(*PurePosixPath(video.path).parts[:depth])) for video in tree.videos}
-    tree.folders_without_videos.extend(sorted(folders - used))
+    tree.folders_without_videos.extend(sorted(map(readable_name, folders - used)))
+    lost = [_describe_folder(tree, folder) for folder in tree.folders_without_videos]
+    if lost:  # a class that is not there shows in no number
+        logger.warning("%s: folders without videos are no classes: %s", readable_name(root), ", ".join(lost))
     return tree
 
 
@@ -138,6 +202,7 @@ def build_video_folder(
     Raises:
         ManifestError: the reasons of `write_manifest`; a split or class of which no video can be read is one.
     """
+    check_names(Path(out), tree.root, source)  # before the videos are read, which takes long
     probe = VideoProbe(tree.root, decode_all, max_pixels)
     chosen = [video.path for video in tree.videos if video.path in assignment.split_of]
     probed = probe_videos(probe, chosen, num_proc)

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 
 from ..errors import GuidanceError
+from ..files import is_outside
 from ..guidance.schema import FEATURES
 from ..guidance.table import RowChecker, TableSummary
 
@@ -101,7 +102,7 @@ class PublishChecker:
                 raise GuidanceError(f"column {column!r} holds {leak}")
         video_id = row["video_id"]
         # readers join the id to a folder of their own, which it must not lead out of
-        if video_id.startswith("/") or "\\" in video_id or ".." in video_id.split("/"):
+        if is_outside(video_id):
             raise GuidanceError("column 'video_id' is not a path relative to the folder of videos")
         self._rows.check(split, row)
         times = self._times.setdefault((split, video_id), set())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from transformers import BaseVideoProcessor, PreTrainedModel, TrainerCallback
 
@@ -43,6 +45,10 @@ class RSTask(Task[GuidedData]):
     ):
         super().__init__(args)
         self.model_args, self.data_args, self.video_cache = model_args, data_args, video_cache
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of training, model and data."""
+        return {**super().settings(), **asdict(self.model_args), **asdict(self.data_args)}
 
     @abstractmethod
     def reported(self) -> dict[str, str]:

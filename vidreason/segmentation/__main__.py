@@ -16,7 +16,9 @@ import logging
 import sys
 from pathlib import Path
 
-from ..errors import ConfigError, VideoError, VidreasonError
+from ..command_line import FAILED, OneLineParser, end_with_status
+from ..errors import ConfigError, VideoError, one_of_many
+from ..files import readable_name
 from ..manifests.manifest import Manifest, load_manifest
 from ..manifests.segments import SegmentIndex, load_segments
 from .labelling import ActionSegment, VideoLabeller, load_labeller, true_segments
@@ -26,20 +28,19 @@ from .timeline import draw_timeline
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a mistake ends with one line that names it."""
-    args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        failed = label_videos(args)
-    except VidreasonError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    return end_with_status(lambda: _label(arguments))
+
+
+def _label(arguments: list[str] | None) -> int:
+    failed = label_videos(_parser().parse_args(arguments))
     for failure in failed:
         print(f"FAILED {failure}", file=sys.stderr)
-    return 1 if failed else 0
+    return FAILED if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m vidreason.segmentation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -79,12 +80,14 @@ def label_videos(args: argparse.Namespace) -> list[VideoError]:
     failed = []
     for video in args.videos:
         try:
-            segments = labeller.predict_segments(video)
+            with one_of_many(video):
+                segments = labeller.predict_segments(video)
+                write_results(video, segments, labeller, truth, args)
         except VideoError as error:
             failed.append(error)
             continue
-        write_results(video, segments, labeller, truth, args)
-        print(f"{video}: {len(segments)} segments, in {args.out / video.stem}.csv, .json, .srt and .png", flush=True)
+        names = readable_name(video), readable_name(args.out / video.stem)
+        print(f"{names[0]}: {len(segments)} segments, in {names[1]}.csv, .json, .srt and .png", flush=True)
     return failed
 
 
@@ -94,13 +97,14 @@ def write_results(
     """The four files of one video."""
     base = args.out / video.stem
     write_csv(f"{base}.csv", segments)
-    write_json(f"{base}.json", segments, video=video.name, model=args.model, frames_per_second=labeller.fps)
+    name = readable_name(video.name)
+    write_json(f"{base}.json", segments, video=name, model=args.model, frames_per_second=labeller.fps)
     write_srt(f"{base}.srt", segments, args.background)
     rows, labels = {"model": segments}, list(labeller.model.config.id2label.values())
     if truth is not None and (known := truth.segments_of(video)):
         rows = {"truth": known, **rows}
         labels = list(dict.fromkeys([*labels, *truth.labels]))
-    draw_timeline(rows, f"{base}.png", labels, args.background, video.name)
+    draw_timeline(rows, f"{base}.png", labels, args.background, name)
 
 
 class _Truth:

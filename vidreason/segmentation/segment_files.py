@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from ..files import write_whole
 from .labelling import ActionSegment
 
 _TIME_DECIMALS = 3
@@ -77,6 +78,5 @@ def rounded_segment(segment: ActionSegment) -> dict[str, object]:
 
 
 def _write(path: str | os.PathLike, text: str) -> Path:
-    path = Path(path)
-    path.write_text(text, encoding="utf-8", newline="")
-    return path
+    write_whole(path, text)
+    return Path(path)

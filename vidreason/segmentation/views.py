@@ -15,6 +15,32 @@ from modeling_tsvit.modeling_tsvit import segment_bounds
 from ..clips.data import IGNORED_LABEL
 
 
+def runs_from_frames(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The stretch of frames that begins at each frame, and whether it is one with one label.
+
+    As many as there are frames, whatever their labels are: how many stretches there are is known on the device alone,
+    and would have to be waited for.
+
+    Args:
+        labels: (batch, frames), int64; frames with -100 belong to none.
+
+    Returns:
+        (batch * frames, 3), int64: window, first frame, and frame after the last, where another label or nothing
+        follows; and (batch * frames,), bool: the stretch is a whole one of frames with one label, two or more.
+    """
+    batch, frames = labels.shape
+    # no label is one below the ignored one, so that a window's first frame always begins a run
+    before = torch.nn.functional.pad(labels[:, :-1], (1, 0), value=IGNORED_LABEL - 1)
+    is_start = labels != before
+    place = torch.arange(frames, device=labels.device).expand(batch, frames)
+    # the least start behind each frame: a minimum from the end
+    behind = torch.nn.functional.pad(torch.where(is_start, place, frames)[:, 1:], (0, 1), value=frames)
+    ends = behind.flip(1).cummin(dim=1).values.flip(1)
+    windows = torch.arange(batch, device=labels.device)[:, None].expand(batch, frames)
+    is_run = is_start & (labels != IGNORED_LABEL) & (ends - place > 1)
+    return torch.stack((windows, place, ends), dim=2).flatten(0, 1), is_run.flatten()
+
+
 def action_runs(labels: torch.Tensor) -> torch.Tensor:
     """Stretches of two or more frames with one label.
 
@@ -24,14 +50,8 @@ def action_runs(labels: torch.Tensor) -> torch.Tensor:
     Returns:
         (runs, 3), int64: window, first frame, and frame after the last; in order.
     """
-    # no label is one below the ignored one, so that a window's first frame always begins a run
-    before = torch.nn.functional.pad(labels[:, :-1], (1, 0), value=IGNORED_LABEL - 1)
-    windows, starts = (labels != before).nonzero(as_tuple=True)
-    is_last_of_window = torch.ones_like(windows, dtype=torch.bool)
-    is_last_of_window[:-1] = windows[1:] != windows[:-1]
-    ends = torch.where(is_last_of_window, labels.shape[1], starts.roll(-1))
-    kept = (labels[windows, starts] != IGNORED_LABEL) & (ends - starts > 1)
-    return torch.stack((windows, starts, ends), dim=1)[kept]
+    runs, is_run = runs_from_frames(labels)
+    return runs[is_run]
 
 
 def view_logits(logits: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
@@ -39,7 +59,7 @@ def view_logits(logits: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: (batch, frames, labels).
-        runs: (runs, 3), what `action_runs` gives.
+        runs: (runs, 3), what `action_runs` or `runs_from_frames` gives.
 
     Returns:
         (runs, 3, labels), float32 or the float64 of the scores: immediate, contextual, narrative.

@@ -123,6 +123,7 @@ class WindowReader(ClipReader[LabelledVideo]):
             timestamps_s=[entry.row.times_s[position] for position in picked],
             max_side_px=self.settings.decode_max_side_px,
             max_pixels=self.settings.max_pixels,
+            stand_ins=True,  # as the labeller reads it
         )
 
     def read_whole(self, entry: ClipEntry[LabelledVideo]) -> DecodedFrames:

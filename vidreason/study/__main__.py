@@ -16,8 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..command_line import INTERRUPTED
-from ..errors import VidreasonError
+from ..command_line import OneLineParser, end_with_status
 from .attempts import RunnerSettings
 from .execution import check_settings
 from .rebuild import rebuild_all
@@ -28,20 +27,17 @@ from .study_plots import check_plots
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; a mistake ends with one line that names it."""
-    args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
+
+    def work() -> int:
+        args = _parser().parse_args(arguments)
         return args.command(args)
-    except VidreasonError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with the runs that are missing", file=sys.stderr)
-        return INTERRUPTED
+
+    return end_with_status(work, "the same command goes on with the runs that are missing")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m vidreason.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -20,7 +20,8 @@ from typing import Any
 
 import yaml
 
-from ..errors import ConfigError, VidreasonError
+from ..command_line import run_command
+from ..errors import ConfigError
 from ..files import write_whole
 from ..reporting.statistics import compare_paired, summarize
 from ..reporting.tables import Column, markdown_table, write_csv
@@ -58,22 +59,18 @@ class LeaveOneGroupOutArguments:
 def main() -> int:
     """Run; a mistake ends with one line that names it."""
     # imported here, so that rebuilding tables in another program needs no torch
-    from transformers import HfArgumentParser
     from transformers.utils import logging as transformers_logging
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     transformers_logging.set_verbosity_error()
-    parser = HfArgumentParser(LeaveOneGroupOutArguments)  # type: ignore[arg-type]  # its NewType fits no dataclass
-    (args,) = parser.parse_args_into_dataclasses()
-    try:
-        if not args.table_only:
-            run_all(args)
-            write_title(Path(args.out), args.title, args.system)
-        print(write_tables(Path(args.out), args.title, find_system(args.system, "--system")))
-    except VidreasonError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(run, LeaveOneGroupOutArguments)
+
+
+def run(args: LeaveOneGroupOutArguments) -> None:
+    """Make the runs, unless only the table is wanted, and write it."""
+    if not args.table_only:
+        run_all(args)
+        write_title(Path(args.out), args.title, args.system)
+    print(write_tables(Path(args.out), args.title, find_system(args.system, "--system")))
 
 
 def run_all(args: LeaveOneGroupOutArguments) -> None:
@@ -163,7 +160,7 @@ def write_tables(out: Path, title: str, system: System) -> str:
     notes = out / "NOTES.md"
     if notes.exists():
         text += "\n" + notes.read_text(encoding="utf-8")
-    (out / "README.md").write_text(text, encoding="utf-8")
+    write_whole(out / "README.md", text)
     return text
 
 

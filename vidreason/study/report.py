@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ..files import write_whole
 from ..reporting.statistics import PairedComparison, Summary, summarize
 from ..reporting.tables import NOT_RUN, Column, MetricStyle, markdown_table
 from .comparison import ContrastResult, Records, Result, as_row, compare_all, contrast_results, contrast_row, not_run
@@ -41,13 +42,13 @@ def write_tables(folder: Path) -> str:
     if contrasts:
         content["contrasts"] = [contrast_row(result) for result in contrasts]
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    (folder / "results.json").write_text(text, encoding="utf-8")
+    write_whole(folder / "results.json", text)
     figures = draw_plots(study, results, folder)
     page = build_page(study, records, results, contrasts, figures)
     notes = folder / NOTES_FILE
     if notes.exists():
         page += "\n" + notes.read_text(encoding="utf-8")
-    (folder / "README.md").write_text(page, encoding="utf-8")
+    write_whole(folder / "README.md", page)
     return page
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..files import write_whole
 from .seeds import SPLITS
 
 TRUTH_FOLDER, VIDEO_FOLDER = "truth", "videos"
@@ -82,7 +83,7 @@ def prepare_folder(folder: Path, settings: dict[str, Any], own_entries: Sequence
         else:
             path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / UNFINISHED_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / UNFINISHED_FILE, json.dumps(settings, indent=2) + "\n")
 
 
 def mark_complete(folder: Path) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 
 from ..clips.data import SAMPLING_POLICIES
 from ..clips.transforms import RESAMPLING_RULES, AugmentationConfig
+from ..command_line import OneLineParser, flag_parser, parse_flags
 from ..errors import ConfigError
 from .recipes import method_settings, read_mapping, read_recipe
 
@@ -62,6 +63,10 @@ class DataArguments:
     manifest: str = field(default="", metadata={"help": "Folder of the manifest of videos."})
     video_root: str | None = field(
         default=None, metadata={"help": "Where the videos lie, if not where the manifest says."}
+    )
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Take a manifest whose paths may leave the videos' folder, to any file of this machine."},
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     validation_split: str | None = field(
@@ -175,18 +180,18 @@ def parse_arguments(
             flag `--method` wins over the recipe. None adds no such setting.
 
     Raises:
-        ConfigError: The recipe cannot be read, or a setting or method does not exist.
+        ConfigError: The recipe cannot be read, or a setting or method does not exist; a `UsageError` where it is a
+            flag.
     """
     methods = methods or {}
-    # HfArgumentParser wants its NewType `DataClassType`, which no dataclass is
-    parser = HfArgumentParser(classes)  # type: ignore[arg-type]
+    parser = flag_parser(*classes)
     known = {setting.name for cls in classes for setting in fields(cls)}  # type: ignore[arg-type]  # all dataclasses
     by_flag = None
     if methods:
         _add_method(parser, methods)
         known.add("method")
         # no help: `--help` would print this parser's only flag and exit before the full one is reached
-        flags = argparse.ArgumentParser(add_help=False)
+        flags = OneLineParser(add_help=False)
         _add_method(flags, methods)
         # read ahead of all others, since it decides on their defaults
         by_flag = flags.parse_known_args(arguments)[0].method
@@ -203,11 +208,8 @@ def parse_arguments(
     # argparse converts defaults that are text: PyYAML reads 1e-4, which has no dot, as text
     parser.set_defaults(**recipe)
     parser.set_defaults(**method_settings(by_flag, methods))
-    try:
-        # a flag that is given wins over every default set above
-        parsed: Any = parser.parse_args_into_dataclasses(arguments)
-    except (ValueError, TypeError) as error:  # what transformers' own arguments refuse, and flags that do not exist
-        raise ConfigError(str(error)) from error
+    # a flag that is given wins over every default set above
+    parsed = parse_flags(parser, arguments)
     return parsed[0], parsed[1], parsed[2]  # behind them a namespace with `method`
 
 

@@ -39,7 +39,7 @@ def open_videos(data_args: ClipArguments) -> Videos:
     """
     if data_args.packed_clips:
         return open_packed(data_args.packed_clips)
-    return load_manifest(data_args.manifest, data_args.video_root)
+    return load_manifest(data_args.manifest, data_args.video_root, data_args.allow_outside_paths)
 
 
 class GuidanceTables:

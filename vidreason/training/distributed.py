@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +14,18 @@ from accelerate.data_loader import IterableDatasetShard
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from .checkpoints import UNFINISHED, finish_checkpoint, loading, rotate_checkpoints, saving
 
 
 class DistributedTrainer(Trainer):
     """A `transformers.Trainer` without three traps of several processes, one of persistent workers, and its stub card.
+
+    A resumed run goes on exactly as if it had never been stopped, from any step: the draws of a clip hang on its
+    epoch, which accelerate does not pass on in the epoch that is resumed, nor ever to several processes. And a
+    checkpoint is there whole or not at all, however the run that writes it ends.
 
     Under FSDP, `save_model` writes nothing at all where checkpoints are sharded. Under FSDP2, a model's class is one
     of torch's, which is then what is exported as the model's code and named in its `config.json`. In evaluation on
@@ -29,6 +39,19 @@ class DistributedTrainer(Trainer):
 
     # a class attribute: a trainer outside of `run_training` has no writer and keeps the Trainer's card
     card_writer: Callable[[Path], None] | None = None
+    # where a checkpoint is being written; None when none is
+    _unfinished: Path | None = None
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # the Trainer gives all by keyword
+        set_loader_epoch(kwargs["train_dataloader"], kwargs["epoch"])
+        super()._run_epoch(*args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches to train on."""
+        loader = super().get_train_dataloader()
+        # workers that stay are started in the first epoch, and once more after resuming; others in every epoch
+        return _with_own_seeds(loader) if self.args.dataloader_persistent_workers else loader
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches to evaluate on; a stream's clips are counted once."""
@@ -37,11 +60,11 @@ class DistributedTrainer(Trainer):
         if not (eval_dataset is None or isinstance(eval_dataset, str) or eval_dataset is self.eval_dataset):
             # the loader of a test set is made anew at each call
             return self.get_test_dataloader(eval_dataset)
-        return _with_stream_length(super().get_eval_dataloader(eval_dataset))
+        return _with_own_seeds(_with_stream_length(super().get_eval_dataloader(eval_dataset)))
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         """Batches to predict; a stream's clips are counted once."""
-        return _with_stream_length(super().get_test_dataloader(test_dataset))
+        return _with_own_seeds(_with_stream_length(super().get_test_dataloader(test_dataset)))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the whole model, whichever form checkpoints have. Every process has to call this."""
@@ -61,9 +84,76 @@ class DistributedTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # whatever is saved so that `from_pretrained` takes it comes through here: checkpoints and the finished model;
         # torch.compile wraps the model in a class of its own, which is no more to be exported than FSDP's
-        with unsharded_class(self.accelerator.unwrap_model(self.model, keep_torch_compile=False)):
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        folder = Path(output_dir or str(self.args.output_dir))
+        # a checkpoint is named by what is to become of it
+        named = saving(folder) if self._unfinished is None else contextlib.nullcontext()
+        with unsharded_class(model), named:
             super()._save(output_dir, state_dict)
         self._write_card(output_dir or self.args.output_dir)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        # the Trainer asks for it where it writes, looks for and deletes checkpoints
+        return super()._get_output_dir(trial) if self._unfinished is None else str(self._unfinished)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        run_folder, name = Path(super()._get_output_dir(trial)), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        unfinished, checkpoint = run_folder / UNFINISHED / name, run_folder / name
+        everyone = self.accelerator.wait_for_everyone
+        with saving(checkpoint):
+            if self.is_local_process_zero():
+                shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was stopped
+            everyone()  # before any process writes its part
+            self._unfinished = unfinished.parent
+            try:
+                super()._save_checkpoint(model, trial)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
+                raise
+            finally:
+                self._unfinished = None
+            self._name_best_checkpoint(unfinished, checkpoint)
+            everyone()  # each has written its random numbers
+            if self.is_world_process_zero():
+                finish_checkpoint(unfinished, checkpoint)
+            everyone()
+            # still there only where machines share no folder
+            if self.is_local_process_zero() and unfinished.is_dir():
+                finish_checkpoint(unfinished, checkpoint)
+            everyone()
+            if self.args.should_save:
+                best = self.state.best_model_checkpoint
+                kept = {checkpoint, *([] if best is None else [Path(best)])}
+                rotate_checkpoints(run_folder, self.args.save_total_limit, kept)
+                with contextlib.suppress(OSError):  # not empty: another process is at it
+                    unfinished.parent.rmdir()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(checkpoint))
+
+    def _name_best_checkpoint(self, unfinished: Path, checkpoint: Path) -> None:
+        """Call a checkpoint that is the best by the name that it gets, in its own record too."""
+        best = self.state.best_model_checkpoint
+        if best is None or Path(best) != unfinished:
+            return
+        self.state.best_model_checkpoint = str(checkpoint)
+        if self.args.should_save:
+            self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        with loading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with loading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with loading(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+    def _load_best_model(self) -> None:
+        with loading(self.state.best_model_checkpoint):
+            super()._load_best_model()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the card into `output_dir`; the Trainer calls this before it pushes a finished model to the Hub."""
@@ -74,6 +164,9 @@ class DistributedTrainer(Trainer):
             self._write_card(self.args.output_dir)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # uploads in another thread, which would lose its files when they get their name: called again after that
+        if self._unfinished is not None:
+            return
         # this pushes `output_dir`, into which the Trainer has copied the checkpoint's weights, but no card
         self._write_card(self.args.output_dir)
         super()._push_from_checkpoint(checkpoint_folder)
@@ -82,6 +175,39 @@ class DistributedTrainer(Trainer):
         # processes share the folder: one of them writes
         if self.card_writer is not None and folder is not None and self.is_world_process_zero():
             self.card_writer(Path(folder))
+
+
+def set_loader_epoch(loader: DataLoader, epoch: int) -> None:
+    """Tell a loader's data set and sampler the epoch, however deeply accelerate has wrapped them.
+
+    Accelerate's own `set_epoch` tells the sampler or else the data set, and the sampler only where it is wrapped once.
+    So a data set with a random order is not told where several processes share it, or where a resumed epoch's first
+    batches are skipped; with both, the sampler is not told either.
+
+    Args:
+        loader: The loader, as accelerate has prepared it.
+        epoch: Number of the epoch, from 0.
+    """
+    parts: list[Any] = [loader]
+    for part in parts:  # which grows by what each part wraps
+        inner = (getattr(part, name, None) for name in ("dataset", "batch_sampler", "sampler"))
+        parts += [one for one in inner if one is not None and not any(one is seen for seen in parts)]
+    for part in parts[1:]:
+        if hasattr(part, "set_epoch"):
+            part.set_epoch(epoch)
+
+
+def _with_own_seeds(loader: DataLoader) -> DataLoader:
+    """Let a loader draw its workers' seeds, one whenever it starts, from a generator of its own.
+
+    Drawn from torch's, they shift what dropout draws from it. So a run that was resumed behind an evaluation, or that
+    had to start its workers once more, would go on with other random numbers than one that was never stopped.
+    """
+    # accelerate's loader stands before torch's, which is the one that draws
+    base = getattr(loader, "base_dataloader", loader)
+    # no clip is drawn by these seeds: it brings its own
+    base.generator = torch.Generator().manual_seed(0)
+    return loader
 
 
 def _with_stream_length(loader: DataLoader) -> DataLoader:

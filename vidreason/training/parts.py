@@ -44,9 +44,16 @@ class PartsTrainer(DistributedTrainer):
         self._part_sums: dict[str, torch.Tensor] = {}
         # optimizer steps, not micro-batches: each step adds one whole mean to every part
         self._steps_since_log = 0
+        # the loss of the step that is under way, summed up on the device
+        self._step_loss: torch.Tensor | None = None
+        # every micro-batch would be asked for its value; a loss that is not finite ends the run here in any case
+        self.args.logging_nan_inf_filter = False
 
     def count(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """What the means of the loss go over in a batch.
+
+        Counted where the batch lies: a value that is read on the way (`item`, `tolist`, an index of booleans) stops a
+        GPU in every micro-batch.
 
         Args:
             batch: A batch of the data collator, or an empty one, for which every count is zero.
@@ -94,15 +101,15 @@ class PartsTrainer(DistributedTrainer):
         # an empty batch names the counts: a process that got no micro-batch still joins the gather below
         names = list(self.count({}))
         # int64 is exact; float32 is not beyond 2**24
-        counts = torch.zeros(len(names), dtype=torch.int64)
+        counts = torch.zeros(len(names), dtype=torch.int64, device=device)
         for batch in batches:
-            counts += torch.stack([count.cpu() for count in self.count(batch).values()])
-        counts = counts.to(device)
+            counts += torch.stack([count.to(device, non_blocking=True) for count in self.count(batch).values()])
         if self.args.world_size > 1:
             # one row per process, since gather concatenates; counts of one process alone would give a mean of means
             counts = self.accelerator.gather(counts.unsqueeze(0)).sum(dim=0)
         self._step_counts = dict(zip(names, counts, strict=True))
         self._steps_since_log += 1
+        self._step_loss = None
         return batches, counts[0]
 
     def compute_loss(
@@ -137,11 +144,14 @@ class PartsTrainer(DistributedTrainer):
             TrainingError: The loss is not finite. Raised before the weights are changed by it.
         """
         loss = super().training_step(model, inputs, *args, **kwargs)
-        # gradients are there but the optimizer has not stepped; the price is one device synchronisation a micro-batch
-        if not math.isfinite(loss.item()):
+        # a sum of parts that are not finite is not finite either
+        self._step_loss = loss if self._step_loss is None else self._step_loss + loss
+        # at the last micro-batch gradients are whole and the optimizer has not stepped: the GPU is waited for there
+        # and only there
+        if self.accelerator.sync_gradients and not math.isfinite(step_loss := self._step_loss.item()):
             parts = ", ".join(f"{name} {float(value):.4g}" for name, value in self._part_sums.items())
             raise TrainingError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1} (epoch {self.state.epoch:.2f}); sums "
+                f"the loss is {step_loss} at step {self.state.global_step + 1} (epoch {self.state.epoch:.2f}); sums "
                 f"of its parts since the last log: {parts}. Lower learning_rate, now "
                 f"{self._get_learning_rate():.3g}, or look for input that is not finite."
             )
@@ -151,10 +161,11 @@ class PartsTrainer(DistributedTrainer):
         """Add the parts of the loss, as means over the steps since the last log."""
         # entries of evaluation and the final summary have no `loss`, but `eval_loss` and `train_loss`
         if "loss" in logs and self._part_sums:
-            for name, value in self._part_sums.items():
-                # a process holds its share of each mean, so that the sum over processes is the mean
-                summed = self.accelerator.reduce(value, reduction="sum")
-                logs[f"loss_{name}"] = float(summed) / max(1, self._steps_since_log)
+            # a process holds its share of each mean, so that the sum over processes is the mean; all parts at once,
+            # since each exchange and each reading waits for the GPU
+            summed = self.accelerator.reduce(torch.stack(list(self._part_sums.values())), reduction="sum")
+            for name, value in zip(self._part_sums, summed.tolist(), strict=True):
+                logs[f"loss_{name}"] = value / max(1, self._steps_since_log)
             # reset here and not per epoch: logging_steps need not divide an epoch
             self._part_sums, self._steps_since_log = {}, 0
         super().log(logs, *args, **kwargs)

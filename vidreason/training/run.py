@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import torch
 import transformers
 from transformers import TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
-from ..errors import ConfigError
 from ..reporting.device import describe_device
 from ..reporting.recipe_facts import RecipeFacts
+from .checkpoints import checkpoint_to_resume, saving
+from .output_folder import claimed_output_folder
 from .task import Metrics, RunData, Task
 
 DataT = TypeVar("DataT", bound=RunData)
@@ -51,6 +51,21 @@ def run_training(task: Task[DataT], callbacks: Sequence[TrainerCallback] = ()) -
         VidreasonError: Anything that the settings, the data or the training get wrong, with the reason.
     """
     args = task.args
+    # before anything is read or built: what cannot be saved is not worth preparing
+    resume = checkpoint_to_resume(args)
+    with claimed_output_folder(args, task.settings(), resumes=resume is not None):
+        return _train(task, callbacks, resume)
+
+
+def _train(task: Task[DataT], callbacks: Sequence[TrainerCallback], resume: str | None) -> RunResult:
+    """A run in a folder that is its own.
+
+    Args:
+        task: What is trained, on what, and how it is reported.
+        callbacks: Objects that are told of the training's progress.
+        resume: Folder of the checkpoint to go on from; None starts anew.
+    """
+    args = task.args
     set_seed(args.seed)  # before the model is built: its random weights belong to the run
     prepared = task.prepare()
     trainer = task.make_trainer(prepared, list(callbacks))
@@ -66,7 +81,7 @@ def run_training(task: Task[DataT], callbacks: Sequence[TrainerCallback] = ()) -
 
     # before training: checkpoints that are pushed carry a card as well
     trainer.card_writer = write_card
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
+    trainer.train(resume_from_checkpoint=resume)
     train_seconds = time.perf_counter() - started
     # with load_best_model_at_end these are the best weights, not the last
     for split, examples in prepared.data.tests.items():
@@ -81,7 +96,8 @@ def run_training(task: Task[DataT], callbacks: Sequence[TrainerCallback] = ()) -
     )
     # saved after the evaluation, so that the card has its results
     trainer.save_model()  # with its card, and to the Hub where that is asked for
-    trainer.save_state()
+    with saving(Path(str(args.output_dir))):
+        trainer.save_state()
     trainer.accelerator.wait_for_everyone()  # nobody reads the folder before it is whole
     return result
 
@@ -103,24 +119,3 @@ def recipe_facts(args: TrainingArguments, train_seconds: float) -> RecipeFacts:
         train_seconds=round(train_seconds, 1),
         library_versions={"torch": torch.__version__, "transformers": transformers.__version__},
     )
-
-
-def checkpoint_to_resume(args: TrainingArguments) -> str | None:
-    """The checkpoint to go on from: a path, or the last one in `output_dir` for "true"; None to start anew.
-
-    Raises:
-        ConfigError: There is none where one is asked for.
-    """
-    wanted, output_dir = args.resume_from_checkpoint, str(args.output_dir)
-    if not wanted:
-        return None
-    # `true` is a bool in a recipe and text as a flag
-    if str(wanted).lower() == "true":
-        # get_last_checkpoint lists the folder, and fails where there is none
-        last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
-        if last is None:
-            raise ConfigError(f"resume_from_checkpoint is set but {output_dir} holds no checkpoint")
-        return last
-    if not Path(wanted).is_dir():
-        raise ConfigError(f"resume_from_checkpoint names {wanted}, which is not a folder")
-    return wanted

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from ..reporting.recipe_facts import RecipeFacts
 from .distributed import DistributedTrainer
+from .output_folder import training_settings
 
 Metrics = dict[str, dict[str, float | None]]
 """Split -> name -> value; what was not measured is None."""
@@ -70,6 +71,10 @@ class Task(ABC, Generic[DataT]):
 
     def __init__(self, args: TrainingArguments):
         self.args = args
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that tell one run from another, by name. A system adds those of its model and data."""
+        return training_settings(self.args)
 
     @abstractmethod
     def prepare(self) -> Prepared[DataT]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import VideoError
+from ..errors import VideoError, one_of_many
 from .decode import DecodedFrames, decode_frames
 
 SharedVideos = MutableMapping[tuple, DecodedFrames]
@@ -28,6 +28,8 @@ def decode_whole_video(
     path: Path, max_side_px: int | None, max_pixels: int | None, shared: SharedVideos | None = None
 ) -> DecodedFrames:
     """All frames of a video, out of `shared` where another data set has decoded it.
+
+    Frame `i` is at position `i`: others stand in for frames that do not decode.
 
     Args:
         path: The file of the video.
@@ -75,7 +77,9 @@ def _shared_or_decoded(
 ) -> DecodedFrames:
     if shared is not None and key in shared:
         return shared[key]
-    decoded = decode_frames(path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels)
+    decoded = decode_frames(
+        path, timestamps_s=timestamps_s, max_side_px=max_side_px, max_pixels=max_pixels, stand_ins=True
+    )
     if shared is not None:
         shared[key] = decoded
     return decoded
@@ -102,7 +106,8 @@ def write_decoded(
 
     def decode(path: Path) -> DecodedFrames | None:
         try:
-            return decode_frames(path, max_side_px=max_side_px)
+            with one_of_many(path):
+                return decode_frames(path, max_side_px=max_side_px, stand_ins=True)
         except VideoError:
             return None
 

@@ -7,14 +7,16 @@ here.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import mmap
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,15 @@ from av.buffer import Buffer
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from ..errors import VideoError
-from .frame_table import FrameTable, Listing, Packets, find_doubt, table_of_frames, table_of_packets
+from .frame_table import (
+    CODECS_OF_WHOLE_PICTURES,
+    FrameTable,
+    Listing,
+    Packets,
+    find_doubt,
+    table_of_frames,
+    table_of_packets,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +44,26 @@ logger = logging.getLogger(__name__)
 # a keyframe every 12 frames: its clips took 19 ms at 16 and 10.6 ms at 4. Files with few keyframes do not care.
 _SEEK_GAP_FRAMES = 4
 
-# FFmpeg opens these as if they were video: still images, and any text as terminal art
-_NOT_VIDEO_FORMATS = ("image2", "tty")
+# FFmpeg's names of the containers that are opened, of sound too, so that a song is said to be one. Not among them is
+# what makes FFmpeg read further files or addresses (concat, hls, dash, imf, sdp, image2 and its patterns), capture
+# screens, or take texts and still images for video.
+_FORMATS = (
+    "3g2,3gp,aac,ac3,aiff,amr,apng,asf,au,av1,avi,caf,dirac,dv,eac3,flac,flv,gif,gxf,h261,h263,h264,hevc,ivf,m4a,m4v,"
+    "matroska,mj2,mjpeg,mov,mp3,mp4,mpeg,mpegts,mpegvideo,mxf,nsv,nut,nuv,obu,ogg,rm,swf,vc1,vvc,w64,wav,webm,wtv,"
+    "yuv4mpegpipe"
+)
+
+# The absolute path that goes with it begins with a slash, so that no colon in it is taken for a protocol's.
+_OPENING = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+
+# How files begin that name others to play, in lower case. This finds the words for the refusal; `_FORMATS` refuses.
+_PLAYLIST_STARTS = ("ffconcat", "#extm3u", "[playlist]", "[reference]", "v=0", "rtsptext", "<asx")
+_PLAYLIST_TAGS = ("<mpd", "<smoothstreamingmedia", "<assetmap", "<compositionplaylist", "<asx", "<smil", "<playlist")
+_PLAYLIST_HEAD_BYTES = 2048
 
 # Here a picture that is not a reference is one that no other picture is decoded from. In HEVC it may still be one for
 # pictures of a higher temporal layer.
-_CODECS_THAT_CAN_SKIP = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
+_CODECS_THAT_CAN_SKIP = ("h264", "mpeg2video", "mpeg1video")
 
 # Containers with an index of keyframes. Others (MPEG-PS and TS) are sought by bytes, and may land inside a group of
 # pictures, whose frames then decode to other pixels.
@@ -47,6 +71,19 @@ _SEEKABLE_FORMATS = ("mov", "matroska", "avi")
 
 # In an AVI, each chunk of these is one packet. Other streams are cut up anew by a parser.
 _CODECS_OF_WHOLE_CHUNKS = ("mpeg4", "mjpeg")
+
+# AVI and raw streams store no times of presentation; FFmpeg makes up those that it gives.
+_FORMATS_WITHOUT_TIMES = ("avi", "h264", "hevc", "vvc", "m4v", "mpegvideo", "h261", "h263", "vc1", "mjpeg", "dirac")
+
+# Files that the log has named because frames of theirs do not decode, the latest of them.
+_named_for_stand_ins: dict[str, None] = {}
+_MAX_NAMED = 1024
+
+# AVFieldOrder: 0 is unknown, from 2 on are the orders of interlaced fields.
+_PROGRESSIVE = 1
+
+# What a single file can make PyAV raise besides FFmpeg's own errors, such as for side data that it has no name for.
+_UNFORESEEN = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 
 # RIFF: the number of the stream in two digits and two letters for what the chunk holds, then its size
 _CHUNK_HEADER = np.dtype([("stream", "S2"), ("holds", "S2"), ("size", "<u4")])
@@ -64,12 +101,15 @@ class DecodedFrames:
         frame_indices: Native index of each, counted in order of presentation from 0.
         timestamps_s: Presentation time of each in seconds; the video's first frame is at 0.0.
         clock: "stream" where these are the file's own times, "counted" where the file has none that hold.
+        stand_ins: Native index of each frame that does not decode -> index of the frame whose picture is in its place;
+            empty unless `decode_frames` was asked for stand-ins.
     """
 
     frames: np.ndarray
     frame_indices: list[int]
     timestamps_s: list[float]
     clock: str = "stream"
+    stand_ins: dict[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame_indices)
@@ -83,12 +123,14 @@ def decode_frames(
     size: tuple[int, int] | None = None,
     tolerance_s: float | None = None,
     max_pixels: int | None = None,
+    stand_ins: bool = False,
 ) -> DecodedFrames:
     """Decode the frames asked for, or all of them.
 
     Rotation and mirror flags are applied. Only the frames asked for are converted to RGB, and scaled while at it.
     A damaged file gives what it holds: all frames that decode where no frames are named, and an error where some of
-    the named ones do not decode.
+    the named ones do not decode. With `stand_ins` the next frame that decodes is shown in their place, at the end the
+    last one, as players do and as the video processor and `FrameStream` do: the result and the log say where.
 
     Args:
         path: Local file.
@@ -100,6 +142,7 @@ def decode_frames(
         size: Height and width of the result as displayed, whatever the aspect ratio.
         tolerance_s: Seconds that a frame may be from the time asked for; None sets no limit.
         max_pixels: Largest stored width x height to accept, looked at before anything is decoded.
+        stand_ins: Whether a neighbour's picture takes the place of a frame that does not decode.
 
     Returns:
         The frames (frames, height, width, 3) with their indices and times. All of them lie in memory: a long video
@@ -118,12 +161,16 @@ def decode_frames(
     with open_with_table(path, max_pixels, early.add if early else None) as (video, table):
         requested = _requested_indices(path, table, indices, timestamps_s, tolerance_s)
         output = early or _Output(path, requested, max_side_px, size, max_pixels)
-        _decode_into(output, video, path, table, max_pixels)
+        _decode_into(output, video, path, table, max_pixels, stand_ins)
+    if output.stand_ins:
+        # once for a file: a clip is read in every epoch
+        level = logging.DEBUG if _was_named(os.fspath(path)) else logging.WARNING
+        logger.log(level, "%s: %s", path, _describe_stand_ins(output.stand_ins, table))
     if output.missing and indices is None and timestamps_s is None:
         requested = output.keep_decoded()
     if output.missing or output.frames is None:
         raise VideoError(path, "decode_failed", _describe_missing(path, output.missing, table))
-    return DecodedFrames(output.frames, requested, table.times_s[requested].tolist(), table.clock)
+    return DecodedFrames(output.frames, requested, table.times_s[requested].tolist(), table.clock, output.stand_ins)
 
 
 def decode_readable_frames(
@@ -212,6 +259,21 @@ def _requested_indices(
 def _describe_missing(path: str | os.PathLike, missing: set[int], table: FrameTable) -> str:
     named = ", ".join(map(str, sorted(missing)[:5])) + (", ..." if len(missing) > 5 else "")
     return f"frames {named} do not decode; {count_readable(path, table)} of {len(table)} frames are readable"
+
+
+def _was_named(path: str) -> bool:
+    """Whether the log has named this file among those with stand-ins, as it has from now on."""
+    was_named = path in _named_for_stand_ins
+    _named_for_stand_ins[path] = None
+    if len(_named_for_stand_ins) > _MAX_NAMED:
+        del _named_for_stand_ins[next(iter(_named_for_stand_ins))]
+    return was_named
+
+
+def _describe_stand_ins(stand_ins: dict[int, int], table: FrameTable) -> str:
+    pairs = [f"{shown} for {index}" for index, shown in sorted(stand_ins.items())]
+    named = ", ".join(pairs[:5]) + (", ..." if len(pairs) > 5 else "")
+    return f"{len(pairs)} of {len(table)} frames do not decode; others stand in ({named})"
 
 
 # Which frames to ask for
@@ -386,6 +448,13 @@ def _table_key(path: str | os.PathLike, max_pixels: int | None) -> tuple:
     return os.fspath(path), (state.st_size, state.st_mtime_ns), max_pixels
 
 
+def distrust_short_cuts(path: str | os.PathLike, max_pixels: int | None, table: FrameTable) -> None:
+    """Remember of a file that its frames are to be decoded in order, because a short cut through it failed."""
+    logger.debug("%s: from now on decoded in order, from the start", path)
+    in_order = dataclasses.replace(table, in_order_only=True, keyframes=table.keyframes[:0])
+    _seen_tables.put(_table_key(path, max_pixels), in_order)
+
+
 def _rewind(video: OpenVideo, listing: Listing) -> bool:
     """Go back to the first packet, where the container has an index to go by."""
     if not listing.packets.were_read:
@@ -438,16 +507,31 @@ class OpenVideo:
         path: Path of the file, for errors and the log.
         container: Container, which is closed by `open_video`.
         stream: Its first video stream.
+        failures: What the decoder said of each packet that did not decode, or of the place where reading ended early.
     """
 
     path: str
     container: av.container.InputContainer
     stream: av.VideoStream
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec; the decoder's own name may be another, such as libdav1d."""
+        return self.stream.codec_context.codec.canonical_name
+
+    @property
+    def can_start_at_keyframes(self) -> bool:
+        """Whether decoding from any keyframe gives the pixels of decoding from the start."""
+        if self.codec not in CODECS_OF_WHOLE_PICTURES or not _is_format(self, _SEEKABLE_FORMATS):
+            return False
+        # How a decoder reads 4:4:4 H.264 of an old x264 hangs on the version that the stream's first packet states
+        return not (self.codec == "h264" and "444" in (self.stream.codec_context.pix_fmt or ""))
 
     @property
     def can_skip(self) -> bool:
         """Whether the decoder can leave out frames that no other frame needs."""
-        return self.stream.codec_context.name in _CODECS_THAT_CAN_SKIP
+        return self.codec in _CODECS_THAT_CAN_SKIP
 
     def frames(self, wanted_pts: Collection[int] | None = None) -> Iterator[av.VideoFrame]:
         """Decode from the current position, in order of presentation.
@@ -466,6 +550,7 @@ class OpenVideo:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.is_corrupt:
+                    self.failures.append(f"packet at {packet.pts} is damaged")
                     continue  # a decoder would make a picture of it, with grey or smeared blocks
                 # a packet without a time may be of any frame, so it is decoded; at the end it flushes the decoder
                 if wanted_pts is not None and skips != (packet.pts is not None and packet.pts not in wanted_pts):
@@ -475,29 +560,36 @@ class OpenVideo:
                     decoded = packet.decode()
                 except av.error.FFmpegError as error:
                     logger.debug("%s: packet at %s does not decode (%s)", self.path, packet.pts, error)
+                    self.failures.append(f"packet at {packet.pts}: {_first_line(error)}")
                     continue
                 yield from decoded
         except av.error.FFmpegError as error:
             logger.debug("%s: reading ends early (%s)", self.path, error)
+            self.failures.append(f"reading ends early: {_first_line(error)}")
 
 
 @contextmanager
 def open_video(path: str | os.PathLike, max_pixels: int | None = None) -> Iterator[OpenVideo]:
-    """Open the first video stream of a file.
+    """Open the first video stream of a file: the one place where FFmpeg is given a path to read.
+
+    FFmpeg opens what a path or a file names: `http:/host/a.mp4` is an address to it, and a text that says `ffconcat`
+    or `#EXTM3U` plays other files of the machine. So it gets an absolute path, which names no protocol, may use files
+    alone, and knows no format of playlists.
 
     Args:
         path: Local file.
         max_pixels: Largest width x height to accept, looked at before anything is decoded.
 
     Raises:
-        VideoError: The reason is missing, empty_file, not_a_video, no_video_stream, too_large or decode_failed.
+        VideoError: The reason is missing, empty_file, not_a_video, playlist, no_video_stream, too_large or
+            decode_failed.
     """
     _check_file(path)
     try:
         # tags of any encoding are let pass: nothing is read from them, and files in the wild have broken ones
-        container = av.open(os.fspath(path), metadata_errors="ignore")
-    except (av.error.FFmpegError, ValueError, UnicodeError) as error:
-        raise VideoError(path, "not_a_video", _first_line(error)) from error
+        container = av.open(str(Path(path).absolute()), metadata_errors="ignore", container_options=_OPENING)
+    except (av.error.FFmpegError, *_UNFORESEEN) as error:
+        raise _not_opened(path, error) from error
     with container:
         stream = _select_stream(path, container)
         # before a frame is decoded: a few bytes of header can ask for gigabytes of memory
@@ -508,6 +600,8 @@ def open_video(path: str | os.PathLike, max_pixels: int | None = None) -> Iterat
             yield OpenVideo(str(path), container, stream)
         except av.error.FFmpegError as error:
             raise VideoError(path, "decode_failed", _first_line(error)) from error
+        except _UNFORESEEN as error:
+            raise VideoError(path, "decode_failed", f"{type(error).__name__}: {_first_line(error)}") from error
 
 
 def check_pixels(path: str | os.PathLike, width: int, height: int, max_pixels: int | None) -> None:
@@ -524,10 +618,17 @@ def _check_file(path: str | os.PathLike) -> None:
         raise VideoError(path, "empty_file")
 
 
+def _not_opened(path: str | os.PathLike, error: Exception) -> VideoError:
+    with open(path, "rb") as file:
+        text = file.read(_PLAYLIST_HEAD_BYTES).decode("utf-8-sig", errors="replace").lstrip().lower()
+    if text.startswith(_PLAYLIST_STARTS) or (text.startswith("<") and any(tag in text for tag in _PLAYLIST_TAGS)):
+        return VideoError(path, "playlist", "it names other files to play, and these are not opened")
+    if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a format that is not among those allowed
+        return VideoError(path, "not_a_video", "a text, a still image or another format that is not read as video")
+    return VideoError(path, "not_a_video", _first_line(error))
+
+
 def _select_stream(path: str | os.PathLike, container: av.container.InputContainer) -> av.VideoStream:
-    format_name = container.format.name
-    if format_name in _NOT_VIDEO_FORMATS or format_name.endswith("_pipe"):
-        raise VideoError(path, "not_a_video", f"a still image or a text, read as {format_name!r}")
     # a song's cover picture is a video stream of one frame to FFmpeg
     streams = [stream for stream in container.streams.video if not _is_cover_picture(stream)]
     if not streams:
@@ -569,7 +670,10 @@ def list_packets(video: OpenVideo) -> Listing:
         stated_frames=stream.frames,
         stated_fps=float(rate) if rate else None,
         reorders=bool(stream.codec_context.has_b_frames),
-        can_seek=_is_format(video, _SEEKABLE_FORMATS),
+        can_seek=video.can_start_at_keyframes,
+        codec=video.codec,
+        has_times=not _is_format(video, _FORMATS_WITHOUT_TIMES),
+        is_progressive=getattr(stream.codec_context, "field_order", 0) == _PROGRESSIVE,
     )
 
 
@@ -578,7 +682,7 @@ def _is_format(video: OpenVideo, names: tuple[str, ...]) -> bool:
 
 
 def _read_packets(video: OpenVideo) -> Packets:
-    pts, durations, are_keyframes = [], [], []
+    pts, durations, are_keyframes, sizes = [], [], [], []
     complete, first_dts = True, None
     try:
         # demultiplexed and not decoded: the times of all frames for a small part of the work
@@ -592,9 +696,10 @@ def _read_packets(video: OpenVideo) -> Packets:
                 pts.append(packet.pts)
                 durations.append(packet.duration or 0)
                 are_keyframes.append(packet.is_keyframe)
+                sizes.append(packet.size)
     except av.error.FFmpegError:
         complete = False
-    return Packets(pts, durations, are_keyframes, complete, first_dts)
+    return Packets(pts, durations, are_keyframes, complete, first_dts, sizes=sizes)
 
 
 def _indexed_packets(video: OpenVideo) -> Packets | None:
@@ -606,7 +711,7 @@ def _indexed_packets(video: OpenVideo) -> Packets | None:
     stream and size: then reading would find these packets and no others.
     """
     stream = video.stream
-    if not _is_format(video, ("avi",)) or stream.codec_context.name not in _CODECS_OF_WHOLE_CHUNKS:
+    if not _is_format(video, ("avi",)) or video.codec not in _CODECS_OF_WHOLE_CHUNKS:
         return None
     if stream.codec_context.has_b_frames:
         return None  # packets then get times from FFmpeg's own guess at the order of presentation
@@ -630,7 +735,7 @@ def _indexed_packets(video: OpenVideo) -> Packets | None:
         return None
     if not borne_out:
         return None
-    return Packets(pts, [1] * len(pts), are_keyframes, were_read=False)
+    return Packets(pts, [1] * len(pts), are_keyframes, were_read=False, sizes=sizes)
 
 
 class _Chunks(NamedTuple):
@@ -672,8 +777,12 @@ def _decode_into(
     path: str | os.PathLike,
     table: FrameTable,
     max_pixels: int | None,
+    stand_ins: bool,
 ) -> None:
     """Decode what the output wants, with a jump to the next keyframe where that saves time.
+
+    Short cuts give what decoding in order gives, or are not taken: where a packet fails, a keyframe is none or a frame
+    does not come, the file is decoded once more in order, and from then on at once.
 
     Args:
         output: Takes the frames.
@@ -681,25 +790,54 @@ def _decode_into(
         path: Path of the file.
         table: Frames of the file.
         max_pixels: Largest width x height to accept when the file is opened.
+        stand_ins: Whether a neighbour's picture takes the place of a frame that does not decode.
     """
     if not output.missing:
         return
-    runs = _plan_runs(table, sorted(output.missing))
-    short_cut = opened is not None or any(start for start, _ in runs)
-    with nullcontext(opened) if opened is not None else open_video(path, max_pixels) as video:
-        wanted_pts = pts_to_decode(video, table, sorted(output.missing))
-        for start, stop in runs:
-            _decode_run(video, table, start, stop, output, wanted_pts)
-    if output.missing and (short_cut or wanted_pts is not None):
-        # a file with a wrong index, or whose frames are not what they say: once more, in full
-        with open_video(path, max_pixels) as video:
-            _decode_run(video, table, 0, max(output.missing) + 1, output)
+    if not table.in_order_only:
+        runs = _plan_runs(table, sorted(output.missing))
+        with nullcontext(opened) if opened is not None else open_video(path, max_pixels) as video:
+            wanted_pts = pts_to_decode(video, table, sorted(output.missing))
+            borne_out = all(_decode_run(video, table, start, stop, output, wanted_pts) for start, stop in runs)
+            borne_out = borne_out and not video.failures and not output.missing
+        if borne_out:
+            return
+        short_cut = opened is not None or wanted_pts is not None or any(start for start, _ in runs)
+        if short_cut:
+            distrust_short_cuts(path, max_pixels, table)
+            output.start_over()
+        elif not (output.missing and stand_ins):
+            return
+    _decode_in_order(output, path, table, max_pixels, stand_ins)
+
+
+def _decode_in_order(
+    output: _Output, path: str | os.PathLike, table: FrameTable, max_pixels: int | None, stand_ins: bool
+) -> None:
+    """Decode from the start to the last frame that the output wants, or that stands in for it."""
+    waiting = deque(sorted(output.missing))
+    last_wanted, shown = waiting[-1], None
+    with open_video(path, max_pixels) as video:
+        for index, frame in numbered_frames(video, table):
+            if index is None:
+                continue
+            while waiting and waiting[0] < index:
+                missed = waiting.popleft()
+                if stand_ins:
+                    output.stand_in(missed, index, frame)
+            if waiting and waiting[0] == index:
+                output.add(waiting.popleft(), frame)
+            shown = index, frame
+            if not waiting or (index >= last_wanted and not stand_ins):
+                return
+        while stand_ins and waiting and shown is not None:
+            output.stand_in(waiting.popleft(), *shown)
 
 
 def pts_to_decode(video: OpenVideo, table: FrameTable, wanted: list[int] | np.ndarray) -> frozenset[int] | None:
     """Times of the wanted frames, where others may be left out; None where every frame has to be decoded."""
     # packets' times are those of their frames only where no frame had to be decoded to know them
-    if table.decoded or table.pts is None or not video.can_skip:
+    if table.decoded or table.in_order_only or table.pts is None or not video.can_skip:
         return None
     return frozenset(table.pts[wanted].tolist())
 
@@ -726,12 +864,21 @@ def _decode_run(
     stop: int,
     output: _Output,
     wanted_pts: frozenset[int] | None = None,
-) -> None:
-    """Decode the frames [start, stop), and let the output take those that it wants; others may be left out."""
+) -> bool:
+    """Decode the frames [start, stop), and let the output take those that it wants; others may be left out.
+
+    Returns:
+        Whether the decoder bears out that decoding can begin at `start`: what it gives first is a keyframe to it too,
+        and no later one. Containers flag keyframes that are none.
+    """
+    is_sought = bool(start) and table.pts is not None
     if start and table.pts is not None:
         # in units of the stream's time base; PyAV seeks backward, to the keyframe at or before that time
         video.container.seek(int(table.pts[start]), stream=video.stream)
     for index, frame in numbered_frames(video, table, wanted_pts):
+        if is_sought and (index is None or index > start or not frame.key_frame):
+            return False
+        is_sought = False
         if index is None:
             continue
         if index < stop:
@@ -739,6 +886,7 @@ def _decode_run(
         # frames come in order of presentation, so none of the run is still to come
         if index >= stop - 1:
             break
+    return not is_sought
 
 
 def numbered_frames(
@@ -784,6 +932,7 @@ class _Output:
         self.max_side_px, self.size, self.max_pixels = max_side_px, size, max_pixels
         self.frames: np.ndarray | None = None
         self.missing = set(requested)
+        self.stand_ins: dict[int, int] = {}
         self._positions: dict[int, list[int]] = {}
         for position, index in enumerate(requested):
             self._positions.setdefault(index, []).append(position)
@@ -802,6 +951,15 @@ class _Output:
         for position in self._positions[index]:  # one by one: a list of positions would copy the picture twice
             self.frames[position] = picture
         self.missing.discard(index)
+
+    def stand_in(self, index: int, shown: int, frame: av.VideoFrame) -> None:
+        """Take the frame `shown` in place of the frame `index`, which does not decode."""
+        self.add(index, frame)
+        self.stand_ins[index] = shown
+
+    def start_over(self) -> None:
+        """Forget what was taken, all of which is wanted again."""
+        self.missing, self.stand_ins = set(self.requested), {}
 
     def keep_decoded(self) -> list[int]:
         """Drop the frames that are missing, and return the indices that stay."""
@@ -828,7 +986,13 @@ class Orientation:
     @classmethod
     def of(cls, frame: av.VideoFrame) -> Orientation:
         """The orientation that a decoded frame's side data asks for."""
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        try:
+            matrix = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:
+            # PyAV gives no side data at all where a frame has some of a kind that it has no name for, such as the
+            # number of the view in MV-HEVC. It still knows the angle, counterclockwise, but of no mirror.
+            quarter_turns = round(-frame.rotation / 90) % 4
+            return (cls(), cls(True, flip_cols=True), cls(False, True, True), cls(True, flip_rows=True))[quarter_turns]
         if not isinstance(matrix, Buffer):
             return cls()
         # nine numbers of 32 bits, row by row: a, b, u; c, d, v; x, y, w

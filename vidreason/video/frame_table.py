@@ -1,12 +1,17 @@
 """Which frames a file holds and when each is shown: the one place that decides what `frame_index` means.
 
-Files lie about this. Headers state wrong frame counts; AVI stores no presentation times, so that FFmpeg makes them up
-from the order of decoding, which is wrong where frames are reordered; raw streams have no times at all. So:
+A frame is a picture that the decoder gives, in its order, which is that of presentation. Files lie about their
+frames. Headers state wrong counts; AVI stores no presentation times, so that FFmpeg makes them up from the order of
+decoding, which is wrong where frames are reordered; raw streams have no times at all; a packet may be half of a
+picture (a field) or none ("nothing changed"). So:
 
 - The packets are listed without decoding them (a millisecond for a clip). Where each has a presentation time of its
-  own, and nothing speaks against these, they are the clock: frame `i` has the i-th smallest time.
+  own, and nothing speaks against these, they are the clock: frame `i` has the i-th smallest time. A packet that is
+  damaged keeps its place, so that the frames behind it are not shifted.
 - In any doubt the whole file is decoded once. If the decoder's frames come out with rising times, these are the clock.
 - Otherwise time is counted: frame `i` is at `i / average rate`, and the table says so (`clock == "counted"`).
+
+`modeling_tsvit.video_processing_tsvit` stands alone and so has these rules once more; tests hold the two together.
 
 This file decides; `vidreason.video.decode` is what asks FFmpeg, and `read_frame_table` there gives the table of a
 file.
@@ -26,6 +31,27 @@ logger = logging.getLogger(__name__)
 
 _ASSUMED_FPS = 25.0  # for files that state no rate at all; FFmpeg assumes it for raw streams too
 
+# Codecs by FFmpeg's names of which every packet is a picture, and whose keyframes need nothing that came before.
+# Others have packets that show nothing (hidden references of VP8, unchanged screens) or keyframe flags that say
+# nothing (Cinepak's code books outlive its keyframes); their files are decoded from the start.
+CODECS_OF_WHOLE_PICTURES = frozenset(
+    (
+        *("h264", "hevc", "vvc", "av1", "vp9", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1"),
+        *("msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2"),
+        # of these every picture is a keyframe, but for FFV1
+        *("mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo"),
+    )
+)
+
+# In these a packet may hold one field of an interlaced picture.
+_CODECS_WITH_FIELDS = ("h264", "mpeg2video")
+
+# MPEG-4 says "as before" in a packet of some 7 bytes, of which decoders make no picture.
+_SMALLEST_MPEG4_PICTURE_BYTES = 16
+
+# Packets that come faster than the stated rate are not pictures: fields come at twice the rate.
+_MAX_SHARE_OF_STATED_FPS = 1.5
+
 
 @dataclass(frozen=True, eq=False)
 class FrameTable:
@@ -42,6 +68,8 @@ class FrameTable:
         decoded: Whether every frame was decoded to make the table; otherwise packets were counted.
         damaged: Whether the file ends early or holds packets that its container calls damaged. The table has what
             decodes.
+        in_order_only: Whether frames are decoded from the start and none is left out, because a short cut was seen to
+            fail: a packet does not decode, or a keyframe is none.
     """
 
     times_s: np.ndarray
@@ -52,6 +80,7 @@ class FrameTable:
     clock: str
     decoded: bool
     damaged: bool = False
+    in_order_only: bool = False
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -80,6 +109,7 @@ class Packets:
         complete: Whether the file could be read to its end, and no packet is marked as damaged.
         first_dts: Decoding time of the first packet in the file, whether its frame is shown or not.
         were_read: Whether the packets were read, so that the file's position is behind them.
+        sizes: Size of each packet in bytes.
     """
 
     pts: Sequence[int | None]
@@ -88,6 +118,7 @@ class Packets:
     complete: bool = True
     first_dts: int | None = 0
     were_read: bool = True
+    sizes: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -108,6 +139,7 @@ class Packets:
             pts=[self.pts[position] for position in kept],
             durations=[self.durations[position] for position in kept],
             are_keyframes=[self.are_keyframes[position] for position in kept],
+            sizes=[self.sizes[position] for position in kept],
         )
 
 
@@ -121,7 +153,10 @@ class Listing:
         stated_frames: Number of frames that the header states; 0 where it states none.
         stated_fps: Frames per second that the header states.
         reorders: Whether the codec may decode frames in another order than it shows them.
-        can_seek: Whether the container has an index of keyframes to go by.
+        can_seek: Whether the container has an index of keyframes to go by, and the codec starts anew at them.
+        codec: FFmpeg's name of the codec, such as "h264".
+        has_times: Whether the container stores times of presentation.
+        is_progressive: Whether the file says that its pictures are not interlaced.
     """
 
     packets: Packets
@@ -130,6 +165,9 @@ class Listing:
     stated_fps: float | None
     reorders: bool
     can_seek: bool
+    codec: str
+    has_times: bool
+    is_progressive: bool
 
 
 def find_doubt(listing: Listing) -> str | None:
@@ -142,11 +180,30 @@ def find_doubt(listing: Listing) -> str | None:
         return "missing or repeated times"
     if not packets.are_keyframes[0]:
         return "no keyframe"
-    if listing.reorders and known == sorted(known):
-        # nothing says how the frames are reordered: AVI, and files remuxed from it
-        return "times in the order of decoding"
+    if listing.reorders == (known == sorted(known)):
+        # nothing says how the frames are reordered: AVI, and files remuxed from it; or they cannot be reordered so
+        return "times in the order of decoding" if listing.reorders else "times that fall, of frames in order"
+    # two frames packed into one packet shift the times that FFmpeg makes up, which files remuxed from AVI then state
+    if listing.reorders and (listing.codec == "mpeg4" or not listing.has_times):
+        return "times that may be made up"
+    not_pictures = _why_packets_are_not_pictures(listing, known)
+    if not_pictures:
+        return not_pictures
     if listing.stated_frames and listing.stated_frames != len(pts):
         return f"the header states {listing.stated_frames} frames, there are {len(pts)} packets"
+    return None
+
+
+def _why_packets_are_not_pictures(listing: Listing, known: list[int]) -> str | None:
+    if listing.codec not in CODECS_OF_WHOLE_PICTURES:
+        return f"packets of {listing.codec} need not be pictures"
+    if listing.codec in _CODECS_WITH_FIELDS and not listing.is_progressive:
+        return "packets may be fields of interlaced pictures"
+    if listing.codec == "mpeg4" and min(listing.packets.sizes) < _SMALLEST_MPEG4_PICTURE_BYTES:
+        return "packets that are too small to be pictures"
+    span_s = (max(known) - min(known)) * listing.time_base
+    if listing.stated_fps and len(known) - 1 > _MAX_SHARE_OF_STATED_FPS * listing.stated_fps * span_s:
+        return f"packets come faster than the {listing.stated_fps:g} frames a second that the header states"
     return None
 
 

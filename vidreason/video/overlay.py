@@ -11,6 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 FULL_FRAME = (0.0, 0.0, 1.0, 1.0)
 
+ATTENTION_PEAK = 0.5
+"""Share of a frame's attention in one cell that gets the last colour, wherever pictures of attention are compared: in
+`vidreason.attention` and in the Space. More than half in one cell is as bright as half."""
+
 Colormap = Callable[[np.ndarray], np.ndarray]
 """From values in [0, 1] of any shape to colours in [0, 1], (..., 3) or (..., 4) with an opacity that is not used.
 matplotlib's are such functions."""
@@ -49,10 +53,9 @@ def overlay_grid(
     cells = _checked_weights(weights, grid)
     peak = cells.max()
     row_edges, col_edges = cell_edges(frame.shape[:2], grid, rectangle)
-    strength = _per_pixel(0.5 * cells / peak if peak > 0 else cells, row_edges, col_edges)
     result = frame.copy()
-    region = result[row_edges[0] : row_edges[-1], col_edges[0] : col_edges[-1]]
-    region[:] = _blend(region, np.array(color, dtype=np.float32), strength)
+    colors = np.broadcast_to(np.array(color, dtype=np.float32), (*grid, 3))
+    _blend_cells(result, colors, 0.5 * cells / peak if peak > 0 else cells, row_edges, col_edges)
     if lines:
         _draw_lines(result, row_edges, col_edges)
     return result
@@ -95,14 +98,15 @@ def overlay_heatmap(
     cells = np.minimum(cells / peak, 1) if peak > 0 else cells
     row_edges, col_edges = cell_edges(frame.shape[:2], grid, rectangle)
     size = (int(col_edges[-1] - col_edges[0]), int(row_edges[-1] - row_edges[0]))
-    if interpolate and min(size) > 0:
-        values = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR))
-    else:
-        values = _per_pixel(cells, row_edges, col_edges)
+    smooth = interpolate and min(size) > 0
+    values = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR)) if smooth else cells
     colors = (_named_colors(colormap, values) if isinstance(colormap, str) else colormap(values))[..., :3] * 255
     result = frame.copy()
-    region = result[row_edges[0] : row_edges[-1], col_edges[0] : col_edges[-1]]
-    region[:] = _blend(region, colors, np.full(values.shape, alpha, dtype=np.float32))
+    if smooth:
+        region = result[row_edges[0] : row_edges[-1], col_edges[0] : col_edges[-1]]
+        region[:] = _blend(region, colors, alpha)
+    else:
+        _blend_cells(result, colors, np.full(grid, alpha), row_edges, col_edges)
     return result
 
 
@@ -201,15 +205,25 @@ def _checked_weights(weights: Sequence[float] | np.ndarray, grid: tuple[int, int
     return cells.reshape(grid)
 
 
-def _per_pixel(cells: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray) -> np.ndarray:
-    """(rows, cols) to (height, width) of the rectangle, each pixel with its cell's value."""
-    return cells.repeat(np.diff(row_edges), axis=0).repeat(np.diff(col_edges), axis=1)
+def _blend_cells(
+    picture: np.ndarray, colors: np.ndarray, strength: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
+) -> None:
+    """Blend the colour (rows, cols, 3) of each cell into uint8 (height, width, 3), at its strength (rows, cols).
+
+    Cell by cell: to look a colour up for every pixel takes eight times as long, and the Space draws hundreds of frames
+    while a visitor waits.
+    """
+    for row, col in np.ndindex(*strength.shape):
+        if strength[row, col] > 0:
+            cell = picture[row_edges[row] : row_edges[row + 1], col_edges[col] : col_edges[col + 1]]
+            cell[:] = _blend(cell, colors[row, col], float(strength[row, col]))
 
 
-def _blend(picture: np.ndarray, colors: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """uint8 (height, width, 3) with `colors` at `strength` (height, width)."""
-    share = strength[..., None]
-    return np.rint(picture * (1 - share) + colors * share).astype(np.uint8)
+def _blend(picture: np.ndarray, colors: np.ndarray, strength: float) -> np.ndarray:
+    """uint8 (height, width, 3) with `colors`, (3,) or (height, width, 3), at a strength of 0 to 1."""
+    blended = picture * np.float32(1 - strength)
+    blended += np.asarray(colors * strength, dtype=np.float32)
+    return np.rint(blended, out=blended).astype(np.uint8)
 
 
 def _draw_lines(picture: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray) -> None:

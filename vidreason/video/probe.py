@@ -12,11 +12,16 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..errors import VideoError
+from ..errors import VideoError, unforeseen
 from .decode import Orientation, check_pixels, count_readable, open_video, read_frame_table
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif")
-"""Suffixes of the files that folders of videos are searched for, in lower case."""
+VIDEO_SUFFIXES = (
+    *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".gif"),
+    *(".mts", ".m2ts", ".m2t", ".ts", ".vob", ".mod", ".tod", ".mxf"),  # camcorders, discs, television
+    *(".3g2", ".asf", ".divx", ".dv", ".f4v", ".m1v", ".m2v", ".mp4v", ".mpe", ".mpv", ".ogm", ".ogv", ".qt", ".rm"),
+    *(".rmvb", ".wtv", ".y4m"),
+)
+"""Suffixes of the files that folders of videos are searched for, in lower case; those met most often first."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,21 @@ def probe_videos(probe: Callable[[str], Probed], paths: Sequence[str], num_proc:
     Returns:
         Path -> what the probe said, in the order of the paths.
     """
-    return dict(zip(paths, _probe_all(probe, paths, num_proc), strict=True))
+    return dict(zip(paths, _probe_all(_OneOfMany(probe), paths, num_proc), strict=True))
+
+
+@dataclass(frozen=True)
+class _OneOfMany:
+    """A probe whose unforeseen errors are entries in the list of videos that are left out."""
+
+    probe: Callable[[str], Probed]
+
+    def __call__(self, path: str) -> Probed:
+        try:
+            return self.probe(path)
+        except Exception as caught:
+            error = unforeseen(path, caught)
+            return {"path": path, "reason": error.reason, "detail": error.detail}
 
 
 def _probe_all(probe: Callable[[str], Probed], paths: Sequence[str], num_proc: int) -> Iterator[Probed]:

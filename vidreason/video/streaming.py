@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from .decode import (
     Orientation,
     RgbConverter,
     check_pixels,
+    distrust_short_cuts,
     fitted_size,
     fps_timestamps,
     numbered_frames,
@@ -70,40 +72,64 @@ class FrameStream:
 
     def __iter__(self) -> Iterator[TimedFrame]:
         nearest = self._table.nearest(self.timestamps_s)
-        converter = RgbConverter(self.path)
-        size: tuple[int, int] | None = None
-        picture: np.ndarray | None = None
-        self.num_replaced, position = 0, 0
-        with open_video(self.path, self.max_pixels) as video:
-            for index, frame in self._decoded(video, np.unique(nearest)):
-                if position == len(nearest) or index < nearest[position]:
-                    continue
-                check_pixels(self.path, frame.width, frame.height, self.max_pixels)
-                orientation = Orientation.of(frame)
-                # the first frame's size is everyone's, so that a stream that changes its size stays of one shape
-                size = size or fitted_size(frame, orientation, self.max_side_px)
-                picture = converter.convert(frame, orientation, size)
-                while position < len(nearest) and nearest[position] <= index:
-                    self.num_replaced += nearest[position] < index
-                    yield TimedFrame(self.timestamps_s[position], picture)
-                    position += 1
-        if picture is None:
+        to_picture = _ToPicture(self.path, self.max_side_px, self.max_pixels)
+        last: av.VideoFrame | None = None
+        self.num_replaced, position, in_order = 0, 0, self._table.in_order_only
+        # once with short cuts; where that meets damage, once more without, from the next frame that is to be given
+        while True:
+            with open_video(self.path, self.max_pixels) as video:
+                wanted_pts = None if in_order else pts_to_decode(video, self._table, np.unique(nearest))
+                for index, frame in self._decoded(video, nearest, wanted_pts):
+                    last = frame
+                    if index < nearest[position]:
+                        continue
+                    picture = to_picture(frame)
+                    while position < len(nearest) and nearest[position] <= index:
+                        self.num_replaced += nearest[position] < index
+                        yield TimedFrame(self.timestamps_s[position], picture)
+                        position += 1
+                    if position == len(nearest):
+                        break
+            if position == len(nearest) or wanted_pts is None:
+                break
+            in_order = True
+            distrust_short_cuts(self.path, self.max_pixels, self._table)
+        if last is None:
             raise VideoError(self.path, "decode_failed", f"none of {len(nearest)} frames decodes")
         self.num_replaced += len(nearest) - position
         for timestamp_s in self.timestamps_s[position:]:
-            yield TimedFrame(timestamp_s, picture)
+            yield TimedFrame(timestamp_s, to_picture(last))
         if self.num_replaced:
             logger.warning(
                 "%s: %d of %d frames do not decode; others stand in", self.path, self.num_replaced, len(nearest)
             )
 
-    def _decoded(self, video: OpenVideo, wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Frames with their native index, up to the last that is wanted. Others may be left out."""
-        last = int(wanted[-1])
-        for index, frame in numbered_frames(video, self._table, pts_to_decode(video, self._table, wanted)):
+    def _decoded(
+        self, video: OpenVideo, nearest: list[int], wanted_pts: frozenset[int] | None
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames with their native index. Where some are left out, damage or a frame that does not come ends it."""
+        upcoming = deque(sorted(set(nearest)))
+        for index, frame in numbered_frames(video, self._table, wanted_pts):
             if index is None:
                 continue
-            if index <= last:
-                yield index, frame
-            if index >= last:
+            if wanted_pts is not None and (video.failures or (upcoming and upcoming[0] < index)):
                 return
+            if upcoming and upcoming[0] == index:
+                upcoming.popleft()
+            yield index, frame
+
+
+class _ToPicture:
+    """Makes RGB pictures of decoded frames, all of the first one's size, so that a stream stays of one shape."""
+
+    def __init__(self, path: str | os.PathLike, max_side_px: int | None, max_pixels: int | None):
+        self.path, self.max_side_px, self.max_pixels = path, max_side_px, max_pixels
+        self._converter = RgbConverter(path)
+        self._size: tuple[int, int] | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """The picture as displayed: uint8 (height, width, 3)."""
+        check_pixels(self.path, frame.width, frame.height, self.max_pixels)
+        orientation = Orientation.of(frame)
+        self._size = self._size or fitted_size(frame, orientation, self.max_side_px)
+        return self._converter.convert(frame, orientation, self._size)

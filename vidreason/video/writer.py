@@ -55,7 +55,8 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        # absolute, or FFmpeg takes what is before a colon for a protocol
+        with av.open(str(partial.absolute()), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             # one thread and no macroblock tree: with either, the same frames do not always give the same bytes
             options = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": "mbtree=0"}
             stream = _add_stream(container, first, fps, options)

@@ -1,5 +1,6 @@
 """What answers come to, rule by rule: cells, centres, objects, and what makes an answer unusable."""
 
+import json
 import time
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from vidreason.annotation.grid import prompts
 from vidreason.annotation.grid.prompts import FrameAnswer, read_answer
+from vidreason.boxes_in_text import CONVENTIONS, PIXELS, BoxConvention
 from vidreason.errors import InvalidAnswer
 
 HEIGHT, WIDTH = 240, 320
@@ -248,8 +250,6 @@ def test_two_of_a_kind_are_two_objects():
     [
         ([320, 240], [1.0, 1.0], None),
         ([325, -3], [1.0, 0.0], prompts.CENTRES_MOVED),
-        ([400, 10], [], prompts.CENTRES_OUTSIDE),
-        ([10, -100], [], prompts.CENTRES_OUTSIDE),
         (None, [], prompts.NOT_PLACED),
         ("left", [], prompts.NOT_PLACED),
     ],
@@ -260,6 +260,34 @@ def test_centres_at_and_beyond_the_border(location, center, note):
     assert center_of(answer, "b") == center
     assert answer.notes == ((note,) if note else ())
     assert (0, 0) in cells(answer)
+
+
+@pytest.mark.parametrize(
+    ("convention", "location", "cell", "center"),
+    [
+        (PIXELS, [230, 220], (3, 2), [230 / 320, 220 / 240]),
+        (CONVENTIONS["qwen3-vl"], [230, 220], (0, 0), [0.23, 0.22]),
+        (CONVENTIONS["gemini"], [230, 220], (0, 0), [0.23, 0.22]),  # in the order that the prompt asks for
+        (CONVENTIONS["qwen3-vl"], [870, 410], (1, 3), [0.87, 0.41]),
+        (BoxConvention("0-999"), [999, 999], (3, 3), [1.0, 1.0]),
+        # Qwen2.5-VL sees 252 x 308 pixels
+        (CONVENTIONS["qwen2.5-vl"], [231, 189], (3, 3), [0.75, 0.75]),
+        (BoxConvention("share"), [0.5, 0.25], (1, 2), [0.5, 0.25]),
+    ],
+)
+def test_centres_are_read_in_the_scale_of_the_model(convention, location, cell, center):
+    text = json.dumps({"im_o": [{"name": "hand", "location": location}]})
+    answer = read_answer(text, (4, 4), 240, 320, convention)
+    assert (cells(answer), answer.notes) == ([cell], ())
+    assert center_of(answer, "hand") == pytest.approx(center)
+
+
+def test_centres_that_cannot_be_of_the_models_scale_say_so():
+    text = '{"im_o": [{"name": "hand", "location": [1600, 900]}]}'
+    with pytest.raises(InvalidAnswer, match=r"\(1600, 900\) cannot be in the scale 0-1000.*--coordinates says"):
+        read_answer(text, (4, 4), 1080, 1920, CONVENTIONS["qwen3-vl"])
+    with pytest.raises(InvalidAnswer, match=r"\(50, 40\) cannot be in shares"):
+        read_answer(text.replace("1600, 900", "50, 40"), (4, 4), 240, 320, BoxConvention("share"))
 
 
 def test_centres_as_shares_of_the_sides():
@@ -278,7 +306,9 @@ def test_no_relevant_object_is_an_answer():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"im_o": [{"name": "a", "location": [999, 999]}]}', "no object"),
+        ('{"im_o": [{"name": "a", "location": [999, 999]}]}', r"\(999, 999\) cannot be in pixels .* 240 x 320"),
+        # one number of another scale, and the other place may be wrong as well
+        ('{"im_o": [{"name": "a", "location": [10, 10]}, {"name": "b", "location": [10, -100]}]}', r"\(10, -100\)"),
         ('{"im_o": ["hand"]}', "no object"),
         ('{"im_o": null}', "no object"),
         ('{"all_os": ["hand"]}', "none of key_r, im_o, localization"),

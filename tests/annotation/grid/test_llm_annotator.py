@@ -8,15 +8,19 @@ import itertools
 import json
 import os
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vidreason.annotation import job as job_module
 from vidreason.annotation import truth_guidance
+from vidreason.annotation.grid import annotator
 from vidreason.annotation.grid.annotator import encode_jpeg
 from vidreason.annotation.grid.plan import Plan, make_plan, plan_table
 from vidreason.annotation.grid.run import LLMArguments
+from vidreason.annotation.job import read_run
 from vidreason.errors import BudgetExceeded, ConfigError, LLMError
 from vidreason.files import read_folder
 from vidreason.guidance import points_to_cells
@@ -154,6 +158,26 @@ def test_a_finished_run_asks_nothing_and_writes_the_same(serve, make_job, run_jo
     assert run_job(job) == rows and len(server.log) == asked == 48
 
 
+def test_a_run_that_asks_nothing_keeps_the_times_of_the_one_that_did(serve, make_job, run_job, monkeypatch):
+    """The times go with the totals, which count every run into the folder."""
+    clock = iter(f"2026-01-0{day}T00:00:00+00:00" for day in range(1, 10))
+    monkeypatch.setattr(job_module, "_now", lambda: next(clock))
+    server = serve()
+
+    def times(**llm):
+        job = make_job(server, llm=llm)
+        run_job(job)
+        facts = read_run(job.args.out)
+        return facts.started_at[:10], facts.finished_at[:10]
+
+    stopped = {"max_cost_usd": 0.003, "write_partial": True}
+    assert times(**stopped) == ("2026-01-01", "2026-01-02")
+    assert times() == ("2026-01-01", "2026-01-04")  # the rest is asked
+    asked = len(server.log)
+    assert times() == ("2026-01-01", "2026-01-04") and len(server.log) == asked
+    assert times(model="gpt-4.1") == ("2026-01-06", "2026-01-07")  # another run
+
+
 def test_a_run_in_a_notebook_gives_the_same(serve, make_job, run_job):
     expected = run_job(make_job(serve()))
     job = make_job(serve(), out="notebook")
@@ -207,6 +231,36 @@ def test_a_video_that_cannot_be_read_has_a_row_that_says_so(serve, make_job, run
     failed = [row for row in rows if row["status"] == "failed"]
     assert {row["raw_response"] for row in failed} == {"empty_file", "missing"}
     assert len(rows) == 2 + 40 and len(server.log) == 40
+
+
+@pytest.mark.unforeseen_errors
+def test_an_error_that_nobody_foresaw_ends_no_more_than_its_video(serve, make_job, run_job, small_world, monkeypatch):
+    table, decode = annotator.read_frame_table, annotator.decode_readable_frames
+    first, second = sorted((small_world / "videos" / "train").rglob("*.mp4"))[:2]
+
+    def fail_to_open(path):
+        if path == first:
+            raise ValueError(f"{path}: 29 is not a valid Type")
+        return table(path)
+
+    def fail_to_decode(path, *args):
+        if path == second:
+            raise KeyError("side data")
+        return decode(path, *args)
+
+    monkeypatch.setattr(annotator, "read_frame_table", fail_to_open)
+    monkeypatch.setattr(annotator, "decode_readable_frames", fail_to_decode)
+    rows = run_job(make_job(serve()))
+    failed = Counter(row["raw_response"] for row in rows if row["status"] == "failed")
+    place = first.relative_to(small_world).as_posix()  # and not where it lies on this machine
+    name = next(name for name in failed if "29" in name)
+    assert (
+        name.startswith("unexpected_error: ValueError: ")
+        and str(small_world) not in name
+        and name.endswith(f"{place.removeprefix('videos/')}: 29 is not a valid Type")
+    )
+    assert failed == {name: 1, "unexpected_error: KeyError: 'side data'": 4}
+    assert sum(row["status"] == "ok" for row in rows) == 40
 
 
 def test_frames_that_look_alike_are_paid_for_once(serve, make_job, run_job, tmp_path, world_answers):
@@ -345,6 +399,7 @@ def test_a_run_by_batch_jobs_gives_the_same_table(serve, make_job, run_job):
         ({"jpeg_quality": 0}, "jpeg_quality is 0"),
         ({"max_side_px": 4}, "max_side_px is 4"),
         ({"price_usd": [1.0]}, "--price_usd takes dollars"),
+        ({"price_usd": [1.0, float("nan")]}, "--price_usd takes dollars"),
         ({"video_share": 0.0}, "video_share"),
         ({"samples_per_frame": 0}, "at least 1"),
     ],
@@ -358,10 +413,15 @@ def test_own_prices_are_used(monkeypatch):
     price = LLMArguments(price_usd=[1.0, 2.0]).price()
     assert (price.input_usd, price.output_usd) == (1.0, 2.0)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(LLMError, match="my-model"):
+    with pytest.raises(ConfigError, match=r"my-model.*--price_usd INPUT OUTPUT"):
         LLMArguments(model="my-model").price()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     assert LLMArguments(model="my-model").price().output_usd == 0
+    # with a price of nothing, which nobody gave, a cap would never be reached
+    with pytest.raises(ConfigError, match=r"'my-model'.* a cap on the cost needs it.* 0 0 where it is free"):
+        LLMArguments(model="my-model", max_cost_usd=1.0).price()
+    assert LLMArguments(model="my-model", max_cost_usd=1.0, price_usd=[0.0, 0.0]).price().output_usd == 0
+    assert LLMArguments(model="gpt-4.1-mini", max_cost_usd=1.0).price().output_usd == 1.6
 
 
 def test_a_frame_keeps_its_shape_as_a_jpeg():

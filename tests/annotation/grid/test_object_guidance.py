@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from vidreason.annotation.grid import prompts
+from vidreason.errors import LLMError
 from vidreason.files import read_folder
 from vidreason.guidance import load_guidance
+from vidreason.llm.store import RequestStore
+from vidreason.llm.testing import chat_server
+from vidreason.llm.testing.chat_wire import completion_body
 from vidreason.manifests.manifest import manifest_row, write_manifest
 from vidreason.manifests.segments import write_segments
 from vidreason.synthetic import WorldConfig, build_synthetic_actions
@@ -103,7 +107,7 @@ def test_the_model_is_told_the_action_of_the_moment(long_guidance, long_world):
 
 
 @pytest.fixture
-def ask(serve, make_job, run_job, tmp_path):
+def ask(serve, make_job, run_job, tmp_path, monkeypatch):
     """Runs a video of one second at 25 frames a second past a server that gives one answer; returns the rows."""
     frames = np.random.default_rng(0).integers(0, 255, (25, HEIGHT, WIDTH, 3), dtype=np.uint8)
     folder = tmp_path / "assembly"
@@ -111,10 +115,20 @@ def ask(serve, make_job, run_job, tmp_path):
     row = manifest_row("desk/a.mp4", "desk", probe_video(folder / "desk/a.mp4"))
     write_manifest(folder, {"train": [row]}, ["desk"], "assembly@1", folder)
 
-    def run(visible, relevant, **llm):
+    def run(visible, relevant, told=None, named=None, **llm):
         places = [{"name": name, "location": place} for name, place in relevant]
         text = json.dumps({"all_os": visible, "im_o": places})
-        job = make_job(serve(answer=lambda payload: text), manifest=str(folder), llm={**OBJECTS, **llm})
+
+        def answer(payload):
+            if told is not None:
+                told.append(payload["messages"][1]["content"][0]["text"])
+            return text
+
+        def body(answer_id, model, *rest):
+            return completion_body(answer_id, named or model, *rest)
+
+        monkeypatch.setattr(chat_server, "completion_body", body)
+        job = make_job(serve(answer=answer), manifest=str(folder), llm={**OBJECTS, **llm})
         return run_job(job)
 
     return run
@@ -148,14 +162,38 @@ def test_a_centre_marks_the_cell_that_holds_it(ask, place, index):
 
 
 @pytest.mark.parametrize("place", [[164, 60], [80, -3], [-50, -50]])
-def test_a_centre_outside_marks_nothing_and_is_kept_as_an_object(ask, place):
-    row = ask(["hand"], [("screw", [0, 0]), ("hand", place)])[0]
-    assert cells_of(row) == {0: 1.0}
-    assert [(entry["name"], len(entry["center"]), entry["relevant"]) for entry in row["objects"]] == [
-        ("screw", 2, True),
-        ("hand", 0, True),
-    ]
-    assert ask([], [("hand", place)], model="another")[0]["status"] == "invalid"
+def test_a_centre_outside_says_that_the_scale_is_another_one(ask, tmp_path, place):
+    """Numbers that are no pixels of the picture: those beside them, which could be, are none either."""
+    rows = ask(["hand"], [("screw", [0, 0]), ("hand", place)])
+    assert {row["status"] for row in rows} == {"invalid"} and not any(rows[0]["weights"])
+    with RequestStore(tmp_path / "guidance" / "work" / "requests.sqlite") as store:
+        assert "cannot be in pixels of a picture of 120 x 160" in store.answer(rows[0]["request_hash"]).detail
+
+
+def test_coordinates_are_told_and_read_in_the_models_scale(ask, caplog):
+    """Thousandths are pixels of another place: (230, 220) is cell 0 of 4 x 4, and no pixel of 120 x 160."""
+    asked: list[str] = []
+    place = [("hand", [230, 220])]
+    for llm in ({"model": "Qwen/Qwen3-VL-8B-Instruct"}, {"model": "m", "coordinates": "0-1000"}):
+        rows = ask([], place, told=asked, **llm)
+        assert {row["status"] for row in rows} == {"ok"} and cells_of(rows[0]) == {0: 1.0}
+        assert "from 0 at the left edge to 1000 at the right edge" in asked[-1] and "whole pixels" not in asked[-1]
+    assert "not known" not in caplog.text
+    assert {row["status"] for row in ask([], place, told=asked, model="other")} == {"invalid"}
+    assert "whole pixels: x counts" in asked[-1]
+    assert "it is not known in which scale 'other' writes coordinates" in caplog.text
+    # Qwen2.5-VL is told of the picture that it sees, of 112 x 168, and answers in its pixels
+    rows = ask([], [("hand", [126, 84])], told=asked, model="Qwen2.5-VL-7B")
+    assert "168 pixels wide and 112 pixels high" in asked[-1] and cells_of(rows[0]) == {15: 1.0}
+
+
+def test_a_server_that_names_a_model_of_another_scale_ends_the_run(ask):
+    with pytest.raises(LLMError, match=r"'/models/Qwen3-VL-8B', and qwen3-vl writes .* say --coordinates qwen3-vl"):
+        ask([], [("hand", [10, 10])], named="/models/Qwen3-VL-8B", model="alias")
+    for number, scale in enumerate(("qwen3-vl", "pixels")):
+        settings = {"model": f"alias{number}", "coordinates": scale}
+        rows = ask([], [("hand", [100, 100])], named="/models/Qwen3-VL-8B", **settings)
+        assert cells_of(rows[0]) == ({0: 1.0} if scale == "qwen3-vl" else {14: 1.0})
 
 
 def test_objects_in_one_cell_mark_it_once(ask):
@@ -193,6 +231,6 @@ def test_a_crowded_desk_fits_into_the_default_length_of_answers(ask):
 
 
 def test_what_was_overlooked_is_counted(ask, tmp_path):
-    ask([], [("hand", [163, 10]), ("screw", [400, 10])])
+    ask([], [("hand", [163, 10]), ("screw", "left")])
     totals = json.loads(next((tmp_path / "guidance").rglob("run.json")).read_text())["totals"]
-    assert totals[f"note: {prompts.CENTRES_MOVED}"] == totals[f"note: {prompts.CENTRES_OUTSIDE}"] == 10
+    assert totals[f"note: {prompts.CENTRES_MOVED}"] == totals[f"note: {prompts.NOT_PLACED}"] == 10

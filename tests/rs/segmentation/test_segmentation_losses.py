@@ -7,7 +7,7 @@ import torch
 
 from vidreason.rs.losses import temporal_consistency_loss
 from vidreason.rs.segmentation.losses import frame_classification_loss, smoothing_loss
-from vidreason.segmentation.views import action_runs, view_logits
+from vidreason.segmentation.views import action_runs, runs_from_frames, view_logits
 
 
 @pytest.fixture
@@ -87,6 +87,10 @@ def test_runs_are_stretches_of_one_label_within_a_window():
     assert action_runs(labels).tolist() == [[0, 0, 2], [0, 3, 6], [1, 0, 2], [1, 4, 6]]
     assert action_runs(torch.tensor([[3, 3], [3, 3]])).tolist() == [[0, 0, 2], [1, 0, 2]]
     assert action_runs(torch.zeros((0, 4), dtype=torch.long)).shape == (0, 3)
+    # without waiting for their number: one for each frame, and whether it is a run
+    runs, is_run = runs_from_frames(labels)
+    assert runs[:6].tolist() == [[0, 0, 2], [0, 1, 2], [0, 2, 3], [0, 3, 6], [0, 4, 6], [0, 5, 6]]
+    assert is_run[:6].tolist() == [True, False, False, True, False, False]
 
 
 def test_views_of_a_run_are_its_first_fifth_its_middle_and_all_of_it():

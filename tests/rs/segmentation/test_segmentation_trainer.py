@@ -205,3 +205,11 @@ def test_evidence_views_take_windows(make_windows, make_segmenter, arguments):
     )
     trainer.train()
     assert np.isfinite(trainer.state.log_history[0]["loss"])
+
+
+def test_a_step_reads_one_value_however_many_micro_batches_it_has(host_reads, make_windows, make_segmenter, arguments):
+    args = arguments(spatial_weight=2.0, temporal_weight=0.5, smoothing_weight=0.5, gradient_accumulation_steps=4)
+    windows = make_windows()
+    trainer = SegmentationTrainer(model=make_segmenter(), args=args, class_weights=[0.5, 1.0, 2.0])
+    host_reads.step_of(trainer, [[windows[number]] for number in range(4)])
+    assert host_reads.reads == ["_local_scalar_dense"], "the loss of the step, which has to be finite"

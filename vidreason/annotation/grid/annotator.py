@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from ...errors import ConfigError, InvalidAnswer, VideoError
+from ...boxes_in_text import CONVENTIONS, PIXELS, BoxConvention, find_convention, find_family
+from ...errors import ConfigError, InvalidAnswer, LLMError, VideoError, unforeseen
 from ...guidance import guidance_row
 from ...guidance.merge import merge_rows
 from ...llm.chat import (
@@ -48,9 +49,12 @@ from ..frames import (
     LabelSource,
 )
 from ..job import Shard
+from ..outcome import one_line
 from .prompts import FrameAnswer, Prompt, read_answer
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PRODUCER = "llm"
 """What rows and runs call this producer."""
@@ -93,6 +97,14 @@ class LLMSettings:
     temperature: float | None = field(default=0.0, metadata={"help": "Temperature of the model's sampling."})
     samples_per_frame: int = field(default=1, metadata={"help": "Answers that are merged into one map."})
     structured: bool = field(default=True, metadata={"help": "Ask for answers by JSON schema where the server can."})
+    coordinates: str = field(
+        default="auto",
+        metadata={
+            "help": "Scale in which the model writes places: pixels (of the picture that is sent), share, 0-999, "
+            "0-1000, or a family: qwen2-vl, qwen2.5-vl, qwen3-vl, gemini, internvl, gpt. auto knows it by the model's "
+            "name, and takes pixels for others."
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.image_detail not in ("auto", "low", "high"):
@@ -105,6 +117,20 @@ class LLMSettings:
             raise ConfigError("samples_per_frame and max_completion_tokens must be at least 1")
         if self.samples_per_frame > 1 and self.temperature == 0:
             raise ConfigError("samples_per_frame > 1 wants a temperature above 0: else all samples are the same")
+        if self.convention.unit == "original_pixels":
+            raise ConfigError("coordinates cannot be original_pixels: the model sees the picture that is sent")
+
+    @property
+    def convention(self) -> BoxConvention:
+        """How the model writes places.
+
+        Raises:
+            ConfigError: `coordinates` is none of the scales.
+        """
+        if self.coordinates != "auto":
+            return find_convention(self.coordinates)
+        family = find_family(self.model)
+        return PIXELS if family is None else CONVENTIONS[family]
 
 
 def make_requests(
@@ -131,6 +157,7 @@ def make_requests(
         frame_height=size[0],
         frame_width=size[1],
         dataset_name=settings.dataset_name,
+        convention=settings.convention,
     )
     content = [{"type": "text", "text": user}, image_part(jpeg, settings.image_detail)]
     first = ChatRequest(
@@ -138,7 +165,7 @@ def make_requests(
         messages=[{"role": "system", "content": system}, {"role": "user", "content": content}],
         max_completion_tokens=settings.max_completion_tokens,
         temperature=settings.temperature,
-        schema=prompt.schema(grid) if settings.structured else None,
+        schema=prompt.schema(grid, settings.convention) if settings.structured else None,
         image_sizes=(size,),
     )
     if settings.samples_per_frame == 1:
@@ -205,6 +232,17 @@ def answer_row(
     )
 
 
+def _says_scale(prompt: Prompt, convention: BoxConvention) -> bool:
+    """Whether a prompt's text is another one than for a model that writes pixels of the picture that is sent."""
+    rendered = (prompt.render((4, 4), None, 240, 320, convention=scale) for scale in (convention, PIXELS))
+    return len(set(rendered)) > 1
+
+
+def _problem_of(answer: ChatAnswer) -> str:
+    """Why an answer cannot be used, with its status."""
+    return f"{answer.status}: {answer.detail or answer.text or 'the answer is empty'}"
+
+
 # All frames of a run
 
 
@@ -248,8 +286,13 @@ class LLMAnnotator:
             split: policy.choose_videos(manifest.split(split), seed)[shard.index :: shard.count] for split in splits
         }
         self.notes: Counter[str] = Counter()  # what the answers' reader had to overlook, by kind
+        self.num_kept = 0  # answers that came in this run, whatever their status
+        self.newest_problem = ""  # why the newest answer that cannot be used cannot; empty where there is none
         self._readings: dict[str, FrameAnswer] = {}
         asked = {entry.name: getattr(settings, entry.name) for entry in fields(LLMSettings)}
+        # only where it changes what is asked: other journals are older than the setting
+        if not _says_scale(prompt, settings.convention):
+            del asked["coordinates"]
         # this text goes into the journal's fingerprints: another spelling of it would decode every video again
         self._settings_text = json.dumps(
             [{**asked, "grid": grid}, prompt.sha256, policy.description], sort_keys=True, ensure_ascii=False
@@ -278,9 +321,29 @@ class LLMAnnotator:
                 yield from self._video_questions(split, row, on_answered)
 
     def keep(self, answer: ChatAnswer) -> None:
-        """Keep what an answer's check read in it until its row is made, so that it need not be parsed again."""
+        """Keep what an answer's check read in it until its row is made, so that it need not be parsed again.
+
+        Raises:
+            LLMError: the server names a model whose coordinates are of another scale than they are read in.
+        """
+        self.num_kept += 1
+        self._check_scale(answer)
+        if answer.status != OK:
+            self.newest_problem = _problem_of(answer)
         if isinstance(answer.reading, FrameAnswer) and len(self._readings) < _MAX_READINGS:
             self._readings[answer.request_hash] = answer.reading
+
+    def _check_scale(self, answer: ChatAnswer) -> None:
+        """An alias says nothing of a model, but its answers do: the first ends a run that would read all wrongly."""
+        settings, family = self.settings, find_family(answer.model)
+        if self.prompt.form != "im_o" or settings.coordinates != "auto" or family is None:
+            return
+        own = CONVENTIONS[family]
+        if (own.unit, own.resizing) != (settings.convention.unit, settings.convention.resizing):
+            raise LLMError(
+                f"the server names its model {one_line(answer.model)!r}, and {family} writes coordinates in a scale "
+                f"of its own, which {settings.model!r} does not tell: say --coordinates {family}, or pixels"
+            )
 
     def _video_questions(self, split: str, row: Mapping[str, Any], on_answered: OnAnswered) -> Iterator[Question]:
         fingerprint = self._fingerprint(row)
@@ -314,7 +377,8 @@ class LLMAnnotator:
         return self.store.answer(request_hash) is not None
 
     def _check(self, frame: JournalFrame) -> Callable[[str], FrameAnswer]:
-        return lambda text: read_answer(text, self.grid, frame.sent_height, frame.sent_width)
+        convention = self.settings.convention
+        return lambda text: read_answer(text, self.grid, frame.sent_height, frame.sent_width, convention)
 
     def _read_frames(
         self, row: Mapping[str, Any], indices: list[int] | None
@@ -327,7 +391,7 @@ class LLMAnnotator:
         """
         path = self.manifest.video_path(row)
         try:
-            times_s = read_frame_table(path).times_s
+            times_s = _of_many(read_frame_table, path).times_s
         except VideoError as error:
             logger.warning("%s", error)
             # one row for the whole video: how many frames it has is not known
@@ -343,7 +407,10 @@ class LLMAnnotator:
         self, row: Mapping[str, Any], path: Path, times_s: np.ndarray, indices: list[int]
     ) -> Iterator[tuple[JournalFrame, list[ChatRequest]]]:
         # at full size, which the rows state; `encode_jpeg` makes the size that is sent
-        decoded, errors = decode_readable_frames(path, indices)
+        try:
+            decoded, errors = _of_many(decode_readable_frames, path, indices)
+        except VideoError as error:
+            decoded, errors = None, dict.fromkeys(indices, error)
         pictures = dict(zip(decoded.frame_indices, decoded.frames, strict=True)) if decoded else {}
         for index in indices:
             time_s = float(times_s[index])
@@ -380,7 +447,8 @@ class LLMAnnotator:
         return frame, requests
 
     def _unreadable(self, row: Mapping[str, Any], index: int, timestamp_s: float, error: VideoError) -> JournalFrame:
-        text = f"{error.reason}: {error.detail}" if error.detail else error.reason  # without the path of this machine
+        detail = error.detail.replace(error.path, row["path"])  # a table is not to tell the paths of this machine
+        text = f"{error.reason}: {detail}" if detail else error.reason
         return JournalFrame(index, timestamp_s, row["height"], row["width"], error=text)
 
     def _fingerprint(self, row: Mapping[str, Any]) -> str:
@@ -424,8 +492,9 @@ class LLMAnnotator:
 
     def _unasked_frames(self, row: Mapping[str, Any]) -> list[JournalFrame]:
         """The frames that would have been asked about, had the money not ended before the video was read."""
+        path = self.manifest.video_path(row)
         try:
-            times_s = read_frame_table(self.manifest.video_path(row)).times_s
+            times_s = _of_many(read_frame_table, path).times_s
         except VideoError as error:
             return [self._unreadable(row, 0, 0.0, error)]
         return [
@@ -469,6 +538,7 @@ class LLMAnnotator:
     def _reading(self, key: Mapping[str, Any], frame: JournalFrame, answer: ChatAnswer) -> FrameAnswer | None:
         """What an answer says: as its check read it in this run, else read now. None where it cannot be used."""
         if answer.status != OK:
+            self.newest_problem = self.newest_problem or _problem_of(answer)
             return None
         reading = self._readings.get(answer.request_hash)
         if reading is None:
@@ -476,6 +546,15 @@ class LLMAnnotator:
                 reading = self._check(frame)(answer.text)
             except InvalidAnswer as error:  # the store's answers were checked by the reader of the day they came
                 logger.warning("%s frame %d: %s", key["video_id"], key["frame_index"], error)
+                self.newest_problem = self.newest_problem or f"{INVALID}: {error}"
                 return None
         self.notes.update(reading.notes)
         return reading
+
+
+def _of_many(read: Callable[..., T], path: Path, *settings: Any) -> T:
+    """Read something of one video; what nobody foresaw is an error of that video."""
+    try:
+        return read(path, *settings)
+    except Exception as error:  # not `one_of_many`, through which every video would have to pass
+        raise unforeseen(path, error) from error

@@ -135,7 +135,7 @@ def _question(number: int, picture: np.ndarray, prompt: Prompt, settings: LLMSet
     """The question about a picture of shape (height, width, 3), uint8."""
     jpeg, size = encode_jpeg(picture, settings.max_side_px, settings.jpeg_quality)
     (request,) = make_requests(prompt, settings, _GRID, None, jpeg, size)
-    return Question(number, request, lambda text: read_answer(text, _GRID, *size))
+    return Question(number, request, lambda text: read_answer(text, _GRID, *size, settings.convention))
 
 
 async def _ask(

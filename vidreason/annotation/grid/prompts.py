@@ -2,7 +2,9 @@
 
 A prompt file has a header of `key: value` lines (`id` and `form`), then the parts `[system]` and `[user]`, each a
 Jinja template. Templates may use `rows` and `cols` of the grid, `label` (None where the model must not know it),
-`dataset_name` (may be empty), and `frame_height` and `frame_width` in pixels, as the picture is sent.
+`dataset_name` (may be empty), `frame_height` and `frame_width` in pixels, as the model sees the picture, and `scale`
+of the coordinates that it writes: "pixels", "share", "0-999" or "0-1000", with `scale_end`, the number at the far
+edge.
 
 The four built-in prompts carry the information of the paper's (appendix B, figures 3 to 5) in other words, and ask for
 the same keys. We depart from the paper in this: any grid size; an empty answer is allowed, so that a frame without
@@ -24,8 +26,10 @@ The rules, for what the forms leave open:
 - Cells outside the grid, and entries that are no cells, are left out with a note. An answer of which nothing is left
   is invalid.
 - A list that is there and empty says that nothing matters: all weights are 0, and the row's status will be `empty`.
-- A centre up to 2 % of the picture's side outside of it is moved to its border, one farther out is left out with a
-  note. Where all numbers lie in [0, 1] and one is no whole number, they are shares of the picture's sides.
+- Centres are in the scale of the model (`vidreason.boxes_in_text`), in the order that the prompt asks for. One up to
+  2 % of the picture's side outside of it is moved to its border. With one farther out the answer is invalid: its
+  numbers are of another scale, in which those that would fit are other places too. Where all numbers lie in [0, 1] and
+  one is no whole number, they are shares of the picture's sides.
 - A centre marks the one cell that holds it: on a line between cells the one right of or below it, on the picture's
   right or lower border the last. Objects whose centres share a cell mark it once; their number adds no weight.
 - Objects of `im_o` are relevant, each entry one object. Names of `all_os` that are not among theirs, whatever their
@@ -40,7 +44,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +53,7 @@ import numpy as np
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from ...boxes_in_text import PIXELS, BoxConvention, points_from_text
 from ...errors import ConfigError, InvalidAnswer
 from ...guidance import points_to_cells
 from ...llm.json_text import has_key, normalise_key, parse_json
@@ -95,7 +100,13 @@ class Prompt:
             self.render((4, 4), label, 240, 320)
 
     def render(
-        self, grid: tuple[int, int], label: str | None, frame_height: int, frame_width: int, dataset_name: str = ""
+        self,
+        grid: tuple[int, int],
+        label: str | None,
+        frame_height: int,
+        frame_width: int,
+        dataset_name: str = "",
+        convention: BoxConvention = PIXELS,
     ) -> tuple[str, str]:
         """The texts of the system and the user message.
 
@@ -105,17 +116,23 @@ class Prompt:
             frame_height: Height of the picture as it is sent, in pixels.
             frame_width: Width of the picture as it is sent, in pixels.
             dataset_name: Name of the data set as people know it, or empty.
+            convention: In which scale the model writes coordinates.
 
         Raises:
             ConfigError: the template is no valid one, or uses a name that it is not given.
         """
+        height, width = far_edge = convention.sides((frame_height, frame_width))
+        if not convention.is_in_pixels:
+            height, width = frame_height, frame_width
         values = {
             "rows": grid[0],
             "cols": grid[1],
             "label": label,
-            "frame_height": frame_height,
-            "frame_width": frame_width,
+            "frame_height": height,
+            "frame_width": width,
             "dataset_name": dataset_name,
+            "scale": "pixels" if convention.is_in_pixels else convention.unit,
+            "scale_end": None if convention.is_in_pixels else far_edge[0],
         }
         try:
             templates = map(_compile, (self.system_template, self.user_template))
@@ -124,7 +141,7 @@ class Prompt:
             raise ConfigError(f"prompt {self.prompt_id!r}: {error}") from error
         return system, user
 
-    def schema(self, grid: tuple[int, int]) -> dict[str, Any]:
+    def schema(self, grid: tuple[int, int], convention: BoxConvention = PIXELS) -> dict[str, Any]:
         """The JSON schema of an answer, within what OpenAI's strict mode allows.
 
         Rows and columns share one list of numbers there, so that in a grid that is not square an answer may still
@@ -132,6 +149,7 @@ class Prompt:
 
         Args:
             grid: (rows, columns).
+            convention: In which scale the model writes coordinates.
         """
         # an enumeration, so that in a square grid no cell outside of it can be named
         cell = _pair_schema({"type": "integer", "enum": list(range(max(grid)))})
@@ -140,7 +158,8 @@ class Prompt:
         if self.form == "key_r":
             return _object_schema({"key_r": cells})
         if self.form == "im_o":
-            centre = _object_schema({"name": name, "location": _pair_schema({"type": "integer"})})
+            number = {"type": "number" if convention.unit == "share" else "integer"}
+            centre = _object_schema({"name": name, "location": _pair_schema(number)})
             return _object_schema(
                 {"all_os": _array_schema(name, _MAX_OBJECTS), "im_o": _array_schema(centre, _MAX_OBJECTS)}
             )
@@ -247,7 +266,6 @@ COUNTED_FROM_ONE = "cells were counted from 1"
 CELLS_OUTSIDE = "cells outside the grid were left out"
 CELLS_UNREADABLE = "entries that are no cells were left out"
 CENTRES_MOVED = "centres just outside the picture were moved to its border"
-CENTRES_OUTSIDE = "centres outside the picture were left out"
 CENTRES_AS_SHARES = "centres were given as shares of the picture's sides"
 NOT_PLACED = "objects without a place mark nothing"
 OBJECTS_UNREADABLE = "entries that are no objects were left out"
@@ -255,7 +273,6 @@ OBJECTS_UNREADABLE = "entries that are no objects were left out"
 _KEYS = (*FORMS, "important_objects", "all_os")
 _NAME_KEYS = ("name", "object", "label")
 _PLACE_KEYS = ("location", "cells", "cell", "center", "centre", "localization", "point")
-_CLAMPED_SHARE = 0.02  # of a side: about the error of a model that reads coordinates off a picture
 # digits are bounded: no cell or pixel has more, and a text of thousands of them is no number here
 _NUMBER = re.compile(r"[+-]?\d{1,9}(\.\d{0,9})?")
 # none of these can match one text in many ways: that would take for ever on a text that nearly matches
@@ -281,19 +298,23 @@ class FrameAnswer:
     notes: tuple[str, ...] = ()
 
 
-def read_answer(text: str, grid: tuple[int, int], frame_height: int, frame_width: int) -> FrameAnswer:
+def read_answer(
+    text: str, grid: tuple[int, int], frame_height: int, frame_width: int, convention: BoxConvention = PIXELS
+) -> FrameAnswer:
     """Read an answer by the rules of this module.
 
     Args:
         text: Text of the answer.
         grid: (rows, columns) that the model was told.
-        frame_height: Height in pixels of the picture as the model saw it.
-        frame_width: Width in pixels of the picture as the model saw it.
+        frame_height: Height in pixels of the picture as it was sent.
+        frame_width: Width in pixels of the picture as it was sent.
+        convention: In which scale the model writes coordinates.
 
     Raises:
         InvalidAnswer: it cannot be used; the message says why.
     """
-    reader = _Reader(grid, frame_height, frame_width)
+    # the order is the prompt's, whatever that of the model's own boxes is
+    reader = _Reader(grid, (frame_height, frame_width), replace(convention, order="xyxy"))
     value = parse_json(text, keys=_KEYS)
     if isinstance(value, list):
         return reader.read_key_r(value)
@@ -311,8 +332,8 @@ def read_answer(text: str, grid: tuple[int, int], frame_height: int, frame_width
 class _Reader:
     """Reads the parts of one answer, and remembers what it had to overlook."""
 
-    def __init__(self, grid: tuple[int, int], frame_height: int, frame_width: int):
-        self.grid, self.frame_height, self.frame_width = grid, frame_height, frame_width
+    def __init__(self, grid: tuple[int, int], sent_size: tuple[int, int], convention: BoxConvention):
+        self.grid, self.sent_size, self.convention = grid, sent_size, convention
         self.notes: dict[str, None] = {}  # in the order in which they came up
 
     def read_key_r(self, value: Any) -> FrameAnswer:
@@ -339,7 +360,7 @@ class _Reader:
         found = [point for point in points if point is not None]
         # something was named and none of it can be placed, which is worth another try; an empty list is an answer
         if not found and not _is_empty(value):
-            raise InvalidAnswer(f"no object in {_shorten(value)} has a centre in the picture")
+            raise InvalidAnswer(f"no object in {_shorten(value)} has a centre")
         if any(point is None for _, point in entries):
             self._note(NOT_PLACED)
         objects = [_object(name, point) for (name, _), point in zip(entries, points, strict=True)]
@@ -422,22 +443,22 @@ class _Reader:
         return _pair_of(value, ("x", "y"))
 
     def _normalise(self, points: list[tuple[float, float] | None]) -> list[tuple[float, float] | None]:
-        """Pixels to shares of the picture's sides; None where there is no place, or none in the picture."""
-        numbers = [number for point in points if point is not None for number in point]
-        sides = (self.frame_width, self.frame_height)
+        """Numbers of the model's scale to shares of the picture's sides; None where there is no place."""
+        found = [point for point in points if point is not None]
+        numbers, convention = [number for point in found for number in point], self.convention
         # pixels of a picture are seldom all 0 or 1, so numbers of that size with a fraction among them are shares
         if all(0 <= number <= 1 for number in numbers) and not all(number.is_integer() for number in numbers):
-            self._note(CENTRES_AS_SHARES)
-            sides = (1, 1)
-        return [None if point is None else self._place(point[0] / sides[0], point[1] / sides[1]) for point in points]
-
-    def _place(self, x: float, y: float) -> tuple[float, float] | None:
-        if min(x, y) < -_CLAMPED_SHARE or max(x, y) > 1 + _CLAMPED_SHARE:
-            self._note(CENTRES_OUTSIDE)
-            return None
-        if min(x, y) < 0 or max(x, y) > 1:
+            if convention.unit != "share":
+                self._note(CENTRES_AS_SHARES)
+            convention = BoxConvention("share")
+        height, width = convention.sides(self.sent_size)
+        if any(not (0 <= x <= width and 0 <= y <= height) for x, y in found):
             self._note(CENTRES_MOVED)
-        return min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
+        try:
+            places = iter(points_from_text(found, convention, self.sent_size).tolist())
+        except InvalidAnswer as error:
+            raise InvalidAnswer(f"{error}; --coordinates says in which scale it answers") from error
+        return [None if point is None else (*next(places),) for point in points]
 
 
 def _is_empty(value: Any) -> bool:

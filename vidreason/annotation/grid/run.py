@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Coroutine, Iterator
@@ -19,11 +20,12 @@ from typing import Any, ClassVar
 
 from tqdm.auto import tqdm
 
+from ...boxes_in_text import find_family
 from ...errors import BudgetExceeded, ConfigError, LLMError
 from ...llm.batch import BatchAnswerer
 from ...llm.chat import ANSWER_STATUSES, OK, Answerer, ChatAnswer
 from ...llm.client import OpenAIChatClient
-from ...llm.cost import Budget, ModelPrice, price_of
+from ...llm.cost import Budget, ModelPrice, price_of, token_rule
 from ...llm.online import OnlineAnswerer, RetryLimits
 from ...llm.store import RequestStore
 from ..frames import FrameJournal, FramePolicy, find_labels, find_policy
@@ -78,15 +80,30 @@ class LLMArguments(LLMSettings, Producer):
     )
     dry_run: bool = field(default=False, metadata={"help": "Print videos, frames, tokens and dollars; send nothing."})
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # not "< 0", which lets NaN pass, and NaN would never be exceeded
+        if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
+            raise ConfigError(f"--max_cost_usd is {self.max_cost_usd}, expected a number of dollars from 0 on")
+
     def frame_policy(self, frames_per_second: float | None) -> FramePolicy:
         """Which frames: the named policy with what was set otherwise."""
         return find_policy(self.policy).changed(self.video_share, self.frames_per_video, frames_per_second)
 
     def price(self) -> ModelPrice:
-        """The price of the model's tokens: as it was given, else as the list has it."""
+        """The price of the model's tokens: as it was given, else as the list has it.
+
+        Raises:
+            ConfigError: what was given is no pair of prices; or nothing was given, the list has no price either, and
+                OpenAI is asked or money is capped.
+        """
         if not self.price_usd:
-            return price_of(self.model, self.base_url or os.environ.get("OPENAI_BASE_URL"))
-        if len(self.price_usd) != 2 or min(self.price_usd) < 0:
+            base_url, is_capped = self.base_url or os.environ.get("OPENAI_BASE_URL"), self.max_cost_usd is not None
+            try:
+                return price_of(self.model, base_url, is_capped)
+            except LLMError as error:
+                raise ConfigError(f"{error} (--price_usd INPUT OUTPUT, in dollars per million tokens)") from error
+        if len(self.price_usd) != 2 or not all(0 <= price < math.inf for price in self.price_usd):
             raise ConfigError(
                 f"--price_usd takes dollars per million prompt and completion tokens, got {self.price_usd}"
             )
@@ -103,7 +120,7 @@ class LLMArguments(LLMSettings, Producer):
 
         Raises:
             ConfigError: a setting cannot be used.
-            LLMError: the model's price is not known, or the state is not readable.
+            LLMError: the state is not readable, or texts cannot be counted.
         """
         unknown = set(self.retry) - set(ANSWER_STATUSES)
         if unknown:
@@ -111,6 +128,12 @@ class LLMArguments(LLMSettings, Producer):
         args, folder, manifest = task.args, task.folder, task.load_manifest()
         grid, labels = args.grid_size, find_labels(manifest, args.manifest, args.splits, args.labels)
         prompt, price, policy = load_prompt(self.prompt), self.price(), self.frame_policy(args.frames_per_second)
+        if prompt.form == "im_o" and self.coordinates == "auto" and find_family(self.model) is None:
+            logger.warning(
+                "it is not known in which scale %r writes coordinates; they are read as the prompt asks for them, in "
+                "pixels of the picture: --coordinates says otherwise",
+                self.model,
+            )
         # two files: the journal can be made again from the videos, while the store holds what was paid for
         with RequestStore(folder / "requests.sqlite") as store, FrameJournal(folder / "frames.sqlite") as journal:
             annotator = LLMAnnotator(
@@ -136,7 +159,7 @@ class LLMArguments(LLMSettings, Producer):
                 stopped = str(error)
                 logger.warning("%s; the table is written without the frames that were not asked about", error)
             rows = {split: run.annotator.rows(split, partial=stopped is not None) for split in task.args.splits}
-            yield Annotation(rows, run.facts(stopped), run.annotator.notes)
+            yield Annotation(rows, run.facts(stopped), run.annotator.notes, run.annotator.num_kept)
 
 
 @dataclass(frozen=True)
@@ -232,6 +255,9 @@ class LLMRun:
             settings={
                 **{name: getattr(args, name) for name in ("dataset_name", "temperature", "max_completion_tokens")},
                 **{name: getattr(args, name) for name in ("samples_per_frame", "structured", "batch")},
+                # estimates, and so what a cap holds back, depend on it
+                "tokens_counted_by": token_rule(),
+                **({"coordinates": args.convention.unit} if self.annotator.prompt.form == "im_o" else {}),
                 **({"stopped": stopped} if stopped else {}),
             },
             totals={

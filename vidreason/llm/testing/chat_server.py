@@ -29,7 +29,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ...errors import VidreasonError
+from ...command_line import OneLineParser, end_with_status
+from ...errors import ConfigError
 from .chat_batches import BatchLimits, BatchService
 from .chat_faults import BatchFaults, Faults, spoil
 from .chat_wire import (
@@ -152,6 +153,8 @@ class ChatServer:
         try:
             self._loop.run_until_complete(self.listen())
         except BaseException as error:  # handed to the thread that waits
+            self._loop.run_until_complete(self.close())
+            self._loop.close()
             started.append(error)
             ready.set()
             return
@@ -227,12 +230,16 @@ class ChatServer:
             # the work is done within the latency, so that requests that come together do not wait for one another
             response = self._respond(payload, fault, entry)
             delay_s = self.latency_s + (self.faults.slow_s if fault == "slow" else 0.0)
-            await asyncio.sleep(max(0.0, arrival_s + delay_s - time.monotonic()))
+            await self._wait(max(0.0, arrival_s + delay_s - time.monotonic()))
         finally:
             self._concurrent -= 1
         if fault == "dropped":
             abort(request)
         return response
+
+    async def _wait(self, delay_s: float) -> None:
+        """Let the rest of a request's latency go by. Tests of concurrency wait for something else here."""
+        await asyncio.sleep(delay_s)
 
     def _respond(self, payload: dict[str, Any], fault: str | None, entry: Received) -> web.Response:
         """The response to a request; for one whose connection is dropped, nothing that matters."""
@@ -306,10 +313,13 @@ def run_server(args: argparse.Namespace, make_answer: Callable[[], Answer]) -> i
 
     Args:
         args: Values of the flags of `add_server_flags`.
-        make_answer: Function that gives the `answer` of the server. What it cannot use ends with one line, too.
+        make_answer: Function that gives the `answer` of the server.
 
     Returns:
         The code that the process should exit with.
+
+    Raises:
+        VidreasonError: A flag's value, or what the answers come from, cannot be used.
     """
     try:
         server = ChatServer(
@@ -323,10 +333,9 @@ def run_server(args: argparse.Namespace, make_answer: Callable[[], Answer]) -> i
             port=args.port,
         )
         asyncio.run(_serve(server))
-    except (VidreasonError, OSError, TypeError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
+    except (OSError, TypeError, ValueError, KeyError) as error:  # faults by wrong names, a port that is taken, no key
+        raise ConfigError(str(error)) from error
+    except KeyboardInterrupt:  # the way to stop a server
         return 0
     return 0
 
@@ -342,14 +351,18 @@ async def _serve(server: ChatServer) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: a server that gives one answer to everything."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="vidreason.llm.testing.chat_server",
         description="A chat-completions server with one answer to everything.",
     )
     parser.add_argument("--constant", required=True, help="Text of every answer (for benchmarks of clients).")
     add_server_flags(parser)
-    args = parser.parse_args(arguments)
-    return run_server(args, lambda: lambda payload: args.constant)
+
+    def work() -> int:
+        args = parser.parse_args(arguments)
+        return run_server(args, lambda: lambda payload: args.constant)
+
+    return end_with_status(work)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -64,6 +64,7 @@ def read_desktop_assembly(
     group_pattern: str | None = None,
     label_fps: float | None = None,
     allow_incomplete: bool = False,
+    suffixes: Sequence[str] = VIDEO_SUFFIXES,
 ) -> DesktopAssembly:
     r"""Check a copy of Desktop Assembly. No video is opened.
 
@@ -78,6 +79,7 @@ def read_desktop_assembly(
             the day of the recording, `^(\d+-\d+-\d+)`.
         label_fps: Number of labels per second, for videos that have more frames than labels.
         allow_incomplete: Whether to build from the videos that are there where others are missing.
+        suffixes: Suffixes of video files; see `scan_video_tree`.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -91,7 +93,7 @@ def read_desktop_assembly(
     video_folder = Path(videos) if videos is not None else root / "videos"
     label_names = read_numbered_names(_find_mapping(root), "the mapping of ids to actions", first_id=0)
     problems = LayoutProblems(root, allow_incomplete)
-    tree = _scan(video_folder, label_files, problems)
+    tree = _scan(video_folder, label_files, problems, suffixes)
     file_of = {video.path: label_files[video_id_of(video.path)] for video in tree.videos}
     labels = read_frame_labels(file_of, label_names, problems)
     bundles = {} if fractions else _find_bundles(root / "splits", split)
@@ -148,9 +150,11 @@ def _find_mapping(root: Path) -> Path:
     return found
 
 
-def _scan(folder: Path, label_files: Mapping[str, Path], problems: LayoutProblems) -> VideoTree:
+def _scan(
+    folder: Path, label_files: Mapping[str, Path], problems: LayoutProblems, suffixes: Sequence[str]
+) -> VideoTree:
     """The videos that have labels; others are among the skipped."""
-    found = scan_flat_videos(folder, VIDEO_SUFFIXES, "<video>.mp4")
+    found = scan_flat_videos(folder, suffixes, "<video>.mp4")
     names = {video_id_of(path): path for path in found.paths}
     silent = [name for name in label_files if name not in names]
     problems.add_missing(f"{len(silent)} of {len(label_files)} files in groundTruth have no video in {folder}", silent)

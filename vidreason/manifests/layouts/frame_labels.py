@@ -14,7 +14,7 @@ from ...video.decode import read_frame_table
 from ...video.frame_table import FrameTable
 from ...video.probe import Probed, VideoInfo, VideoProbe
 from ..manifest import video_id_of
-from ..splits import read_list
+from ..splits import read_lines
 from .known import LayoutProblems
 
 TOLERANCE_SHARE, TOLERANCE_LABELS = 0.01, 2
@@ -44,12 +44,12 @@ class SegmentProbe:
 
     Args:
         probe: Reads the facts about a video.
-        labels: Maps each video path to the label ids of its lines.
+        labels: Maps each video path to the label ids of its lines; None for a line without a label.
         label_fps: Number of labels per second; None stands for one label per frame.
     """
 
     probe: VideoProbe
-    labels: Mapping[str, Sequence[int]]
+    labels: Mapping[str, Sequence[int | None]]
     label_fps: float | None = None
 
     def __call__(self, path: str) -> Probed:
@@ -82,7 +82,7 @@ def segment_rows(paths: Iterable[str], probed: Mapping[str, Probed]) -> Iterator
 
 def read_frame_labels(
     files: Mapping[str, Path], label_names: Sequence[str], problems: LayoutProblems
-) -> dict[str, list[int]]:
+) -> dict[str, list[int | None]]:
     """Labels from files with one label name per line.
 
     Args:
@@ -91,19 +91,20 @@ def read_frame_labels(
         problems: Takes note of unknown labels and of files without any.
 
     Returns:
-        Video path -> the label ids of the file's lines. What is unknown is left out of it.
+        Video path -> the label ids of the file's lines. An empty line is a frame without a label, and is None, as is
+        a label that is unknown: were it left out, all labels behind it would be those of other frames.
     """
     id_of = {name: label for label, name in enumerate(label_names)}
-    labels: dict[str, list[int]] = {}
+    labels: dict[str, list[int | None]] = {}
     found_in: dict[str, str] = {}
     for path, file in files.items():
-        lines = read_list(file, "a file of frame-wise labels")
-        labels[path] = [id_of[line] for line in lines if line in id_of]
-        for line in set(lines) - set(id_of):
+        lines = read_lines(file, "a file of frame-wise labels")
+        labels[path] = [id_of.get(line) for line in lines]
+        for line in set(lines) - {"", *id_of}:
             found_in.setdefault(line, file.name)
     unknown = [f"{label} ({name})" for label, name in sorted(found_in.items())]
     problems.add(f"{len(unknown)} labels of groundTruth are not in the mapping", unknown)
-    empty = [files[path].name for path, of in labels.items() if not of and not found_in]
+    empty = [files[path].name for path, of in labels.items() if set(of) <= {None} and not found_in]
     problems.add(f"{len(empty)} files of groundTruth are empty", empty)
     return labels
 
@@ -124,14 +125,15 @@ def find_count_problem(num_labels: int, table: FrameTable, label_fps: float | No
     return f"{found}; labels at a rate of their own ({num_labels / table.duration_s:.2f} per second?) need label_fps"
 
 
-def find_segments(labels: Sequence[int], table: FrameTable, label_fps: float | None = None) -> list[Segment]:
+def find_segments(labels: Sequence[int | None], table: FrameTable, label_fps: float | None = None) -> list[Segment]:
     """Runs of frames of one label.
 
     Label `k` is that of frame `k`, or with `label_fps` of the frames in seconds [k, k + 1) / label_fps. Labels beyond
-    the last frame are dropped; frames beyond the last label stay without one, as none is made up for them.
+    the last frame are dropped; frames beyond the last label, and those whose label is None, stay without one, as none
+    is made up for them.
 
     Args:
-        labels: Label ids, one per line of the file.
+        labels: Label ids, one per line of the file; None where a line is empty.
         table: Frames of the video, with their times.
         label_fps: Number of labels per second; None stands for one label per frame.
     """
@@ -145,6 +147,7 @@ def find_segments(labels: Sequence[int], table: FrameTable, label_fps: float | N
     for label, run in itertools.groupby(frame_labels):
         end = start + len(list(run))
         end_s = float(table.times_s[end]) if end < num_frames else table.duration_s
-        segments.append(Segment(start, end, float(table.times_s[start]), end_s, label))
+        if label is not None:
+            segments.append(Segment(start, end, float(table.times_s[start]), end_s, label))
         start = end
     return segments

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
-from ...video.probe import Probed, probe_videos
+from ...video.probe import VIDEO_SUFFIXES, Probed, probe_videos
 from ..segments import write_segments
 from ..splits import SplitAssignment, split_by_groups
 from ..video_folder import FolderReport, TreeVideo, VideoTree, scan_video_tree
@@ -110,6 +110,7 @@ def read_gmdcsa24(
     leave_out: Sequence[str] = (),
     single_split: bool = False,
     allow_incomplete: bool = False,
+    suffixes: Sequence[str] = VIDEO_SUFFIXES,
 ) -> GMDCSA24:
     """Check a copy of GMDCSA24. No video is opened.
 
@@ -119,6 +120,7 @@ def read_gmdcsa24(
         single_split: Whether all videos are in one split `all`, for `vidreason.study.leave_one_group_out`, which
             makes its folds itself.
         allow_incomplete: Whether to build from the videos that are there where others are missing.
+        suffixes: Suffixes of video files; see `scan_video_tree`.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -127,7 +129,7 @@ def read_gmdcsa24(
         raise ManifestError("give persons to leave out or a single split, not both")
     root = find_root(root, "GMDCSA24")
     problems = LayoutProblems(root, allow_incomplete)
-    found = scan_video_tree(root, split_dirs=True)
+    found = scan_video_tree(root, split_dirs=True, suffixes=suffixes)
     tables = _Tables(root, {video.path for video in found.videos})
     for person in sorted({video.split for video in found.videos if video.split is not None}):
         for class_name in CLASS_NAMES:

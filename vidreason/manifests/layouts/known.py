@@ -13,9 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import ManifestError
-from ...video.probe import Probed, VideoProbe, probe_videos
+from ...files import readable_name
+from ...video.probe import VIDEO_SUFFIXES, Probed, VideoProbe, probe_videos
+from ..manifest import check_names
 from ..splits import SplitAssignment, name_examples, read_list
-from ..video_folder import FolderReport, VideoTree, summary_table, write_video_folder
+from ..video_folder import (
+    FolderReport,
+    VideoTree,
+    as_suffixes,
+    describe_ignored,
+    suffix_of,
+    summary_table,
+    unusable_name,
+    write_video_folder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +77,16 @@ class LayoutArguments:
         metadata={"help": "Build from what is there: missing videos and classes are listed in place of an error."},
     )
 
+    more_suffixes: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Suffixes of video files beside the usual; 'none' stands for files without one."},
+    )
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Suffixes of the files that are taken for videos."""
+        return [*VIDEO_SUFFIXES, *self.more_suffixes]
+
     def probe(self, root: Path) -> VideoProbe:
         """How videos under a root are read."""
         return VideoProbe(root, self.decode_all, self.max_pixels)
@@ -87,6 +108,7 @@ def build_layout(
     Raises:
         ManifestError: the reasons of `vidreason.manifests.video_folder.write_video_folder`.
     """
+    check_names(Path(args.out), layout.tree.root, args.source)  # before the videos are read, which takes long
     probed = probe_videos(probe or args.probe(layout.tree.root), layout.paths, args.num_proc)
     return write_folds(layout, probed, args)
 
@@ -114,7 +136,7 @@ def write_folds(layout: KnownLayout, probed: Mapping[str, Probed], args: LayoutA
 def describe_reports(layout: KnownLayout, reports: Mapping[str, FolderReport]) -> str:
     """What was written and left out, for a terminal."""
     parts = [f"{summary_table(report)}\nwritten to {folder}" for folder, report in reports.items()]
-    return "\n".join([*parts, f"ignored files: {len(layout.tree.ignored)}"])
+    return "\n".join([*parts, describe_ignored(layout.tree)])
 
 
 def find_root(root: str | os.PathLike, name: str) -> Path:
@@ -232,7 +254,7 @@ def scan_flat_videos(folder: Path, suffixes: Sequence[str], form: str) -> FlatVi
 
     Args:
         folder: Folder of the videos.
-        suffixes: Suffixes of videos, in lower case; of two files of one stem the earlier suffix is taken.
+        suffixes: Suffixes of videos, as for `scan_video_tree`; of two files of one stem the earlier suffix is taken.
         form: Form of their names, for messages.
 
     Raises:
@@ -240,22 +262,24 @@ def scan_flat_videos(folder: Path, suffixes: Sequence[str], form: str) -> FlatVi
     """
     if not folder.is_dir():
         raise ManifestError(f"{folder}: no such folder; videos as {form} were expected there")
-    rank = {suffix: position for position, suffix in enumerate(suffixes)}
+    rank = {suffix: position for position, suffix in enumerate(dict.fromkeys(as_suffixes(suffixes)))}
     best: dict[str, str] = {}
     skipped, ignored, folders = [], [], []
     # scandir tells folders from files without a call for each of 220,000 files
     with os.scandir(folder) as entries:
         names = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
     for name, is_folder in sorted(names):
-        stem, suffix = os.path.splitext(name)
+        stem, unusable = os.path.splitext(name)[0], unusable_name(name)
         if is_folder:
             folders.append(name)
-        elif suffix.lower() not in rank:
-            ignored.append(name)
+        elif suffix_of(name) not in rank:
+            ignored.append(readable_name(name))
+        elif unusable:
+            skipped.append(unusable)
         elif stem not in best:
             best[stem] = name
         else:
-            taken, left = sorted((best[stem], name), key=lambda of: rank[os.path.splitext(of)[1].lower()])
+            taken, left = sorted((best[stem], name), key=lambda of: rank[suffix_of(of)])
             best[stem] = taken
             skipped.append({"path": left, "reason": "duplicate_id", "detail": f"the same id as {taken}"})
     if not best:

@@ -33,7 +33,6 @@ NUM_CLASSES = 174
 SPLITS = ("train", "validation", "test")
 
 _PREFIXES = ("", "something-something-v2-")
-_SUFFIXES = (".webm", *(suffix for suffix in VIDEO_SUFFIXES if suffix != ".webm"))
 _DESCRIPTION = (
     "Something-Something v2 (Goyal et al., 2017). The class is the template without its brackets, with the ids of "
     "labels.json; the filled-in sentences are in `captions.jsonl`."
@@ -71,6 +70,7 @@ def read_something_something_v2(
     labels: str | os.PathLike | None = None,
     splits: Sequence[str] = SPLITS,
     allow_incomplete: bool = False,
+    suffixes: Sequence[str] = VIDEO_SUFFIXES,
 ) -> SomethingSomething:
     """Check a copy of Something-Something v2 against its JSON. No video is opened.
 
@@ -82,6 +82,7 @@ def read_something_something_v2(
             itself.
         splits: Any of train, validation and test; the lists of others need not be there.
         allow_incomplete: Whether to build from the videos that are there where others are missing.
+        suffixes: Suffixes of video files; see `scan_video_tree`.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -93,7 +94,7 @@ def read_something_something_v2(
     problems = LayoutProblems(root, allow_incomplete)
     class_names = _read_class_names(_find_file(folder, "labels.json"), problems)
     lists = _read_lists(folder, splits, set(class_names), problems)
-    layout = _match(root, class_names, lists, problems)
+    layout = _match(root, class_names, lists, problems, suffixes)
     return SomethingSomething(layout, lists.entries)
 
 
@@ -244,9 +245,11 @@ def _read_answers(file: Path, known: set[str], problems: LayoutProblems) -> dict
     return answers
 
 
-def _match(root: Path, class_names: list[str], lists: _Lists, problems: LayoutProblems) -> KnownLayout:
+def _match(
+    root: Path, class_names: list[str], lists: _Lists, problems: LayoutProblems, suffixes: Sequence[str]
+) -> KnownLayout:
     """Videos and lists; the videos of test ids without a class are among the skipped."""
-    found = scan_flat_videos(root, _SUFFIXES, "<id>.webm")
+    found = scan_flat_videos(root, (".webm", *suffixes), "<id>.webm")
     path_of = {video_id_of(path): path for path in found.paths}
     split_of: dict[str, str] = {}
     class_of: dict[str, str] = {}

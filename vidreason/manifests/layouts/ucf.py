@@ -24,7 +24,9 @@ def parse_video_name(path: str) -> tuple[str, int] | None:
     return (match["name"], int(match["group"])) if match else None
 
 
-def scan_class_folders(root: Path, class_names: Sequence[str], problems: LayoutProblems) -> VideoTree:
+def scan_class_folders(
+    root: Path, class_names: Sequence[str], problems: LayoutProblems, suffixes: Sequence[str]
+) -> VideoTree:
     """The videos of a tree of class folders, under the data set's own class names.
 
     Folders are matched to classes whatever their upper and lower case. Videos in folders that are no classes stay in
@@ -34,8 +36,9 @@ def scan_class_folders(root: Path, class_names: Sequence[str], problems: LayoutP
         root: Folder of the class folders.
         class_names: Names of the classes, in the data set's own spelling.
         problems: Takes note of classes without a folder or without videos, and of folders that mean one class.
+        suffixes: Suffixes of video files; see `scan_video_tree`.
     """
-    tree = scan_video_tree(root)
+    tree = scan_video_tree(root, suffixes=suffixes)
     spelling = {name.casefold(): name for name in class_names}
     folders: dict[str, set[str]] = {}
     for folder in {video.class_name for video in tree.videos} | set(tree.folders_without_videos):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import ManifestError
+from ...video.probe import VIDEO_SUFFIXES
 from ..splits import SplitAssignment, read_list
 from ..video_folder import VideoTree
 from .known import KnownLayout, LayoutProblems, find_root, read_numbered_names
@@ -46,6 +47,7 @@ def read_ucf101(
     splits: str | os.PathLike | None = None,
     folds: Sequence[int] = (1,),
     allow_incomplete: bool = False,
+    suffixes: Sequence[str] = VIDEO_SUFFIXES,
 ) -> KnownLayout:
     """Check a copy of UCF101 against its lists. No video is opened.
 
@@ -57,6 +59,7 @@ def read_ucf101(
         splits: Folder of the lists; by default `ucfTrainTestlist` in the root or beside it.
         folds: Numbers of the official splits, any of 1, 2 and 3.
         allow_incomplete: Whether to build from the videos that are there where others are missing.
+        suffixes: Suffixes of video files; see `scan_video_tree`.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -70,7 +73,7 @@ def read_ucf101(
     if len(class_names) != NUM_CLASSES:
         problems.add_missing(f"classInd.txt has {len(class_names)} classes, UCF101 has {NUM_CLASSES}")
     lists = {fold: _read_fold(lists_folder, fold, class_names, problems) for fold in dict.fromkeys(folds)}
-    tree = scan_class_folders(root, class_names, problems)
+    tree = scan_class_folders(root, class_names, problems, suffixes)
     path_of = _find_listed(tree, lists, problems)
     problems.check()
     groups = {path: f"{name}_g{group:02d}" for path, name, group in _grouped(tree)}

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import ManifestError
+from ...video.probe import VIDEO_SUFFIXES
 from ..splits import SplitAssignment, split_by_groups
 from ..video_folder import VideoTree
 from .known import KnownLayout, LayoutProblems, find_root
@@ -62,6 +63,7 @@ def read_ucf50(
     folds: Mapping[str, Sequence[int]],
     validation_groups: Sequence[int] = (),
     allow_incomplete: bool = False,
+    suffixes: Sequence[str] = VIDEO_SUFFIXES,
 ) -> KnownLayout:
     """Check a copy of UCF50. No video is opened.
 
@@ -70,6 +72,7 @@ def read_ucf50(
         folds: Maps the name of each fold to the numbers of the groups to test on, as `protocol_folds` gives them.
         validation_groups: Numbers of the groups to validate on, in all folds.
         allow_incomplete: Whether to build from the videos that are there where others are missing.
+        suffixes: Suffixes of video files; see `scan_video_tree`.
 
     Raises:
         ManifestError: naming what is missing, misplaced or contradictory.
@@ -77,7 +80,7 @@ def read_ucf50(
     _check_group_numbers([*(group for groups in folds.values() for group in groups), *validation_groups])
     root = find_root(root, "UCF50")
     problems = LayoutProblems(root, allow_incomplete)
-    tree = scan_class_folders(root, CLASS_NAMES, problems)
+    tree = scan_class_folders(root, CLASS_NAMES, problems, suffixes)
     group_of = _read_groups(tree, problems)
     problems.check()
     groups = {path: f"g{group:02d}" for path, group in group_of.items()}

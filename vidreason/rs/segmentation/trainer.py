@@ -11,7 +11,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ...clips.data import IGNORED_LABEL
 from ...errors import ConfigError
-from ...segmentation.views import action_runs, view_logits
+from ...segmentation.views import runs_from_frames, view_logits
 from ...segmentation.windows import VideoWindows, WindowCollator
 from ..losses import temporal_consistency_loss
 from ..trainer import RSTrainer
@@ -38,7 +38,9 @@ class SegmentationTrainer(RSTrainer):
         super().__init__(*args, **kwargs)
         if self.args.second_look:
             raise ConfigError("second_look is for clips that have one label, not for segmentation: leave it off")
-        self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        # on the device from the start: each copy would wait for it
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.class_weights = None if weights is None else weights.to(self.args.device)
 
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Evaluate over whole videos, whose windows are put together again."""
@@ -52,7 +54,7 @@ class SegmentationTrainer(RSTrainer):
         has_labels = "labels" in batch
         return {
             **super().count(batch),
-            "actions": torch.tensor(len(action_runs(batch["labels"]))) if has_labels else nothing,
+            "actions": runs_from_frames(batch["labels"])[1].sum() if has_labels else nothing,
             "neighbours": neighbour_mask(batch["frame_mask"].bool()).sum() if has_labels else nothing,
         }
 
@@ -65,18 +67,20 @@ class SegmentationTrainer(RSTrainer):
     ) -> dict[str, torch.Tensor]:
         """Cross-entropy of frames, spatial alignment, temporal consistency of actions, and smoothing."""
         args, labels, logits = self.args, inputs["labels"], outputs["logits"]
-        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        labelled, smoothing = counts.get("labelled"), args.label_smoothing_factor
         parts = {
             "classification": frame_classification_loss(
-                logits, labels, counts.get("labelled"), weights, args.focal_gamma, args.label_smoothing_factor
+                logits, labels, labelled, self.class_weights, args.focal_gamma, smoothing
             )
         }
         # a video that cannot be read is a window without any label; a frame without one may well be guided
         readable = (labels != IGNORED_LABEL).any(dim=1, keepdim=True)
         parts |= self.spatial_part(outputs, inputs, readable, counts)
         if args.temporal_weight > 0:
-            views = view_logits(logits, action_runs(labels))
-            parts["temporal"] = temporal_consistency_loss(views, None, args.temperature, counts.get("actions"))
+            runs, is_run = runs_from_frames(labels)
+            # what is no run is left out before anything is made of it, so that no gradient comes of it either
+            views = torch.where(is_run[:, None, None], view_logits(logits, runs), 0.0)
+            parts["temporal"] = temporal_consistency_loss(views, is_run, args.temperature, counts.get("actions"))
         if args.smoothing_weight > 0:
             parts["smoothing"] = smoothing_loss(
                 logits, inputs["frame_mask"].bool(), args.smoothing_threshold, counts.get("neighbours")
