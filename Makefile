@@ -7,17 +7,17 @@ STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 LOWER := .venv-lower
 SUITE := outputs/transformers_suite
-DEMO_MODELS := outputs/demo/models
-MODEL_IDS ?= $(DEMO_MODELS)/rs_evidence,$(DEMO_MODELS)/plain,$(DEMO_MODELS)/rs
+MODEL_IDS ?= release/rs_evidence,release/plain,release/rs,release/assembly
 
 # No network look-ups at run time.
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help install demo space browser test test-lower transformers-suite lint format clean
+.PHONY: help install demo space release browser test test-lower transformers-suite lint format clean
 
 help:
-	@echo "make demo    data, guidance, two trained models, report and pictures in outputs/demo"
-	@echo "make space   the Space on this machine, with the demo's models (MODEL_IDS=a,b: others, folders or Hub ids)"
+	@echo "make demo    the released models on fresh videos, one of them mended; report and pictures in outputs/demo"
+	@echo "make space   the Space on this machine, with the released models (MODEL_IDS=a,b: others, folders or Hub ids)"
+	@echo "make release all that lies in release/ anew, in outputs/release, and how it compares (half an hour)"
 	@echo "make browser Debian's Chromium, for the tests of the Space"
 	@echo "make test    the tests"
 	@echo "make test-lower  the tests with the lowest versions that pyproject.toml declares, in $(LOWER)"
@@ -35,9 +35,10 @@ install: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m vidreason.demo --output_dir outputs/demo
 
-# The demo is run first where its models are asked for and are not there.
+release: $(STAMP)
+	$(BIN)/python release/make.py --out outputs/release
+
 space: $(STAMP)
-	case "$(MODEL_IDS)" in *$(DEMO_MODELS)*) test -d $(DEMO_MODELS)/rs_evidence || $(MAKE) demo;; esac
 	MODEL_IDS="$(MODEL_IDS)" $(BIN)/python space_app/app.py
 
 # Without a browser its tests are skipped, but not in continuous integration. Needs Debian or Ubuntu, and root or sudo.

@@ -1,6 +1,6 @@
 """How long a visitor of the Space waits: requests to the running app, by step, first and from the cache.
 
-    python benchmarks/space.py --model_ids outputs/demo/models/rs_evidence --videos "ten=my_videos/ten_seconds.mp4" \
+    python benchmarks/space.py --model_ids release/rs_evidence --videos "ten=my_videos/ten_seconds.mp4" \
         --out outputs/benchmarks/space.json
 
 The app runs in a process of its own, as `make space` starts it. Every video is asked about several times, each time

@@ -1,6 +1,6 @@
 """The Gradio Space: see what a video model sees.
 
-    MODEL_IDS=outputs/demo/models/rs_evidence,outputs/demo/models/plain python space_app/app.py
+    MODEL_IDS=release/rs_evidence,release/plain python space_app/app.py
 
 It only wires; what is computed and drawn is in `clipview` beside it. `docs/space.md` lists the settings.
 """

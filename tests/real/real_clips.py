@@ -1,6 +1,6 @@
 r"""What the project makes of real clips: motion guidance against the actor's boxes, and a trained model's answers.
 
-    python tests/real/real_clips.py --data ../shared/data/clips --model outputs/demo/models/rs \
+    python tests/real/real_clips.py --data ../shared/data/clips --model release/rs \
         --out docs/results/real_clips
 
 Writes `motion.json`, `pipeline.json` and `README.md`.

@@ -1,6 +1,6 @@
 """Is the map honest? Deletion and insertion curves of trained models.
 
-    python -m vidreason.attention.faithfulness --models plain=outputs/demo/models/plain rs=outputs/demo/models/rs \
+    python -m vidreason.attention.faithfulness --models plain=release/plain rs=release/rs \
         --manifest outputs/demo/data/world --guidance outputs/demo/data/guidance_true \
         --splits test test_shifted --decode_max_side_px 96 --out docs/results/faithfulness
 

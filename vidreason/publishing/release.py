@@ -1,6 +1,6 @@
 """Write a model's folder or the Space as they go to the Hub, and send them there when told to.
 
-    python -m vidreason.publishing.release --kind model --folder outputs/mine --repo_id owner/model --out release/model
+    python -m vidreason.publishing.release --kind model --folder outputs/mine --repo_id owner/model --out out/model
     python -m vidreason.publishing.release --kind space --model_ids owner/model --repo_id owner/space --out out/space
 
 Without --push nothing leaves this machine: the files that would go are listed. Only files of known kinds are taken,
