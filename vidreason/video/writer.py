@@ -56,7 +56,8 @@ def write_video(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            # one thread and no macroblock tree: with either, the same frames do not always give the same bytes
+            # One thread and no macroblock tree: with either, the same frames do not always give the same bytes. One
+            # thread also keeps a pool out of processes that fork, serve and hold pools of torch.
             options = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": "mbtree=0"}
             stream = _add_stream(container, first, fps, options)
             _encode(container, stream, first, checked)
@@ -113,6 +114,7 @@ def _checked_frames(path: Path, frames: Iterable[np.ndarray]) -> Iterator[np.nda
 
 def _add_stream(container, first: np.ndarray, fps: float, options: dict[str, str]):
     height, width = first.shape[:2]
+    # Not HEVC: few browsers play it, and its encoder is not safe in this process (`tests/fixtures/odd_videos.py`).
     stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000), options=options)
     stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     context = stream.codec_context
