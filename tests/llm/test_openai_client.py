@@ -17,8 +17,7 @@ from llm_doubles import RawServer, Reply, completion_body, make_request
 from vidreason.errors import InvalidAnswer, LLMError
 from vidreason.llm.chat import INVALID, OK, REFUSED, TRUNCATED, Usage
 from vidreason.llm.client import NO_KEY, OpenAIChatClient, is_openai, judge
-from vidreason.llm.completions import RawCompletion, read_completion
-from vidreason.llm.redaction import REDACTED
+from vidreason.llm.completions import REDACTED, RawCompletion, read_completion
 from vidreason.llm.retry import FAIL, RETRY, STOP, AttemptFailed
 
 KEY = "zx81-ThisIsTheKeyOfTheTest-42"

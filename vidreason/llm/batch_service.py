@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LLMError
 from .batch_files import ENDPOINT, disk_errors
-from .redaction import Redactor
+from .completions import Redactor
 from .retry import RETRY, AttemptFailed, BodyTooLong, NoJson, backoff_s, failure_of, shorten
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ from .chat import INVALID, OK, REFUSED, TRUNCATED, ChatRequest
 from .completions import (
     MAX_BODY_BYTES,
     RawCompletion,
+    Redactor,
     parse_body,
     read_completion,
     refusal_of,
 )
 from .json_text import MAX_CHARACTERS
-from .objections import LIMIT, MAX_FORMS, OLDER_LIMIT, adapted, fields_to_leave_out, objection_of
-from .redaction import Redactor
+from .objections import FORMAT, LIMIT, MAX_FORMS, OLDER_LIMIT, SCHEMA, fields_to_leave_out, objection_of
 from .retry import BodyTooLong, NoJson, failure_of, shorten, words_of
 
 if TYPE_CHECKING:
@@ -225,7 +225,9 @@ class OpenAIChatClient:
         One of the two is always sent.
         """
         left_out = self._left_out.get(payload["model"], set())
-        body = adapted(payload, left_out)
+        body = {name: value for name, value in payload.items() if name not in left_out}
+        if SCHEMA in left_out and FORMAT in body:
+            body[FORMAT] = {"type": "json_object"}
         limit = payload.get(LIMIT, payload.get(OLDER_LIMIT))
         wants_older = not is_openai(self.base_url) or LIMIT in left_out
         if limit is not None and wants_older and OLDER_LIMIT not in left_out:
