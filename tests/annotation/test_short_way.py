@@ -36,9 +36,9 @@ def test_a_job_passes_few_files(serve, make_job, repository):
     with FileEntries(Path(repository)) as entries:
         job.run(progress=False)
     files = sorted(name for name in entries.files if not name.startswith(STAND_INS))
-    assert len(files) < 18, files
+    assert len(files) < 19, files
     own = [name for name in files if name.startswith(("vidreason/llm/", "vidreason/annotation/"))]
-    assert len(own) <= 11, own
+    assert len(own) <= 12, own  # one of them reads what servers send, for requests and batches alike
 
 
 def test_an_answer_is_read_once_and_made_a_row_in_one_place(serve, make_job, run_job, readings):

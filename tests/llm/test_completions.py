@@ -15,6 +15,7 @@ from vidreason.llm.completions import (
     MAX_BODY_BYTES,
     MAX_TOKENS,
     RawCompletion,
+    Redactor,
     parse_body,
     parse_json_body,
     read_completion,
@@ -23,7 +24,6 @@ from vidreason.llm.completions import (
 from vidreason.llm.cost import Budget, ModelPrice
 from vidreason.llm.json_text import MAX_CHARACTERS
 from vidreason.llm.online import OnlineAnswerer
-from vidreason.llm.redaction import Redactor
 from vidreason.llm.retry import RETRY, STOP, AttemptFailed, NoJson
 
 PRICE = ModelPrice(1.0, 1.0, 4.0)

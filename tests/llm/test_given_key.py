@@ -7,7 +7,7 @@ from llm_doubles import RawServer, Reply, completion_body, make_request
 
 from vidreason.errors import LLMError
 from vidreason.llm.client import OpenAIChatClient
-from vidreason.llm.redaction import REDACTED
+from vidreason.llm.completions import REDACTED
 from vidreason.llm.retry import AttemptFailed
 
 GIVEN, OWN = "visitor-ThisKeyIsGiven-42", "operator-ThisKeyIsInTheEnvironment-1"

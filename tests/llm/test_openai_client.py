@@ -17,8 +17,7 @@ from llm_doubles import RawServer, Reply, completion_body, make_request
 from vidreason.errors import InvalidAnswer, LLMError
 from vidreason.llm.chat import INVALID, OK, REFUSED, TRUNCATED, Usage
 from vidreason.llm.client import NO_KEY, OpenAIChatClient, is_openai, judge
-from vidreason.llm.completions import RawCompletion, read_completion
-from vidreason.llm.redaction import REDACTED
+from vidreason.llm.completions import REDACTED, RawCompletion, read_completion
 from vidreason.llm.retry import FAIL, RETRY, STOP, AttemptFailed
 
 KEY = "zx81-ThisIsTheKeyOfTheTest-42"
@@ -238,6 +237,8 @@ def test_a_server_that_knows_no_format_is_not_offered_another():
         "temperature must be greater than 0",
         "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3 instead.",
         "Invalid value for 'seed': expected an integer",
+        "This model does not support max_tokens greater than 4096",
+        "temperature 3 is not supported, it must be between 0 and 2",
         "[{'type': 'less_than_equal', 'loc': ('body', 'seed'), 'msg': 'Input should be less than 10'}]",
     ],
 )

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from vidreason.llm import retry
-from vidreason.llm.redaction import REDACTED, Redactor, hide
+from vidreason.llm.completions import REDACTED, Redactor, hide
 from vidreason.llm.retry import (
     FAIL,
     MAX_RETRY_AFTER_S,

@@ -17,13 +17,13 @@ from ..errors import LLMError
 from .completions import (
     MAX_BODY_BYTES,
     RawCompletion,
+    Redactor,
     code_of,
     parse_json_body,
     read_completion,
     refusal_of,
     words_of_error,
 )
-from .redaction import Redactor
 from .retry import AttemptFailed, failure_of_status, shorten
 
 logger = logging.getLogger(__name__)

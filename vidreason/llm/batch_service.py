@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LLMError
 from .batch_files import ENDPOINT, disk_errors
-from .redaction import Redactor
+from .completions import Redactor
 from .retry import RETRY, AttemptFailed, BodyTooLong, NoJson, backoff_s, failure_of, shorten
 
 if TYPE_CHECKING:
@@ -238,5 +238,5 @@ def problem_of(batch: Any, redactor: Redactor) -> tuple[str, str]:
 def num_finished(batch: Any) -> int | None:
     """How many requests of a job the service says it has answered or failed to; None where it does not say."""
     counts = batch.request_counts
-    done = getattr(counts, "completed", None), getattr(counts, "failed", None)
-    return sum(done) if all(isinstance(number, int) for number in done) else None
+    completed, failed = getattr(counts, "completed", None), getattr(counts, "failed", None)
+    return completed + failed if isinstance(completed, int) and isinstance(failed, int) else None

@@ -7,7 +7,7 @@ knows the field: it concerns the one request, and must not change all later ones
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .retry import words_of
@@ -15,8 +15,8 @@ from .retry import words_of
 # one limit, two names: OpenAI's reasoning models reject the older, some servers know no other
 LIMIT, OLDER_LIMIT = "max_completion_tokens", "max_tokens"
 
-_FORMAT = "response_format"
-_SCHEMA = "json_schema"
+FORMAT = "response_format"
+SCHEMA = "json_schema"
 """Stands among the names of fields for the kind of `response_format` that holds a schema."""
 
 _FIELDS = ("temperature", "seed", "stream", LIMIT, OLDER_LIMIT)
@@ -90,7 +90,7 @@ def fields_to_leave_out(body: Mapping[str, Any], status_code: int | None, object
         objection: What the server says of the request.
 
     Returns:
-        Names for `adapted`. None of them where a value is refused.
+        Names for `OpenAIChatClient.adapt`. None of them where a value is refused.
     """
     text = objection.lower()
     is_about_form = status_code in (400, 422)
@@ -98,25 +98,12 @@ def fields_to_leave_out(body: Mapping[str, Any], status_code: int | None, object
     found: set[str] = set()
     if is_about_form and is_unknown:
         found = {name for name in _FIELDS if name in body and re.search(rf"\b{name}\b", text)}
-    if body.get(_FORMAT) and status_code in _SCHEMA_STATUSES and _SCHEMA_WORDS.search(text):
-        names_field_alone = re.search(rf"\b{_FORMAT}\b", text) and not re.search(r"schema|json_object|\.type", text)
-        has_schema = body[_FORMAT].get("type") == _SCHEMA
-        found.add(_FORMAT if names_field_alone or not has_schema else _SCHEMA)
+    if body.get(FORMAT) and status_code in _SCHEMA_STATUSES and _SCHEMA_WORDS.search(text):
+        names_field_alone = re.search(rf"\b{FORMAT}\b", text) and not re.search(r"schema|json_object|\.type", text)
+        has_schema = body[FORMAT].get("type") == SCHEMA
+        found.add(FORMAT if names_field_alone or not has_schema else SCHEMA)
     # "use the one in place of the other", or "not both": the older one goes
     if {LIMIT, OLDER_LIMIT} <= found:
         found.discard(LIMIT)
     # the last of the two stays
     return found - ({LIMIT, OLDER_LIMIT} if (LIMIT in body) != (OLDER_LIMIT in body) else set())
-
-
-def adapted(payload: Mapping[str, Any], left_out: Collection[str]) -> dict[str, Any]:
-    """A body without what its server does not know.
-
-    Args:
-        payload: Body of a request.
-        left_out: Names, as `fields_to_leave_out` gives them.
-    """
-    body = {name: value for name, value in payload.items() if name not in left_out}
-    if _SCHEMA in left_out and _FORMAT in body:
-        body[_FORMAT] = {"type": "json_object"}
-    return body

@@ -5,7 +5,7 @@ ledger is written *before* its request is sent. What a killed run left open coun
 because nobody can know whether the server billed it. Loss of power can cost the newest transactions, never the file:
 commits are not flushed to the disk one by one (`synchronous = NORMAL`).
 
-No key is ever given to a store; texts of errors are redacted before they come here (`vidreason.llm.client.Redactor`).
+No key is ever given to a store; texts of errors are redacted before they come here (`completions.Redactor`).
 """
 
 from __future__ import annotations

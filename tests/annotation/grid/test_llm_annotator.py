@@ -406,7 +406,7 @@ def test_a_run_by_batch_jobs_gives_the_same_table(serve, make_job, run_job):
         ({"samples_per_frame": 0}, "at least 1"),
         ({"extra_body": "enable_thinking=false"}, "extra_body must be a JSON object, got 'enable_thinking=false'"),
         ({"extra_body": "[1]"}, "it is no object"),
-        ({"extra_body": '{"n": 8, "max_tokens": 100000}'}, r"must not hold \['max_tokens', 'n'\]"),
+        ({"extra_body": '{"n": 8, "max_tokens": 100000}'}, "must not hold max_tokens, n"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(make_job, llm, message):
