@@ -7,8 +7,8 @@
     python datasets_scripts/audit_guidance.py --guidance data/guidance_a --compare data/guidance_b --out outputs/audit
     python datasets_scripts/audit_guidance.py --guidance data/guidance --manifest data/manifest --out outputs/audit
 
-Writes audit.json, audit.csv, audit.md, contact_sheet.png and audit.html. The last one judges nothing: its contact sheet
-and page show the table's own frames.
+Writes audit.json, audit.csv, audit.md, contact_sheet.png and audit.html. The last one judges nothing: its contact
+sheet and page show the table's own frames.
 """
 
 from __future__ import annotations

@@ -73,7 +73,10 @@ def test_the_truth_agrees_with_itself(world, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--boxes", "boxes.json"], "error: --boxes names frames by index: give --manifest too"),
+        (
+            ["--boxes", "boxes.json"],
+            "error: --boxes names frames by index: give --manifest too, whose videos tell their times",
+        ),
         (["--truth", "nowhere"], "error: nowhere: no Parquet files under data/; was the folder built?"),
     ],
 )

@@ -48,8 +48,8 @@ CHOICE = (
 
 CHOICE_UNJUDGED = (
     "There is nothing to judge by: random frames are drawn from the rows with guidance, and frames without guidance "
-    f"from the others. Frames of one video are at least {MIN_GAP_S:g} s apart, and no video has more than its share of "
-    "a group."
+    f"from the others. Frames of one video are at least {MIN_GAP_S:g} s apart, and no video has more than its share "
+    "of a group."
 )
 """The rule where a table is looked through as it is."""
 

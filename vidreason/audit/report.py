@@ -46,8 +46,8 @@ distribution about the frame's centre (sigma a quarter of each side), the unifor
 are scored on exactly the frames and grids of the guidance. Brackets: {confidence:g} % interval from {resamples}
 bootstrap resamples of whole videos (seed {seed})."""
 
-UNJUDGED = """There was nothing to judge by, neither boxes nor another table: the contact sheet and the page show frames
-of the table as they are."""
+UNJUDGED = """There was nothing to judge by, neither boxes nor another table: the contact sheet and the page show
+frames of the table as they are."""
 
 TRUE_BY_BOXES = """A cell is true when its overlap with the box of a relevant object is at least a quarter of the
 smaller of the two."""

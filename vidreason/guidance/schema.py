@@ -219,7 +219,7 @@ def _as_list(value: Any) -> list[Any] | None:
 
 def _is_whole(value: Any, least: int) -> bool:
     # True is a whole number to Python, and no count
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def _is_finite(value: Any) -> bool:

@@ -16,6 +16,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,9 +140,9 @@ class LLMSettings:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"extra_body must be a JSON object, got {self.extra_body[:200]!r}: {error}") from error
 
-    @property
+    @cached_property
     def convention(self) -> BoxConvention:
-        """How the model writes places.
+        """How the model writes places; found once, as every frame and every answer wants it.
 
         Raises:
             ConfigError: `coordinates` is none of the scales.
@@ -254,6 +255,8 @@ def answer_row(
 
 def _says_scale(prompt: Prompt, convention: BoxConvention) -> bool:
     """Whether a prompt's text is another one than for a model that writes pixels of the picture that is sent."""
+    if convention == PIXELS:
+        return False
     rendered = (prompt.render((4, 4), None, 240, 320, convention=scale) for scale in (convention, PIXELS))
     return len(set(rendered)) > 1
 
@@ -357,8 +360,11 @@ class LLMAnnotator:
 
     def _check_scale(self, answer: ChatAnswer) -> None:
         """An alias says nothing of a model, but its answers do: the first ends a run that would read all wrongly."""
-        settings, family = self.settings, find_family(answer.model)
-        if self.prompt.form != "im_o" or settings.coordinates != "auto" or family is None:
+        settings = self.settings
+        if self.prompt.form != "im_o" or settings.coordinates != "auto":
+            return
+        family = find_family(answer.model)
+        if family is None:
             return
         own = CONVENTIONS[family]
         if (own.unit, own.resizing) != (settings.convention.unit, settings.convention.resizing):

@@ -121,18 +121,20 @@ class Prompt:
         Raises:
             ConfigError: the template is no valid one, or uses a name that it is not given.
         """
-        height, width = far_edge = convention.sides((frame_height, frame_width))
-        if not convention.is_in_pixels:
-            height, width = frame_height, frame_width
+        size, scale, scale_end = (frame_height, frame_width), "pixels", None
+        if convention != PIXELS and not convention.is_in_pixels:
+            scale, scale_end = convention.unit, convention.sides(size)[0]
+        elif convention.resizing:
+            size = convention.sides(size)  # as the model sees it
         values = {
             "rows": grid[0],
             "cols": grid[1],
             "label": label,
-            "frame_height": height,
-            "frame_width": width,
+            "frame_height": size[0],
+            "frame_width": size[1],
             "dataset_name": dataset_name,
-            "scale": "pixels" if convention.is_in_pixels else convention.unit,
-            "scale_end": None if convention.is_in_pixels else far_edge[0],
+            "scale": scale,
+            "scale_end": scale_end,
         }
         try:
             templates = map(_compile, (self.system_template, self.user_template))
@@ -314,7 +316,8 @@ def read_answer(
         InvalidAnswer: it cannot be used; the message says why.
     """
     # the order is the prompt's, whatever that of the model's own boxes is
-    reader = _Reader(grid, (frame_height, frame_width), replace(convention, order="xyxy"))
+    convention = convention if convention.order == "xyxy" else replace(convention, order="xyxy")
+    reader = _Reader(grid, (frame_height, frame_width), convention)
     value = parse_json(text, keys=_KEYS)
     if isinstance(value, list):
         return reader.read_key_r(value)
