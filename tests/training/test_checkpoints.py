@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures.line_task import LineTask
+from fixtures.line_task import LineArguments, LineTask
 from transformers.trainer_utils import get_last_checkpoint
 
 from vidreason.errors import ConfigError, TrainingError
@@ -40,11 +40,20 @@ run_training(LineTask(LineArguments(sys.argv[1], use_cpu=True, num_train_epochs=
 """
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory) -> Path:
+    """A run of four steps with a checkpoint after each, made once."""
+    settings = {"per_device_train_batch_size": 4, "num_train_epochs": 2, "logging_steps": 1, "report_to": "none"}
+    settings |= {"save_strategy": "steps", "save_steps": 1, "use_cpu": True, "optim": "adamw_torch"}
+    folder = tmp_path_factory.mktemp("finished_run") / "line"
+    run_training(LineTask(LineArguments(str(folder), **settings)))
+    return folder
+
+
 @pytest.fixture
-def checkpoints(line_arguments, tmp_path) -> Path:
-    """A run of four steps with a checkpoint after each."""
-    run_training(LineTask(line_arguments(save_strategy="steps", save_steps=1, optim="adamw_torch")))
-    return tmp_path / "line"
+def checkpoints(finished_run, tmp_path) -> Path:
+    """A copy of that run, to be damaged."""
+    return shutil.copytree(finished_run, tmp_path / "line")
 
 
 def names(folder: Path) -> list[str]:
