@@ -178,7 +178,7 @@ COMMANDS = {
     "vidreason.llm.testing.chat_server": ["--constant", "x"],
     "vidreason.synthetic.chat_server": ["--world", "x"],
     "vidreason.publishing.release": [],
-    "vidreason.demo": [],
+    "vidreason.demo.__main__": [],
     "space_app.__main__": [],
     "datasets_scripts.build": ["video-folder", "--root", "x", "--out", "y"],
     "datasets_scripts.annotate": ["--manifest", "x", "--out", "y"],

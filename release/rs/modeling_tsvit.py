@@ -352,7 +352,7 @@ class TSViTSpatialEmbeddings(nn.Module):
         super().__init__()
         self.grid_shape = config.grid_shape
         self.patch_size = config.patch_size
-        self.patch_embedding = TSViTPatchEmbedding(config)
+        self.patch_embedding: nn.Module = TSViTPatchEmbedding(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + config.num_patches, config.hidden_size))
         self.dropout = nn.Dropout(config.hidden_dropout_prob)

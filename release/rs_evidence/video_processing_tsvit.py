@@ -427,7 +427,7 @@ def _decode(av, source: str | bytes, indices: list[int], pts: list[int] | None) 
     # what they have at hand, and give more or fewer of the frames before the first keyframe.
     if pts is not None:
         decoded = _decode_once(av, source, indices, pts, in_parallel=True)
-        if not decoded.num_failed:
+        if not decoded.num_failed and not decoded.stand_ins and len(decoded.frames) == len(set(indices)):
             return decoded
     return _decode_once(av, source, indices, pts, in_parallel=False)
 

@@ -197,4 +197,4 @@ def _replaced(count: int) -> str:
     if not count:
         return ""
     frames = "1 frame of the clip is" if count == 1 else f"{count} frames of the clip are"
-    return f" {frames} damaged; the nearest one that is not stands in."
+    return f" {frames} damaged; the next one that is not stands in."

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vidreason.errors import VideoError
-from vidreason.video import DecodedFrames, decode_frames, fps_timestamps, probe_video, uniform_indices
-from vidreason.video.decode import numbered_frames, open_video, read_frame_table
+from vidreason.video import decode_frames, fps_timestamps, probe_video, uniform_indices
+from vidreason.video.decode import read_frame_table
 from vidreason.video.frame_table import FrameTable
 
 from .limits import check_file, check_statements, too_large, too_long, too_much
@@ -50,7 +49,7 @@ class Clip:
         shown_fps: Pictures a second of the drawn video.
         sampled: Number of frames that a model takes -> positions in `frames` that it is given.
         at_rate: Frames per second that a model takes -> positions in `frames` of the times 0, 1 / rate, 2 / rate, ...
-        num_replaced: How many of `frames` do not decode, so that the nearest one that does stands in.
+        num_replaced: How many of `frames` do not decode, so that the next one that does stands in.
     """
 
     facts: ClipFacts
@@ -104,7 +103,8 @@ def read_clip(
     sampled = {count: uniform_indices(len(table), count) for count in frame_counts}
     at_rate = {rate: _at_rate(table, rate) for rate in rates}
     wanted = sorted({*shown, *(index for group in (sampled, at_rate) for part in group.values() for index in part)})
-    decoded, num_replaced = _decode(path, table, wanted, limits, drawing)
+    sizes = {"max_side_px": drawing.max_side_px, "max_pixels": limits.max_pixels}
+    decoded = decode_frames(path, wanted, **sizes, stand_ins=True)  # the same pictures as a checkpoint's own processor
     position_of = {index: position for position, index in enumerate(wanted)}
     return Clip(
         facts=facts,
@@ -114,38 +114,8 @@ def read_clip(
         shown_fps=shown_fps,
         sampled={count: [position_of[index] for index in indices] for count, indices in sampled.items()},
         at_rate={rate: [position_of[index] for index in indices] for rate, indices in at_rate.items()},
-        num_replaced=num_replaced,
+        num_replaced=len(decoded.stand_ins),
     )
-
-
-def _decode(
-    path: str | os.PathLike, table: FrameTable, wanted: list[int], limits: Limits, drawing: Drawing
-) -> tuple[DecodedFrames, int]:
-    """The frames that are wanted, and in how many places the nearest one that decodes stands in for a damaged one.
-
-    Raises:
-        VideoError: No frame decodes.
-    """
-    options = {"max_side_px": drawing.max_side_px, "max_pixels": limits.max_pixels}
-    try:
-        return decode_frames(path, wanted, **options), 0
-    except VideoError as error:
-        if error.reason != "decode_failed":
-            raise
-        readable = _readable_indices(path, table, limits)
-        if not len(readable):
-            raise
-    distances_s = np.abs(table.times_s[readable][None, :] - table.times_s[wanted][:, None])
-    stand_ins = readable[distances_s.argmin(axis=1)]  # the earlier one of two as near
-    return decode_frames(path, stand_ins.tolist(), **options), int(np.sum(stand_ins != wanted))
-
-
-def _readable_indices(path: str | os.PathLike, table: FrameTable, limits: Limits) -> np.ndarray:
-    """The frames that decode when the whole file is decoded from its start: (frames,) int, rising."""
-    with open_video(path, limits.max_pixels) as video:
-        return np.asarray(
-            sorted({index for index, _ in numbered_frames(video, table) if index is not None}), dtype=int
-        )
 
 
 def _at_rate(table: FrameTable, fps: float) -> list[int]:

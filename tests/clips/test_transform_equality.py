@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from transformers.image_utils import PILImageResampling
 
 from vidreason.clips.transforms import AugmentationConfig, ChannelPlanes, RandomAspectCrop, training_transform
 from vidreason.guidance import GridMap, grid_cells
@@ -58,7 +59,7 @@ def reference(frames: np.ndarray, maps: list[GridMap | None], augmentation: Augm
 def test_training_clips_are_those_of_torchvision(brightness, mirror_probability):
     augmentation = AugmentationConfig(0.5, 1.3, mirror_probability, brightness)
     size = {"height": SIZE[0], "width": SIZE[1]}
-    processor = SimpleNamespace(size=size, image_mean=MEAN, image_std=STD)
+    processor = SimpleNamespace(size=size, resample=PILImageResampling.BILINEAR, image_mean=MEAN, image_std=STD)
     transform = training_transform(processor, TOKENS, augmentation)
     for seed in range(8):
         frames, maps = clip(seed)

@@ -107,7 +107,7 @@ def test_frames_that_others_stand_in_for_are_told_of(make_service, shared_data):
     if not path.is_file():
         pytest.skip("the damaged clip is not here")
     handlers = Handlers(make_service())
-    assert "1 frame of the clip is damaged; the nearest one that is not stands in" in show(handlers, path)[0]
+    assert "1 frame of the clip is damaged; the next one that is not stands in" in show(handlers, path)[0]
     assert handlers.analyse(str(path), "with", NOBODY, AUTOMATIC)["video"]["replaced_frames"] == 1
 
 

@@ -142,7 +142,7 @@ def test_a_neighbour_stands_in_for_a_damaged_frame_and_is_counted(shared_data, l
     np.testing.assert_allclose(clip.times_s, np.arange(50) / 10, atol=1e-3)
     frames = clip.frames[clip.sampled[50]]
     np.testing.assert_array_equal(np.delete(frames, 30, axis=0), readable.frames)
-    np.testing.assert_array_equal(frames[30], frames[29])  # 29 and 31 are as near: the earlier one
+    np.testing.assert_array_equal(frames[30], frames[31])  # the next one, as for every other reader
     assert read_clip(write_clip(tmp_path / "whole.mp4", moving_square(24)), [4], limits, Drawing()).num_replaced == 0
 
 

@@ -7,7 +7,7 @@ model's tokens by exact area overlap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -391,7 +391,8 @@ def interpolation_mode(processor: BaseVideoProcessor) -> v2.InterpolationMode:
     resample = getattr(processor, "resample", None)
     if resample is None and not getattr(processor, "do_resize", True):
         return v2.InterpolationMode.BILINEAR  # of training, whose crops are resized in any case
-    mode = resample if isinstance(resample, v2.InterpolationMode) else pil_torch_interpolation_mapping.get(resample)
+    modes: Mapping[Any, v2.InterpolationMode] = pil_torch_interpolation_mapping  # a processor may state anything
+    mode = resample if isinstance(resample, v2.InterpolationMode) else modes.get(resample)
     if mode == v2.InterpolationMode.LANCZOS and not _resizes_videos(mode):
         mode = v2.InterpolationMode.BICUBIC  # as transformers does where torchvision is older than 0.27
     if mode is None or not _resizes_videos(mode):

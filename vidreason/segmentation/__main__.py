@@ -86,8 +86,8 @@ def label_videos(args: argparse.Namespace) -> list[VideoError]:
         except VideoError as error:
             failed.append(error)
             continue
-        names = readable_name(video), readable_name(args.out / video.stem)
-        print(f"{names[0]}: {len(segments)} segments, in {names[1]}.csv, .json, .srt and .png", flush=True)
+        base = readable_name(args.out / video.stem)
+        print(f"{readable_name(video)}: {len(segments)} segments, in {base}.csv, .json, .srt and .png", flush=True)
     return failed
 
 

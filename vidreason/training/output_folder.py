@@ -25,8 +25,10 @@ LOCK_FILE = "_run.lock"
 SETTINGS_FILE = "_run.json"
 """The settings of the run that wrote here last."""
 
-_WITHOUT_EFFECT = ("output_dir", "resume_from_checkpoint", "disable_tqdm", "report_to", "run_name", "project")
-_WITHOUT_EFFECT += ("logging_", "log_", "dataloader_", "save_", "push_to_hub", "hub_", "trackio_")
+_WITHOUT_EFFECT = (
+    *("output_dir", "resume_from_checkpoint", "disable_tqdm", "report_to", "run_name", "project"),
+    *("logging_", "log_", "dataloader_", "save_", "push_to_hub", "hub_", "trackio_"),
+)
 """Beginnings of the names of `TrainingArguments` that do not change what is trained."""
 
 

@@ -45,13 +45,13 @@ class DesktopAssembly:
     Attributes:
         layout: The videos, checked.
         label_names: Names of the actions, in the order of their ids.
-        labels: Maps each video path to the label ids of its lines.
+        labels: Maps each video path to the label ids of its lines; None stands for a line without a label.
         label_fps: Number of labels per second; None stands for one label per frame.
     """
 
     layout: KnownLayout
     label_names: list[str]
-    labels: dict[str, list[int]] = field(repr=False)
+    labels: dict[str, list[int | None]] = field(repr=False)
     label_fps: float | None = None
 
 
