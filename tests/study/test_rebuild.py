@@ -116,7 +116,7 @@ def test_a_mistake_on_the_command_line_is_one_line(tmp_path, capsys):
     assert main(["tables", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds none of study.yaml")
     assert main(["tables", str(tmp_path / "nowhere")]) == 1
-    assert capsys.readouterr().err == f"ConfigError: {tmp_path / 'nowhere'} is no folder\n"
+    assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'} is no folder\n"
     assert main(["run", "none.yaml", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "ConfigError: none.yaml does not exist\n"
 
