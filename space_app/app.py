@@ -22,6 +22,7 @@ from clipview.guidance import KnownClips, load_tables
 from clipview.page import HEAD, STYLE, build_page
 from clipview.service import Service
 from clipview.settings import SpaceSettings
+from starlette.requests import ClientDisconnect
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -66,6 +67,11 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether a record of the server is more than that a visitor has left in the middle of an upload."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ClientDisconnect))
+
+
 def main() -> None:
     """Serve until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -73,6 +79,7 @@ def main() -> None:
     limits = settings.limits
     # one thread for each of the requests that are worked on at the same time; the models are small
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // limits.max_at_once))
+    logging.getLogger("uvicorn.error").addFilter(is_worth_a_line)
     with ended_by_signals(), contextlib.ExitStack() as closing:
         page = build(settings, closing)
         page.queue(max_size=limits.max_queue, default_concurrency_limit=limits.max_at_once)
