@@ -68,6 +68,7 @@ def model_folder(tmp_path_factory):
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=4096,
+        initializer_range=0.1,  # so that what is asked changes what is answered
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -238,7 +238,7 @@ def test_bad_files_get_a_message_and_the_next_clip_is_answered(open_page, tmp_pa
         assert re.fullmatch(r"[A-Z].*\.", text, re.DOTALL) and "/" not in text, name
         body = page.inner_text("body")
         assert "Traceback" not in body and str(tmp_path) not in body and ".py" not in body, name
-        page.locator("#input").get_by_label("Clear").first.click()
+        page.locator("#input").get_by_label("Clear").last.click()
         alert.wait_for(state="detached")
     upload(page, square_path)
     assert label_of(page)
