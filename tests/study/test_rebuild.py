@@ -118,7 +118,7 @@ def test_a_mistake_on_the_command_line_is_one_line(tmp_path, capsys):
     assert main(["tables", str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'} is no folder\n"
     assert main(["run", "none.yaml", "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "ConfigError: none.yaml does not exist\n"
+    assert capsys.readouterr().err == "error: none.yaml does not exist\n"
 
 
 def test_half_written_results_leave_the_tables_as_they_are(make_study, write_results, tmp_path, capsys):
