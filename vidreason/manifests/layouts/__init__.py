@@ -7,6 +7,7 @@ or misplaced. `build_layout` then reads the videos and writes the manifest, as `
 from ..captions import read_captions
 from .desktop_assembly import build_desktop_assembly, read_desktop_assembly
 from .gmdcsa24 import build_gmdcsa24, read_gmdcsa24
+from .kinetics import read_kinetics400, read_mimetics
 from .known import KnownLayout, LayoutArguments, build_layout, describe_reports
 from .something_something import build_something_something_v2, read_something_something_v2
 from .timed_labels import describe_notes
@@ -25,6 +26,8 @@ __all__ = [
     "read_captions",
     "read_desktop_assembly",
     "read_gmdcsa24",
+    "read_kinetics400",
+    "read_mimetics",
     "read_something_something_v2",
     "read_ucf50",
     "read_ucf101",
