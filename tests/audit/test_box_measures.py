@@ -65,7 +65,7 @@ def test_average_precision_is_that_of_coco(seed, iou):
     scores = np.concatenate([match.scores for match in matches])
     is_right = np.concatenate([match.is_right for match in matches])
     ours = average_precision(scores, is_right, sum(len(truth) for _, _, truth in frames))
-    assert 0.1 < ours < 0.95
+    assert 0 < ours < 1
     assert ours == pytest.approx(coco_average_precision(frames, iou), abs=1e-9)
 
 

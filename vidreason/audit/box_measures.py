@@ -115,8 +115,8 @@ def average_precision(
     # detections that do not count at all at the start of a resample have no precision
     precision = np.divide(right, taken, out=np.zeros_like(right), where=taken > 0)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    # the slack keeps the rounding of a quotient from missing the recall that it stands for
-    places = np.searchsorted(right / num_boxes, RECALLS - 1e-12)
+    # no slack for the rounding of a recall that is just one of these: COCO has none, and its figures are to be met
+    places = np.searchsorted(right / num_boxes, RECALLS)
     return float(np.append(envelope, 0.0)[places].mean())
 
 
