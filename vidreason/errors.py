@@ -97,6 +97,10 @@ class GuidanceError(VidreasonError):
     """A guidance table, or a row of one, breaks the contract of `vidreason.guidance.schema`."""
 
 
+class DetectionError(VidreasonError):
+    """A table of detections, a class text, or a detector breaks the contract of `vidreason.detection`."""
+
+
 class ConfigError(VidreasonError):
     """A recipe, flag or model configuration asks for something that cannot be done."""
 

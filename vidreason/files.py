@@ -262,13 +262,19 @@ def content_hash(files: Iterable[Path]) -> str:
     """SHA-256 over the names and bytes of files, in hexadecimal."""
     whole = hashlib.sha256()
     for file in files:
-        own = hashlib.sha256()
-        with file.open("rb") as opened:
-            while block := opened.read(_HASHED_BYTES):
-                own.update(block)
         # of each file on its own: bytes that move from the end of one to the start of the next change the whole
-        whole.update(f"{file.name} {own.hexdigest()}\n".encode())
+        whole.update(f"{file.name} {file_hash(file)}\n".encode())
     return whole.hexdigest()
+
+
+def file_hash(file: str | os.PathLike) -> str:
+    """SHA-256 of the bytes of a file, in hexadecimal; a file of any size is read in pieces."""
+    # `hashlib.file_digest` came with Python 3.11
+    digest = hashlib.sha256()
+    with Path(file).open("rb") as opened:
+        while block := opened.read(_HASHED_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_card(folder: str | os.PathLike, splits: Iterable[str], body: str, **metadata: Any) -> Path:

@@ -1,0 +1,171 @@
+"""A whole table of detections: a folder of Parquet files with a dataset card, written, opened and counted.
+
+`datasets.load_dataset(folder)` opens it too.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from ..errors import DetectionError
+from ..files import FileLimits, read_folder, write_card, write_split
+from ..reporting.tables import text_table
+from .detector import STATUSES
+from .schema import FEATURES, SCHEMA_VERSION, check_row
+
+CARD_BODY = """
+# {title}
+
+Detections in videos: a row says what a detector found of one class in one frame of one video, as boxes in [0, 1] of
+the full frame with scores. {description}
+
+{statuses}
+
+Detected by: {producers}. Least score: {thresholds}. Schema version {schema_version}.
+
+{classes}
+
+A row whose `status` is `empty` says that the class was looked for and not found; `unknown_class`, that the detector
+cannot find this class at all. Join rows to your own videos by `video_id`, `class_text` and `timestamp_s`, with
+`vidreason.detection.DetectionIndex` or any other join by nearest time.
+"""
+
+
+def write_detections(
+    folder: str | os.PathLike,
+    rows_by_split: Mapping[str, Iterable[Mapping[str, Any]]],
+    title: str = "Detections",
+    description: str = "",
+    allow_empty: bool = False,
+    **card_metadata: Any,
+) -> Path:
+    """Write a table of detections with its card. Rows are checked one by one and streamed, so any number fits.
+
+    Args:
+        folder: Folder to write; splits that are there are replaced.
+        rows_by_split: Maps each split's name to its rows, as from `detection_row`.
+        title: Heading of the card.
+        description: Text of the card about the detector and its settings.
+        allow_empty: Whether a table without rows is written too, as a part of a run may be.
+        card_metadata: Further keys of the card's YAML, such as `license`.
+
+    Raises:
+        DetectionError: There are no rows, or a row breaks the contract, is given twice, or names another split than it
+            stands in.
+    """
+    summaries: dict[str, DetectionSummary] = {}
+    for split, rows in rows_by_split.items():
+        summaries[split] = DetectionSummary()
+        # rows with masks are large, and a batch of a thousand of them would not fit everywhere
+        write_split(folder, split, _checked(split, rows, summaries[split]), FEATURES, FileLimits(batch_rows=256))
+    if not allow_empty and not any(summary.rows for summary in summaries.values()):
+        raise DetectionError(f"{folder}: there are no detections to write")
+    card_metadata = {"pretty_name": title, "tags": ["video", "object-detection", "vidreason"], **card_metadata}
+    write_card(folder, rows_by_split, _card_body(summaries, title, description), **card_metadata)
+    return Path(folder)
+
+
+def load_detections(name: str | os.PathLike, revision: str | None = None) -> datasets.DatasetDict:
+    """Open a table of detections: a folder, or the id of a data set on the Hub.
+
+    Args:
+        name: A local folder, else the id of a data set on the Hub.
+        revision: Branch, tag or commit of a data set on the Hub.
+
+    Raises:
+        DetectionError: There is no such table, or it lacks columns of the schema.
+    """
+    if Path(name).is_dir():
+        table = read_folder(name)
+    else:
+        try:
+            table = datasets.load_dataset(str(name), revision=revision)
+        except Exception as error:  # whatever the Hub client raises, the user needs the name that was asked for
+            raise DetectionError(
+                f"detections {str(name)!r} are neither a folder nor can be loaded: {error}"
+            ) from error
+    for split, rows in table.items():
+        missing = [column for column in FEATURES if column not in rows.column_names]
+        if missing:
+            raise DetectionError(f"{name}, split {split!r}: columns {missing} are missing; are these detections?")
+    return table
+
+
+@dataclass
+class DetectionSummary:
+    """Counts over the rows of a split, or of several.
+
+    Args:
+        rows: Number of rows of all statuses.
+        videos: Ids of the videos that have any row.
+        statuses: Number of rows of each status.
+        detectors: Number of rows of each detector, with its revision.
+        thresholds: Number of rows of each least score.
+        classes: Class -> number of rows of each status.
+        boxes: Class -> number of boxes.
+    """
+
+    rows: int = 0
+    videos: set[str] = field(default_factory=set)
+    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
+    detectors: collections.Counter[str] = field(default_factory=collections.Counter)
+    thresholds: collections.Counter[float] = field(default_factory=collections.Counter)
+    classes: dict[str, collections.Counter[str]] = field(default_factory=dict)
+    boxes: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.videos.add(row["video_id"])
+        self.statuses[row["status"]] += 1
+        self.detectors[row["model"] + (f"@{row['revision']}" if row["revision"] else "")] += 1
+        self.thresholds[round(float(row["threshold"]), 6)] += 1
+        self.classes.setdefault(row["class_text"], collections.Counter())[row["status"]] += 1
+        self.boxes[row["class_text"]] += len(row["scores"])
+
+
+def _checked(split: str, rows: Iterable[Mapping[str, Any]], summary: DetectionSummary) -> Iterator[Mapping[str, Any]]:
+    seen: set[tuple[str, int, str]] = set()
+    for row in rows:
+        check_row(row)
+        where = f"{row['video_id']} frame {row['frame_index']} class {row['class_text']!r}"
+        if row["split"] != split:
+            raise DetectionError(f"{where}: its split is {row['split']!r} but it was given for {split!r}")
+        key = (row["video_id"], row["frame_index"], row["class_text"])
+        if key in seen:
+            raise DetectionError(f"{where}: given twice")
+        seen.add(key)
+        summary.add(row)
+        yield row
+
+
+def _card_body(summaries: Mapping[str, DetectionSummary], title: str, description: str) -> str:
+    statuses = [
+        (split, one.rows, len(one.videos), *(one.statuses[status] for status in STATUSES))
+        for split, one in summaries.items()
+    ]
+    classes: dict[str, collections.Counter[str]] = {}
+    boxes: collections.Counter[str] = collections.Counter()
+    for one in summaries.values():
+        for text, counts in one.classes.items():
+            classes.setdefault(text, collections.Counter()).update(counts)
+        boxes.update(one.boxes)
+    rows = [(text, sum(counts.values()), counts["ok"], boxes[text]) for text, counts in sorted(classes.items())]
+    return CARD_BODY.format(
+        title=title,
+        description=description,
+        statuses=text_table(["split", "rows", "videos", *STATUSES], statuses, [False, *[True] * (2 + len(STATUSES))]),
+        producers=", ".join(sorted({name for one in summaries.values() for name in one.detectors})),
+        thresholds=", ".join(
+            f"{value:g}" for value in sorted({v for one in summaries.values() for v in one.thresholds})
+        ),
+        classes=text_table(["class", "rows", "rows with boxes", "boxes"], rows, [False, True, True, True]),
+        schema_version=SCHEMA_VERSION,
+    )

@@ -1,0 +1,151 @@
+"""Detections of some classes in some frames of a video file: what is known is reused, the rest is detected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import VideoError, one_of_many
+from ..files import file_hash
+from ..video import decode_readable_frames
+from .class_text import check_class_texts
+from .detector import Detector, Found
+from .store import DetectionStore
+
+FRAMES_AT_ONCE = 32
+"""Frames that are decoded and given to a detector at a time: 200 MB of full HD, whatever a video's length."""
+
+
+@dataclass
+class DetectionCounts:
+    """What detecting took.
+
+    Args:
+        made: Number of (frame, class) pairs that a detector was asked for.
+        reused: Number of pairs that were known.
+        failed: Number of pairs of frames that could not be read.
+        frames_decoded: Number of frames that were decoded for it.
+    """
+
+    made: int = 0
+    reused: int = 0
+    failed: int = 0
+    frames_decoded: int = 0
+
+
+def detect_video(
+    path: str | os.PathLike,
+    frame_keys: Sequence[Mapping[str, Any]],
+    detector: Detector,
+    class_texts: Sequence[str],
+    store: DetectionStore | None = None,
+    counts: DetectionCounts | None = None,
+) -> dict[str, list[Found]]:
+    """Detections of each class in each frame.
+
+    Frames are decoded only where something is missing, and only classes that are missing somewhere are asked for. A
+    frame that does not decode has the status `failed`, which is not kept in the store.
+
+    Args:
+        path: The video file.
+        frame_keys: Fields of `FRAME_KEY_FEATURES` of each frame; frames are those of `frame_index`.
+        detector: What detects.
+        class_texts: The classes.
+        store: Where detections are kept; None keeps nothing.
+        counts: Is added to.
+
+    Returns:
+        Class -> one `Found` per frame key.
+
+    Raises:
+        VideoError: The file cannot be read at all.
+        DetectionError: A class text cannot be used.
+    """
+    texts = [detector.check_text(text) for text in check_class_texts(class_texts)]
+    counts = DetectionCounts() if counts is None else counts
+    indices = [int(key["frame_index"]) for key in frame_keys]
+    # by content: a file that is replaced under its name is another video, and a copy elsewhere the same
+    try:
+        video = "" if store is None else file_hash(path)
+    except OSError as error:
+        raise VideoError(path, "missing", error.strerror or str(error)) from error
+    known: dict[str, dict[int, Found]] = {
+        text: {} if store is None else store.get(video, detector.key_text, text, indices) for text in texts
+    }
+    counts.reused += sum(len(by_frame) for by_frame in known.values())
+    for text in texts:
+        if not detector.knows(text):  # which takes no frame to say
+            known[text] |= {index: detector.unknown(text) for index in indices if index not in known[text]}
+    new = _detect_missing(path, frame_keys, detector, known, counts)
+    if store is not None and new:
+        store.put(video, detector.key_text, new)
+    for text, by_frame in new.items():
+        known[text] |= by_frame
+    return {text: [known[text][index] for index in indices] for text in texts}
+
+
+def _detect_missing(
+    path: str | os.PathLike,
+    frame_keys: Sequence[Mapping[str, Any]],
+    detector: Detector,
+    known: Mapping[str, Mapping[int, Found]],
+    counts: DetectionCounts,
+) -> dict[str, dict[int, Found]]:
+    """Class -> frame index -> what was found, of all pairs that are not known."""
+    new: dict[str, dict[int, Found]] = {}
+    # a dict: a frame that is asked for twice is detected once
+    missing = {
+        int(key["frame_index"]): key
+        for key in frame_keys
+        if any(int(key["frame_index"]) not in by_frame for by_frame in known.values())
+    }
+    wanted = sorted(missing)
+    for start in range(0, len(wanted), FRAMES_AT_ONCE):
+        piece = wanted[start : start + FRAMES_AT_ONCE]
+        shown, frames, errors = _read(path, piece, detector)
+        if len(errors) == len(wanted):
+            raise next(iter(errors.values()))  # not one frame can be read
+        counts.frames_decoded += len(shown) if detector.needs_frames else 0
+        # classes that lack the same frames are asked for together: a closed detector finds all of them in one pass
+        for positions, texts in _by_missing_frames(shown, known).items():
+            keys = [missing[shown[position]] for position in positions]
+            found = detector.detect_classes(frames[list(positions)], keys, texts)
+            for text in texts:
+                by_frame = {shown[p]: one for p, one in zip(positions, found[text], strict=True)}
+                new.setdefault(text, {}).update(by_frame)
+                counts.made += len(by_frame)
+        for index, error in errors.items():
+            for text, by_frame in known.items():
+                if index not in by_frame:
+                    new.setdefault(text, {})[index] = Found.without("failed", error.reason)
+                    counts.failed += 1
+    return new
+
+
+def _read(
+    path: str | os.PathLike, indices: list[int], detector: Detector
+) -> tuple[list[int], np.ndarray, dict[int, VideoError]]:
+    """Indices of the frames that can be read, these frames (frames, height, width, 3), and the others' errors."""
+    if not detector.needs_frames:
+        return indices, np.zeros((len(indices), 1, 1, 3), np.uint8), {}
+    with one_of_many(path):
+        decoded, errors = decode_readable_frames(path, indices, detector.max_side_px)
+    if decoded is None:
+        return [], np.zeros((0, 1, 1, 3), np.uint8), errors
+    return decoded.frame_indices, decoded.frames, errors
+
+
+def _by_missing_frames(
+    shown: Sequence[int], known: Mapping[str, Mapping[int, Found]]
+) -> dict[tuple[int, ...], list[str]]:
+    """Positions of frames -> the classes that are not known in exactly these."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for text, by_frame in known.items():
+        positions = tuple(position for position, index in enumerate(shown) if index not in by_frame)
+        if positions:
+            groups.setdefault(positions, []).append(text)
+    return groups
