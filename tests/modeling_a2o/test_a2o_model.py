@@ -18,9 +18,7 @@ def repeated(added: torch.Tensor, times: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("depth", [0, 4])
-def test_a_new_model_gives_the_logits_of_the_classifier_inside(
-    make_classifier, make_model, clips, maps, model_type, depth
-):
+def test_a_new_model_answers_as_the_classifier_inside(make_classifier, make_model, clips, maps, model_type, depth):
     classifier = make_classifier(model_type)
     labels = torch.tensor([0, 3])
     plain = classifier(**inputs_of(classifier, clips), labels=labels)
