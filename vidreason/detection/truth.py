@@ -77,9 +77,9 @@ class DetectorMistakes:
 class TruthDetector(Detector):
     """Detects what a world's table of ground truth says is there.
 
-    An object's class is its name in the table without its number ("box" for "box 2"). Its box is the whole item's, also where something covers it. Scores are
-    1 without mistakes; with mistakes, those of true boxes are drawn from [0.5, 1] and those of false ones from
-    [0.3, 0.8], so that a score tells something and not all.
+    An object's class is its name in the table without its number ("box" for "box 2"). Its box is the whole item's,
+    also where something covers it. Scores are 1 without mistakes; with mistakes, those of true boxes are drawn from
+    [0.5, 1] and those of false ones from [0.3, 0.8], so that a score tells something and not all.
 
     Args:
         truth: Folder of the world's ground truth, `truth` in the folder of a synthetic data set.
