@@ -13,7 +13,7 @@ import pytest
 from vidreason.publishing.release import WHEEL_SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("vidreason", "modeling_tsvit", "datasets_scripts", "space_app")
+PACKAGES = ("vidreason", "modeling_tsvit", "modeling_a2o", "datasets_scripts", "space_app")
 BUILDERS = {path.stem.removeprefix("build_").replace("_", "-") for path in ROOT.glob("datasets_scripts/build_*.py")}
 
 # Every command's help, in one process: most of the time goes into importing torch.

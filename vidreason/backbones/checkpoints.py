@@ -50,6 +50,7 @@ def load_checkpoint(
     if unknown:
         raise ConfigError(f"model_config: {type(config).__name__} has no {sorted(unknown)}")
     backbone.check(config)
+    backbone.check_change(trained, config)
     model, report = _load(auto_class, name, config)
     _refuse_unfitting(name, report["mismatched_keys"], trained, config)
     unfilled = sorted(report["missing_keys"])
@@ -132,7 +133,9 @@ def fit_head(
         logger.info("%s: the head's labels are put in the order of the data", name)
     model.config.id2label = dict(enumerate(class_names))
     model.config.label2id = {label: index for index, label in enumerate(class_names)}
-    vars(model)["num_labels"] = len(class_names)  # models copy it from their configuration when they are made
+    for part in model.modules():  # models copy it from their configuration when they are made, one inside another too
+        if isinstance(part, PreTrainedModel) and "num_labels" in vars(part):
+            vars(part)["num_labels"] = len(class_names)
 
 
 def head_of(model: PreTrainedModel) -> nn.Linear:
