@@ -28,7 +28,7 @@ PLAIN = "person\nball\nnet"
         '{"objects": ["person", "ball", "net"]}',
         "Prompts: person, ball, net",
         "## Objects\nperson\nball\nnet\n---",
-        "Sure, here are the classes:\n\n- **person**: the one who acts\n- **ball** \u2013 what is thrown\n- net (of any kind)",
+        "Sure, here are the classes:\n\n- **person**: the one who acts\n- **ball** \u2013 thrown\n- net (of any kind)",
         "Here are three objects that tell the actions apart\nperson\nball\nnet",
         "I'm sorry, the last list was poor.\nperson\nball\nnet",
         "  Person\r\n\tball\r\n net \r\n",

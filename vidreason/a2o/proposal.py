@@ -3,13 +3,14 @@
 Agents are asked for a plain list, one concept a line (the paper's listing 2), and language models answer with bullets,
 numbers, code fences, headings and explanations all the same. The rules:
 
-- An answer that is a JSON list of texts, alone or within an object, is that list. Otherwise every line is an entry; an answer of one line that
-  holds commas is taken apart at them.
+- An answer that is a JSON list of texts, alone or within an object, is that list. Otherwise every line is an entry; an
+  answer of one line that holds commas is taken apart at them.
 - Bullets, numbers, quotation marks, emphasis and a full stop at the end are no part of an entry. What stands after a
   colon or a dash with blanks around it, or in brackets, explains it. Code fences, headings (`#`, or a colon at the
   end) and phrases that lead over to the list are no entries.
-- An entry must be one visual concept, as `detection.check_class_text` has it, known to a detector of closed vocabulary,
-  and not too long for an open one's text limit. Others are dropped, each with its reason: never cut, never replaced.
+- An entry must be one visual concept, as `detection.check_class_text` has it, known to a detector of closed
+  vocabulary, and not too long for an open one's text limit. Others are dropped, each with its reason: never cut, never
+  replaced.
 - What is named twice counts once. Of what is left, the first `max_classes` are taken (Truncate, in algorithm 1).
 - A set that was proposed before, in any order, is a duplicate: the order moves nothing but the columns of the maps.
 """
@@ -27,8 +28,8 @@ from ..errors import DetectionError
 OK, DUPLICATE, EMPTY, OVER_LONG = "ok", "duplicate", "empty", "over_long"
 REFUSED, UNPARSABLE, UNKNOWN_CLASS, FAILED = "refused", "unparsable", "unknown_class", "failed"
 STATUSES = (OK, DUPLICATE, EMPTY, OVER_LONG, REFUSED, UNPARSABLE, UNKNOWN_CLASS, FAILED)
-"""Statuses of a trial. `ok`: there is a set, and a reward. `duplicate`: the set was proposed before. `empty`: the agent
-proposed nothing. `over_long`: the answer was cut at its limit of tokens. `refused`: the agent would not answer.
+"""Statuses of a trial. `ok`: there is a set, and a reward. `duplicate`: the set was proposed before. `empty`: the
+agent proposed nothing. `over_long`: the answer was cut at its limit of tokens. `refused`: the agent would not answer.
 `unparsable`: nothing in the answer is a class. `unknown_class`: no class of it is in the detector's vocabulary.
 `failed`: no answer arrived, or the training came to nothing. None but `ok` has a reward."""
 
@@ -43,13 +44,14 @@ _EXPLANATION = re.compile(r"(?:\s+[-\u2013\u2014]+\s|:\s|\s*\().*$")
 _CODE = re.compile(r"[\[\]{}<>=\\\"]")
 _WORDS_BETWEEN_COMMAS = 4
 _LEAD = re.compile(
-    r"(?:here (?:are|is)|sure|certainly|okay|of course|based on|the following|these|note|let me|i (?:have|suggest|would|"
-    r"propose)|my (?:list|proposal)|output|answer|prompts?|explanation|list of|updated)\b",
+    r"(?:here (?:are|is)|sure|certainly|okay|of course|based on|the following|these|note|let me|updated|"
+    r"i (?:have|suggest|would|propose)|my (?:list|proposal)|output|answer|prompts?|explanation|list of)\b",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
-    r"(?:i(?:'|\u2019)?m|i am|we(?:'|\u2019)?re)? ?(?:very |so |really )?sorry\b|i (?:can(?:'|\u2019)?t|cannot|can not|"
-    r"won(?:'|\u2019)?t|will not|must decline|am unable|am not able)|i(?:'|\u2019)m (?:unable|not able)|as an ai\b",
+    r"(?:i(?:'|\u2019)?m|i am|we(?:'|\u2019)?re)? ?(?:very |so |really )?sorry\b|as an ai\b|"
+    r"i (?:can(?:'|\u2019)?t|cannot|can not|won(?:'|\u2019)?t|will not|must decline|am unable|am not able)|"
+    r"i(?:'|\u2019)m (?:unable|not able)",
     re.IGNORECASE,
 )
 
