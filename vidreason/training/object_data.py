@@ -270,4 +270,3 @@ def _source(row: dict[str, Any]) -> DetectionSource:
 
 def _named(texts: Any) -> str:
     return ", ".join(map(repr, texts)) or "no classes"
-
