@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ..errors import ComputeExceeded, ConfigError, DetectionError, TrainingError, VideoError
 from ..files import write_whole
 from ..reporting.seeds import derive_seed
-from .agents.agent import Agent, Answer, State, Task
+from .agent import Agent, Answer, State, Task
 from .choice import candidates, noise_std, settle
 from .environment import Environment, FinalOutcome, Outcome
 from .proposal import OK, STATUSES, Proposal, parse_proposal

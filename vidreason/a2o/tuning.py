@@ -86,9 +86,9 @@ def tune(
         study_name="tuning", storage=storage, direction="maximize", load_if_exists=True, sampler=_sampler(0, seed)
     )
     # with ask and tell nobody looks after trials of a process that was killed: they would stay running for ever
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+    for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(left.number, state=TrialState.FAIL)
+        study.enqueue_trial(left.params)
     ended = (TrialState.COMPLETE, TrialState.FAIL)
     # what a kill left is no trial of its own: its hyperparameters were given to the next one
     while sum(not trial.user_attrs.get("given_up", True) for trial in study.get_trials(states=ended)) < num_trials:

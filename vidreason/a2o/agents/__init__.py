@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import ConfigError
 from ...files import read_folder
 from ...llm.store import RequestStore
-from .agent import Agent, Answer, Entry, State, Task
+from ..agent import Agent, Answer, Entry, State, Task
 from .in_context import ForeignHistoryAgent, InContextAgent, PoolAgent, StaticAgent
 from .keyless import CoordinateAgent, NearestAgent, NoMapsAgent, RandomAgent, SkeletonAgent
 from .language_model import LanguageModel, local_model, openai_model

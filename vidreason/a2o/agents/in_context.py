@@ -14,9 +14,9 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...reporting.seeds import derive_seed
+from ..agent import Agent, Answer, Entry, State, Task
 from ..history import render_history
 from ..proposal import OK, parse_proposal
-from .agent import Agent, Answer, Entry, State, Task
 from .language_model import LanguageModel, load_prompt
 
 _POOL_FACTOR = 4

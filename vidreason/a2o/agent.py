@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..proposal import OK
+from .proposal import OK
 
 
 @dataclass(frozen=True)
