@@ -123,9 +123,10 @@ class A2OConfig(PreTrainedConfig):
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
         """As of every configuration; the code of a configuration inside that transformers lacks is put beside."""
-        if isinstance(self.backbone_config, PreTrainedConfig) and self.backbone_config._auto_class is not None:
+        inside: Any = self.backbone_config
+        if inside._auto_class is not None:
             os.makedirs(save_directory, exist_ok=True)
-            custom_object_save(self.backbone_config, save_directory, config=self.backbone_config)
+            custom_object_save(inside, save_directory, config=inside)
         super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
 

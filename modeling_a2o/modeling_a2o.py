@@ -45,7 +45,8 @@ class A2OAdapter(nn.Module):
     def forward(self, object_maps: torch.Tensor) -> torch.Tensor:
         """object_maps: (batch, frames, classes, height, width) -> (batch, frames, 3, height, width)."""
         maps = object_maps.flatten(0, 1).to(self.projection.weight.dtype)  # a model in bf16 takes maps in float32 too
-        return self.projection(self.blocks(maps)).unflatten(0, object_maps.shape[:2])
+        added: torch.Tensor = self.projection(self.blocks(maps))
+        return added.unflatten(0, object_maps.shape[:2])
 
 
 class A2OPreTrainedModel(PreTrainedModel):
@@ -76,7 +77,8 @@ class A2OPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):  # a new head, which is the classifier's
-            self.get_submodule("backbone")._init_weights(module)
+            inside: Any = self.get_submodule("backbone")
+            inside._init_weights(module)
 
 
 class A2OForVideoClassification(A2OPreTrainedModel):
@@ -108,7 +110,7 @@ class A2OForVideoClassification(A2OPreTrainedModel):
         self.post_init()
 
     def _new_backbone(self) -> PreTrainedModel:
-        inside = self.config.backbone_config
+        inside: Any = self.config.backbone_config
         settings: dict[str, Any] = {"dtype": torch.get_default_dtype()}  # as the adapter beside it is made
         if is_remote_code(type(inside)) and is_remote_code(type(self)):
             # its code lies beside ours, which has been trusted
@@ -185,12 +187,15 @@ class A2OForVideoClassification(A2OPreTrainedModel):
         """`token_grid(height, width)` of a classifier inside that has it, as TSViT does; else there is none here."""
         return self.backbone.token_grid
 
-    def save_pretrained(self, save_directory: str | os.PathLike, is_main_process: bool = True, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, is_main_process: bool = True, *args: Any, **kwargs: Any
+    ) -> None:
         """As of every model; the code of a classifier inside that transformers lacks is put beside ours."""
         if is_main_process and self.backbone._auto_class is not None:
             os.makedirs(save_directory, exist_ok=True)
-            custom_object_save(self.backbone, save_directory, config=self.config.backbone_config)
-        super().save_pretrained(save_directory, is_main_process, **kwargs)
+            inside: Any = self.config.backbone_config
+            custom_object_save(self.backbone, save_directory, config=inside)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def forward(
         self,
