@@ -74,7 +74,7 @@ def test_a_table_is_opened_by_datasets_and_its_card_counts_it(tmp_path):
     opened = datasets.load_dataset(str(folder))["train"]
     assert opened.num_rows == 6 and load_detections(folder)["train"][0]["boxes"][0] == opened[0]["boxes"][0]
     card = (folder / "README.md").read_text()
-    assert "| hand | 3 | 3 | 6 |" in card and "| cup | 3 | 0 | 0 |" in card and "color prevailing color@1" in card
+    assert "| hand | 3 | 0 | 6 |" in card and "| cup | 0 | 3 | 0 |" in card and "color prevailing color@1" in card
     for bad, problem in [
         ([row(), row()], "given twice"),
         ([row(split="test")], "its split is 'test'"),

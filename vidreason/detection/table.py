@@ -16,9 +16,13 @@ import datasets
 
 from ..errors import DetectionError
 from ..files import FileLimits, read_folder, write_card, write_split
+from ..reporting import row_counts
+from ..reporting.row_counts import COUNTED_COLUMNS, RowSummary
 from ..reporting.tables import text_table
 from .detector import STATUSES
 from .schema import FEATURES, SCHEMA_VERSION, check_row
+
+_ROWS_AT_ONCE = 4096
 
 CARD_BODY = """
 # {title}
@@ -28,7 +32,7 @@ the full frame with scores. {description}
 
 {statuses}
 
-Detected by: {producers}. Least score: {thresholds}. Schema version {schema_version}.
+Produced by: {producers}. Least score: {thresholds}. Schema version {schema_version}.
 
 {classes}
 
@@ -99,36 +103,58 @@ def load_detections(name: str | os.PathLike, revision: str | None = None) -> dat
 
 
 @dataclass
-class DetectionSummary:
+class DetectionSummary(RowSummary):
     """Counts over the rows of a split, or of several.
 
     Args:
-        rows: Number of rows of all statuses.
-        videos: Ids of the videos that have any row.
-        statuses: Number of rows of each status.
-        detectors: Number of rows of each detector, with its revision.
         thresholds: Number of rows of each least score.
-        classes: Class -> number of rows of each status.
-        boxes: Class -> number of boxes.
+        classes: Number of rows of each (class, status).
+        boxes: Number of boxes of each class.
     """
 
-    rows: int = 0
-    videos: set[str] = field(default_factory=set)
-    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
-    detectors: collections.Counter[str] = field(default_factory=collections.Counter)
     thresholds: collections.Counter[float] = field(default_factory=collections.Counter)
-    classes: dict[str, collections.Counter[str]] = field(default_factory=dict)
+    classes: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
     boxes: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one row."""
-        self.rows += 1
-        self.videos.add(row["video_id"])
-        self.statuses[row["status"]] += 1
-        self.detectors[row["model"] + (f"@{row['revision']}" if row["revision"] else "")] += 1
+        super().add(row)
         self.thresholds[round(float(row["threshold"]), 6)] += 1
-        self.classes.setdefault(row["class_text"], collections.Counter())[row["status"]] += 1
+        self.classes[row["class_text"], row["status"]] += 1
         self.boxes[row["class_text"]] += len(row["scores"])
+
+    @property
+    def class_texts(self) -> list[str]:
+        """The classes, by name."""
+        return sorted({text for text, _ in self.classes})
+
+    @property
+    def threshold_text(self) -> str:
+        """Such as "0.3"."""
+        return ", ".join(f"{value:g}" for value in sorted(self.thresholds))
+
+    def class_table(self) -> str:
+        """Rows and boxes of each class as a Markdown table."""
+        statuses = [status for status in STATUSES if self.statuses[status]]
+        rows = [
+            (text, *(self.classes[text, status] for status in statuses), self.boxes[text]) for text in self.class_texts
+        ]
+        heads = ["class", *(f"rows {status}" for status in statuses), "boxes"]
+        return text_table(heads, rows, [False, *[True] * (1 + len(statuses))])
+
+
+def merge_summaries(summaries: Iterable[DetectionSummary]) -> DetectionSummary:
+    """The summary of all rows together."""
+    return row_counts.merge_summaries(summaries, DetectionSummary())
+
+
+def summarize_table(rows: datasets.Dataset) -> DetectionSummary:
+    """The summary of a split of a table; boxes and masks are not read."""
+    summary = DetectionSummary()
+    for batch in rows.select_columns([*COUNTED_COLUMNS, "threshold", "class_text", "scores"]).iter(_ROWS_AT_ONCE):
+        for values in zip(*batch.values(), strict=True):
+            summary.add(dict(zip(batch, values, strict=True)))
+    return summary
 
 
 def _checked(split: str, rows: Iterable[Mapping[str, Any]], summary: DetectionSummary) -> Iterator[Mapping[str, Any]]:
@@ -147,25 +173,13 @@ def _checked(split: str, rows: Iterable[Mapping[str, Any]], summary: DetectionSu
 
 
 def _card_body(summaries: Mapping[str, DetectionSummary], title: str, description: str) -> str:
-    statuses = [
-        (split, one.rows, len(one.videos), *(one.statuses[status] for status in STATUSES))
-        for split, one in summaries.items()
-    ]
-    classes: dict[str, collections.Counter[str]] = {}
-    boxes: collections.Counter[str] = collections.Counter()
-    for one in summaries.values():
-        for text, counts in one.classes.items():
-            classes.setdefault(text, collections.Counter()).update(counts)
-        boxes.update(one.boxes)
-    rows = [(text, sum(counts.values()), counts["ok"], boxes[text]) for text, counts in sorted(classes.items())]
+    whole = merge_summaries(summaries.values())
     return CARD_BODY.format(
         title=title,
         description=description,
-        statuses=text_table(["split", "rows", "videos", *STATUSES], statuses, [False, *[True] * (2 + len(STATUSES))]),
-        producers=", ".join(sorted({name for one in summaries.values() for name in one.detectors})),
-        thresholds=", ".join(
-            f"{value:g}" for value in sorted({v for one in summaries.values() for v in one.thresholds})
-        ),
-        classes=text_table(["class", "rows", "rows with boxes", "boxes"], rows, [False, True, True, True]),
+        statuses=row_counts.status_table(summaries, STATUSES),
+        producers=whole.producer_text,
+        thresholds=whole.threshold_text,
+        classes=whole.class_table(),
         schema_version=SCHEMA_VERSION,
     )
