@@ -72,6 +72,7 @@ class A2OBackbone(Backbone):
 
     def __init__(self, inner: Backbone | None = None):
         self.inner = inner or Backbone()
+        self.input_name = self.inner.input_name  # A2O takes pixels by any name, and their processor has this one
         self.gives_attention = self.inner.gives_attention
         self.rule = self.inner.rule
         self.processor_type = self.inner.processor_type

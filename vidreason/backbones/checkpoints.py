@@ -83,11 +83,8 @@ def _refuse_unfitting(name: str, mismatched: set[Any], trained: PreTrainedConfig
     """Raises ConfigError where a changed configuration asks for weights of another shape than the checkpoint's."""
     if not mismatched:
         return
-    changed = {
-        field: (value, getattr(config, field))
-        for field, value in trained.to_dict().items()
-        if hasattr(config, field) and _plain(getattr(config, field)) != _plain(value)
-    }
+    before, after = _fields(trained), _fields(config)
+    changed = {field: (value, after[field]) for field, value in before.items() if after.get(field, value) != value}
     settings = ", ".join(f"{field} {value} (now {now})" for field, (value, now) in sorted(changed.items()))
     weights = ", ".join(f"{key} {tuple(old)}, not {tuple(new)}" for key, old, new in sorted(mismatched, key=str))
     raise ConfigError(
@@ -95,8 +92,12 @@ def _refuse_unfitting(name: str, mismatched: set[Any], trained: PreTrainedConfig
     )
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _fields(config: PreTrainedConfig) -> dict[str, Any]:
+    """Fields of a configuration, and of one inside it, with lists in place of tuples."""
+    fields, inside = config.to_dict(), {}
+    for name in config.sub_configs:
+        inside |= fields.pop(name, None) or {}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in {**inside, **fields}.items()}
 
 
 def fit_head(
