@@ -8,6 +8,7 @@ from transformers.dynamic_module_utils import custom_object_save, get_class_from
 
 DEFAULT_BACKBONE = "vjepa2"  # the paper's: V-JEPA 2 with its attentive probe
 REMOTE_CODE = "transformers_modules."  # the package that transformers loads a repository's own code into
+FUSIONS = ("add", "channels")
 NUM_COLOURS = 3  # red, green, blue: what the adapter's last layer gives, and what is added to a frame
 
 
@@ -27,6 +28,9 @@ class A2OConfig(PreTrainedConfig):
         detector_model: Hub id or name of the detector's weights, "" where it is not said.
         detector_revision: Revision of the detector's weights, "" where it is not said.
         detector_threshold: Scores under it were left out of the maps.
+        fusion: "add" (the adapter's three channels are added to a frame's), or "channels" (no adapter: the maps are
+            further channels of the frame, and the classifier inside has as many more inputs; the paper's
+            "no-compression variant" in section 4.5.3, of which it does not say how the maps go in).
         adapter_depth: Blocks of 1x1 convolution and ReLU before the last 1x1 convolution. The paper has 0, 3 or 4
             (table 10).
         adapter_hidden_size: Channels of those blocks, which the paper does not say.
@@ -49,6 +53,7 @@ class A2OConfig(PreTrainedConfig):
     detector_model: str = ""
     detector_revision: str = ""
     detector_threshold: float | int = 0.0
+    fusion: str = "add"
     adapter_depth: int = 0
     adapter_hidden_size: int = 32
     adapter_bias: bool = False
@@ -57,6 +62,7 @@ class A2OConfig(PreTrainedConfig):
         self.class_texts = _checked_texts(self.class_texts)
         self._check_numbers()
         self.backbone_config = self._read_backbone(kwargs.get("name_or_path"))
+        self._fit_channels(self.backbone_config)
         if self.id2label is None and kwargs.get("num_labels") is None:
             # before the base class, which would give it, and through `__setattr__` the backbone, two labels
             self.id2label, self.label2id = self.backbone_config.id2label, self.backbone_config.label2id
@@ -86,6 +92,10 @@ class A2OConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
         if not isinstance(self.adapter_bias, bool):
             raise ValueError(f"adapter_bias must be true or false, got {self.adapter_bias!r}")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {FUSIONS}, got {self.fusion!r}")
+        if self.fusion == "channels" and self.adapter_depth:
+            raise ValueError(f'adapter_depth is {self.adapter_depth}, but fusion "channels" has no adapter')
 
     def _read_backbone(self, source: str | None) -> PreTrainedConfig:
         """The configuration of the classifier inside.
@@ -108,6 +118,19 @@ class A2OConfig(PreTrainedConfig):
             raise ValueError("backbone_config is of an A2O model itself; give the classifier inside it")
         return given
 
+    def _fit_channels(self, inside: PreTrainedConfig) -> None:
+        """Gives the classifier inside as many input channels as the frames that it will be shown have."""
+        name = channels_field(inside)
+        wanted = NUM_COLOURS + (len(self.class_texts) if self.fusion == "channels" else 0)
+        found = getattr(inside, name)
+        if found == NUM_COLOURS:
+            setattr(inside, name, wanted)
+        elif found != wanted:
+            raise ValueError(
+                f"backbone_config takes {found} channels ({name}), but with {len(self.class_texts)} class_texts and "
+                f'fusion "{self.fusion}" it is shown {wanted}'
+            )
+
     @property
     def num_frames(self) -> int | None:
         """Frames of a clip of the classifier inside, None where it does not say. The video pipeline looks here."""
@@ -123,10 +146,16 @@ class A2OConfig(PreTrainedConfig):
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
         """As of every configuration; the code of a configuration inside that transformers lacks is put beside."""
-        if isinstance(self.backbone_config, PreTrainedConfig) and self.backbone_config._auto_class is not None:
+        inside: Any = self.backbone_config
+        if inside._auto_class is not None:
             os.makedirs(save_directory, exist_ok=True)
-            custom_object_save(self.backbone_config, save_directory, config=self.backbone_config)
+            custom_object_save(inside, save_directory, config=inside)
         super().save_pretrained(save_directory, push_to_hub, **kwargs)
+
+
+def channels_field(config: PreTrainedConfig) -> str:
+    """The name that a video classifier's configuration has for its number of input channels."""
+    return "in_chans" if hasattr(config, "in_chans") else "num_channels"  # the first is V-JEPA 2's
 
 
 def _checked_texts(texts: Any) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from transformers import initialization as init
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import ModelOutput
 
-from .configuration_a2o import NUM_COLOURS, A2OConfig, code_revision, is_remote_code
+from .configuration_a2o import NUM_COLOURS, A2OConfig, channels_field, code_revision, is_remote_code
 
 # What every model of transformers takes, whether its `forward` names it or not.
 COMMON_INPUTS = ("output_attentions", "output_hidden_states", "return_dict")
@@ -45,7 +45,8 @@ class A2OAdapter(nn.Module):
     def forward(self, object_maps: torch.Tensor) -> torch.Tensor:
         """object_maps: (batch, frames, classes, height, width) -> (batch, frames, 3, height, width)."""
         maps = object_maps.flatten(0, 1).to(self.projection.weight.dtype)  # a model in bf16 takes maps in float32 too
-        return self.projection(self.blocks(maps)).unflatten(0, object_maps.shape[:2])
+        added: torch.Tensor = self.projection(self.blocks(maps))
+        return added.unflatten(0, object_maps.shape[:2])
 
 
 class A2OPreTrainedModel(PreTrainedModel):
@@ -76,7 +77,8 @@ class A2OPreTrainedModel(PreTrainedModel):
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):  # a new head, which is the classifier's
-            self.get_submodule("backbone")._init_weights(module)
+            inside: Any = self.get_submodule("backbone")
+            inside._init_weights(module)
 
 
 class A2OForVideoClassification(A2OPreTrainedModel):
@@ -102,18 +104,23 @@ class A2OForVideoClassification(A2OPreTrainedModel):
         # One object, not a copy: what is set in the one is read in the other.
         config.backbone_config = self.backbone.config
         self.num_labels = config.num_labels
-        self.adapter = A2OAdapter(config)
+        # Without an adapter there is still a module of the name, without weights, for those that go over its weights.
+        self.adapter: nn.Module = A2OAdapter(config) if config.fusion == "add" else nn.Identity()
         self._can_compile_fullgraph = self.backbone._can_compile_fullgraph
         self._backbone_inputs = {*inspect.signature(self.backbone.forward).parameters, *COMMON_INPUTS} - {"kwargs"}
         self.post_init()
 
     def _new_backbone(self) -> PreTrainedModel:
-        inside = self.config.backbone_config
+        inside: Any = self.config.backbone_config
         settings: dict[str, Any] = {"dtype": torch.get_default_dtype()}  # as the adapter beside it is made
         if is_remote_code(type(inside)) and is_remote_code(type(self)):
             # its code lies beside ours, which has been trusted
             settings |= {"trust_remote_code": True, "code_revision": code_revision(type(self), inside.name_or_path)}
-        return AutoModelForVideoClassification.from_config(inside, **settings)
+        backbone = AutoModelForVideoClassification.from_config(inside, **settings)
+        if self.config.fusion == "channels":
+            with torch.no_grad():
+                _first_convolution(backbone).weight[:, NUM_COLOURS:] = 0  # as the adapter's last layer starts
+        return backbone
 
     @classmethod
     def from_backbone(
@@ -124,6 +131,7 @@ class A2OForVideoClassification(A2OPreTrainedModel):
         detector_model: str = "",
         detector_revision: str = "",
         detector_threshold: float = 0.0,
+        fusion: str = "add",
         adapter_depth: int = 0,
         adapter_hidden_size: int = 32,
         adapter_bias: bool = False,
@@ -141,6 +149,7 @@ class A2OForVideoClassification(A2OPreTrainedModel):
             detector_model: Hub id or name of the detector's weights.
             detector_revision: Revision of the detector's weights.
             detector_threshold: Scores under it are left out of the maps.
+            fusion: "add", or "channels": the classifier is then widened, in place, by inputs of weight zero.
             adapter_depth: Blocks of 1x1 convolution and ReLU before the last 1x1 convolution.
             adapter_hidden_size: Channels of those blocks.
             adapter_bias: Whether the convolutions have a bias.
@@ -156,6 +165,10 @@ class A2OForVideoClassification(A2OPreTrainedModel):
             inside = backbone
         else:
             inside = AutoModelForVideoClassification.from_pretrained(backbone, **loading)
+        if isinstance(inside, A2OForVideoClassification):
+            raise ValueError("the classifier is an A2O model itself; give the classifier inside it")
+        if fusion == "channels":
+            _widen(inside, len(class_texts))
         config = cls.config_class(
             backbone_config=inside.config,
             class_texts=class_texts,
@@ -163,6 +176,7 @@ class A2OForVideoClassification(A2OPreTrainedModel):
             detector_model=detector_model,
             detector_revision=detector_revision,
             detector_threshold=detector_threshold,
+            fusion=fusion,
             adapter_depth=adapter_depth,
             adapter_hidden_size=adapter_hidden_size,
             adapter_bias=adapter_bias,
@@ -185,12 +199,15 @@ class A2OForVideoClassification(A2OPreTrainedModel):
         """`token_grid(height, width)` of a classifier inside that has it, as TSViT does; else there is none here."""
         return self.backbone.token_grid
 
-    def save_pretrained(self, save_directory: str | os.PathLike, is_main_process: bool = True, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, is_main_process: bool = True, *args: Any, **kwargs: Any
+    ) -> None:
         """As of every model; the code of a classifier inside that transformers lacks is put beside ours."""
         if is_main_process and self.backbone._auto_class is not None:
             os.makedirs(save_directory, exist_ok=True)
-            custom_object_save(self.backbone, save_directory, config=self.config.backbone_config)
-        super().save_pretrained(save_directory, is_main_process, **kwargs)
+            inside: Any = self.config.backbone_config
+            custom_object_save(self.backbone, save_directory, config=inside)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def forward(
         self,
@@ -239,7 +256,7 @@ class A2OForVideoClassification(A2OPreTrainedModel):
         return self.backbone(**{self.backbone.main_input_name: self._with_maps(frames, object_maps)}, **kwargs)
 
     def added_to_frames(self, object_maps: torch.Tensor) -> torch.Tensor:
-        """What maps add to the frames, in the units of normalised pixels and at the size of the maps.
+        """What maps add to the frames, in the units of normalised pixels and at the size of the maps; by fusion "add".
 
         Args:
             object_maps: (batch, frames, classes, rows, columns) likelihood of each class of `class_texts`.
@@ -248,18 +265,28 @@ class A2OForVideoClassification(A2OPreTrainedModel):
             (batch, frames, 3, rows, columns).
         """
         self._check_classes(object_maps)
+        if self.config.fusion != "add":
+            raise ValueError(f'fusion "{self.config.fusion}" adds nothing to the frames')
         return self.adapter(object_maps)
 
     def _with_maps(self, frames: torch.Tensor, object_maps: torch.Tensor) -> torch.Tensor:
         """Adds to normalised frames what the maps show. The paper adds to "the frame"; here it is what the model sees.
+
+        By fusion "channels" the maps come behind the three channels of the frames.
 
         Args:
             frames: (batch, frames, 3, height, width).
             object_maps: (batch, frames, classes, rows, columns), or a single frame for all.
 
         Returns:
-            (batch, frames, 3, height, width) in the type of the frames.
+            (batch, frames, 3, height, width) in the type of the frames; by fusion "channels", 3 + classes.
         """
+        if self.config.fusion == "channels":
+            shape = (*frames.shape[:2], *object_maps.shape[2:])
+            places = object_maps.to(frames.dtype).expand(shape)[..., :, None, :, None]
+            times = [side // cells for side, cells in zip(frames.shape[-2:], shape[-2:], strict=True)]
+            repeated = places.expand(*shape[:-1], times[0], shape[-1], times[1]).flatten(-4, -3).flatten(-2)
+            return torch.cat((frames, repeated), dim=2)
         # At the size of the maps, and only then at that of the frames: what is done at every place on its own gives
         # the same on a map whose places are repeated, for height * width / (rows * columns) times the work.
         added = self.adapter(object_maps).to(frames.dtype)
@@ -292,6 +319,32 @@ class A2OForVideoClassification(A2OPreTrainedModel):
                 f"object_maps of {rows}x{columns} places do not divide frames of {height}x{width} pixels (height x "
                 "width)"
             )
+
+
+def _first_convolution(classifier: PreTrainedModel) -> nn.Module:
+    """The convolution that reads a classifier's frames: of its patches, or the first of its stem.
+
+    Raises:
+        ValueError: There is none.
+    """
+    channels = getattr(classifier.config, channels_field(classifier.config))
+    for module in classifier.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and module.in_channels == channels:
+            return module
+    raise ValueError(f"{type(classifier).__name__} has no convolution that reads {channels} channels")
+
+
+def _widen(classifier: PreTrainedModel, more: int) -> None:
+    """Gives a classifier of three channels `more` input channels, in place, whose weights are zero."""
+    first = _first_convolution(classifier)
+    before = first.weight
+    new = before.new_zeros(before.shape[0], more, *before.shape[2:])
+    first.weight = nn.Parameter(torch.cat((before.detach(), new), dim=1), requires_grad=before.requires_grad)
+    first.in_channels += more
+    for module in classifier.modules():  # some keep the number to check what they are given
+        if vars(module).get("num_channels") == NUM_COLOURS:
+            vars(module)["num_channels"] += more
+    setattr(classifier.config, channels_field(classifier.config), NUM_COLOURS + more)
 
 
 A2OForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")

@@ -181,7 +181,7 @@ def test_trainings_from_other_weights_are_not_compared(tmp_path):
         def proxy(self, class_texts, seed, trial, max_seconds=None):
             return Outcome(0.5, initial_weights_sha256=f"{trial:064d}")
 
-    with pytest.raises(TrainingError, match="trial 2 .* began from other weights"):
+    with pytest.raises(TrainingError, match=r"trial 2 .* began from other weights"):
         run(tmp_path, Drifting(), "ball", "net")
 
 

@@ -183,6 +183,33 @@ def test_pixels_have_the_name_of_v_jepa_2_too(make_model, clips, maps, model_typ
     assert torch.equal(model(pixel_values_videos=clips, object_maps=maps).logits, model(clips, maps).logits)
 
 
+def test_maps_may_be_channels_of_their_own(make_classifier, make_model, clips, maps, model_type, tmp_path):
+    """Nothing is squeezed into three channels then; inputs that start from zero leave the logits as they were."""
+    plain = make_classifier(model_type)
+    expected = plain(**inputs_of(plain, clips)).logits
+    model = make_model(trained=False, classifier=plain, fusion="channels")
+    torch.testing.assert_close(model(clips, maps).logits, expected)
+    model.train()(clips, maps, labels=torch.tensor([0, 3])).loss.backward()
+    first = next(module for module in model.modules() if getattr(module, "in_channels", None) == 6)
+    assert first.weight.grad[:, 3:].any()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        first.weight[:, 3:].normal_()
+    logits = model.eval()(clips, maps).logits
+    assert not torch.allclose(logits, expected)
+    torch.testing.assert_close(model(clips, repeated(maps, 4)).logits, logits)
+    assert torch.equal(model(clips).logits, model(clips, torch.zeros_like(maps)).logits)
+    model.save_pretrained(tmp_path)
+    read = AutoModelForVideoClassification.from_pretrained(tmp_path)
+    assert torch.equal(read(clips, maps).logits, logits)
+    with pytest.raises(ValueError, match="adds nothing to the frames"):
+        model.added_to_frames(maps)
+    # made by a configuration alone, the new inputs start from zero too
+    config = A2OConfig(backbone_config=make_classifier(model_type).config, class_texts=["ball"], fusion="channels")
+    made = AutoModelForVideoClassification.from_config(config).eval()
+    assert torch.equal(made(clips, maps[:, :, :1]).logits, made(clips).logits)
+
+
 @pytest.mark.parametrize(
     ("shape", "named"),
     [

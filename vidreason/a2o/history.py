@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import ConfigError
 from ..llm.cost import text_tokens
-from .agents.agent import Entry, State
+from .agent import Entry, State
 
 _NAMES_SHOWN = 5
 """Dropped entries that are named; an answer of 200 lines has 192 of them."""
@@ -52,9 +52,9 @@ def _cut(kept: list[Entry], short: set[int], best: Entry | None) -> bool:
     if others:
         kept.remove(others[0])
         return True
-    for entry in (latest, best):
-        if entry is not None and entry in kept and entry.number not in short and entry.class_accuracy:
-            short.add(entry.number)
+    for last in (latest, best):
+        if last is not None and last in kept and last.number not in short and last.class_accuracy:
+            short.add(last.number)
             return True
     if latest is not None and latest is not best:
         kept.remove(latest)

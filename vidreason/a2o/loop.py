@@ -8,19 +8,20 @@ in the store of requests, what was trained in the store of trials, and the same 
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ComputeExceeded, ConfigError, DetectionError, TrainingError, VideoError
 from ..files import write_whole
 from ..reporting.seeds import derive_seed
-from .agents.agent import Agent, Answer, State, Task
+from .agent import Agent, Answer, State, Task
 from .choice import candidates, noise_std, settle
 from .environment import Environment, FinalOutcome, Outcome
 from .proposal import OK, STATUSES, Proposal, parse_proposal
@@ -28,7 +29,7 @@ from .trials import FULL, PROXY, Trial, TrialStore, trial_rows, trials_table, wr
 
 logger = logging.getLogger(__name__)
 
-STORE_NAME, TABLE_NAME, PAGE_NAME = "trials.sqlite", "trials", "search.md"
+STORE_NAME, TABLE_NAME, PAGE_NAME, FACTS_NAME = "trials.sqlite", "trials", "search.md", "search.json"
 
 _Brought = TypeVar("_Brought", Outcome, FinalOutcome)
 
@@ -52,13 +53,19 @@ class SearchSettings:
         ConfigError: A number is out of range.
     """
 
-    num_trials: int = 5
-    max_classes: int = 8
-    seed: int = 0
-    noise_seeds: int = 3
-    max_history_tokens: int = 4000
-    max_search_s: float | None = None
-    trial_estimate_s: float | None = None
+    num_trials: int = field(default=5, metadata={"help": "Number of proposals."})
+    max_classes: int = field(default=8, metadata={"help": "Largest number of classes of a set."})
+    seed: int = field(default=0, metadata={"help": "Seed of the search; its repetitions have others."})
+    noise_seeds: int = field(
+        default=3, metadata={"help": "Seeds of the first set and of close ones; 1 measures no noise."}
+    )
+    max_history_tokens: int = field(default=4000, metadata={"help": "Most tokens of the history in a prompt."})
+    max_search_s: float | None = field(
+        default=None, metadata={"help": "Hard stop in seconds of all proxy trainings, the next one counted in."}
+    )
+    trial_estimate_s: float | None = field(
+        default=None, metadata={"help": "Seconds of a proxy training, before one has shown it."}
+    )
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "max_classes", "noise_seeds", "max_history_tokens"):
@@ -78,7 +85,7 @@ class SearchSettings:
     def key(self) -> dict[str, Any]:
         """What of them decides on results; the limits only decide whether there are any."""
         left_out = {"max_search_s", "trial_estimate_s"}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in left_out}
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,20 @@ class SearchResult:
     def rows(self) -> list[dict[str, Any]]:
         """The trials as rows of `trials.FEATURES`."""
         return trial_rows(self.trials, self.agent, self.chosen, self.final)
+
+    def facts(self) -> dict[str, Any]:
+        """What came out, as JSON."""
+        return {
+            "agent": self.agent,
+            "class_texts": list(self.class_texts),
+            "chosen": self.chosen,
+            "noise_std": self.noise_std,
+            "proxy_accuracy": self.trials[self.chosen - 1].mean_accuracy(),
+            "validation_accuracy": self.final.validation.accuracy,
+            "test_accuracy": dict(self.final.test_accuracy),
+            "model_path": self.final.model_path,
+            "reasons": self.reasons,
+        }
 
 
 def search(
@@ -165,6 +186,7 @@ class _Search:
         result = self._result(chosen, final)
         write_trials(self.store.path.parent / TABLE_NAME, result.rows())
         write_whole(self.store.path.parent / PAGE_NAME, search_page(result))
+        write_whole(self.store.path.parent / FACTS_NAME, json.dumps(result.facts(), indent=2) + "\n")
         return result
 
     def _check_estimate(self) -> None:
@@ -306,7 +328,7 @@ class _Search:
         if reasons is None:
             # afterwards, as the paper does: an answer with reasons in it would be no plain list
             answer = self.agent.explain(self._state(), chosen.class_texts)
-            reasons = "" if answer is None or answer.status != OK else answer.text
+            reasons = "" if answer is None else answer.text  # reasons that are cut are reasons
             self.store.set_fact("reasons", reasons)
         trials = tuple(self.store.trials())
         noise = noise_std(trials)

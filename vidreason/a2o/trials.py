@@ -22,7 +22,7 @@ from datasets import Features, Value
 from ..errors import ConfigError, VidreasonError
 from ..files import write_card, write_split
 from ..reporting.tables import text_table
-from .agents.agent import Answer, Entry
+from .agent import Answer, Entry
 from .environment import FinalOutcome, Outcome
 from .proposal import FAILED, OK, Proposal
 

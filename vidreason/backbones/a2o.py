@@ -21,7 +21,7 @@ WITH_MAPS = "a2o"
 
 _OWN_FIELDS = (
     *("backbone_config", "class_texts", "detector", "detector_model", "detector_revision", "detector_threshold"),
-    *("adapter_depth", "adapter_hidden_size", "adapter_bias"),
+    *("fusion", "adapter_depth", "adapter_hidden_size", "adapter_bias"),
 )
 
 
@@ -131,9 +131,12 @@ class A2OBackbone(Backbone):
     def describe(self, model: PreTrainedModel) -> str:
         """The model in a phrase."""
         config = _checked_config(model.config)
-        blocks = f"{config.adapter_depth} x (1x1 convolution and ReLU) and a " if config.adapter_depth else "a "
         classes = "1 object class" if len(config.class_texts) == 1 else f"{len(config.class_texts)} object classes"
-        return f"A2O with {classes}, {blocks}1x1 convolution, around {self.inner.describe(_model_inside(model))}"
+        inner = self.inner.describe(_model_inside(model))
+        if config.fusion == "channels":
+            return f"A2O with the maps of {classes} as channels of {inner}"
+        blocks = f"{config.adapter_depth} x (1x1 convolution and ReLU) and a " if config.adapter_depth else "a "
+        return f"A2O with {classes}, {blocks}1x1 convolution, around {inner}"
 
     # What clips they take
 

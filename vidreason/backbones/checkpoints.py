@@ -94,7 +94,8 @@ def _refuse_unfitting(name: str, mismatched: set[Any], trained: PreTrainedConfig
 
 def _fields(config: PreTrainedConfig) -> dict[str, Any]:
     """Fields of a configuration, and of one inside it, with lists in place of tuples."""
-    fields, inside = config.to_dict(), {}
+    fields = config.to_dict()
+    inside: dict[str, Any] = {}
     for name in config.sub_configs:
         inside |= fields.pop(name, None) or {}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in {**inside, **fields}.items()}

@@ -7,10 +7,8 @@ is spread over accumulated micro-batches or over processes has the loss of the s
 """
 
 import torch
-import torch.nn.functional as F
 
 from ..attention.normalize import EPSILON, normalize_attention
-from ..training.losses import at_least_one
 
 
 def spatial_alignment_loss(
@@ -116,3 +114,8 @@ def linear_warmup(progress: float, warmup_ratio: float) -> float:
     if warmup_ratio <= 0:
         return 1.0
     return min(1.0, progress / warmup_ratio)
+
+
+def at_least_one(count: torch.Tensor | float) -> torch.Tensor | float:
+    """A count to divide by: 1 where nothing counts, so that a sum of nothing stays 0 and keeps its graph."""
+    return count.clamp_min(1) if isinstance(count, torch.Tensor) else max(1.0, count)

@@ -8,11 +8,11 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from ..backbones.describe import describe_supervision
 from ..backbones.models import build_model
-from ..publishing.cards import SupervisionFacts, TrainingFacts
+from ..publishing.cards import ObjectFacts, SupervisionFacts, TrainingFacts, write_model_card
 from ..reporting.recipe_facts import RecipeFacts
 from ..training.arguments import ModelArguments
 from ..training.clip_data import ClipMaker, open_videos
-from ..training.clip_task import ClipTask, object_facts
+from ..training.clip_task import ClipTask
 from ..training.object_data import ObjectTables, check_maps, open_objects
 from ..training.task import Metrics, Prepared
 from ..video.cache import SharedVideos
@@ -65,6 +65,10 @@ class RSTask(ClipTask[GuidedData]):
         )
         check_maps(model, objects)
         return model
+
+    def write_card(self, folder: Path, prepared: Prepared[GuidedData], recipe: RecipeFacts, metrics: Metrics) -> None:
+        """Write the model's card into a folder."""
+        write_model_card(folder, self.facts(prepared, recipe, metrics))
 
     def facts(self, prepared: Prepared[GuidedData], recipe: RecipeFacts, metrics: Metrics) -> TrainingFacts:
         """What the model card says of the run.
@@ -141,7 +145,7 @@ class ClassificationTask(RSTask):
             lambda transform, guidance: maker.training(transform, guidance, extras=draw_view),
             maker.evaluation,
             size_of=len,
-            objects=object_facts(objects, self.data_args.train_split),
+            objects=None if objects is None else ObjectFacts(**objects.facts()),
         )
         return Prepared(model, processor, data)
 

@@ -170,8 +170,8 @@ class ClipArguments(DataArguments):
             raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}, expected a number of clips")
         if bool(self.object_classes) != bool(self.detections):
             raise ConfigError(
-                f"detections are {self.detections!r} and object_classes {self.object_classes}: a table and the classes "
-                "of it that the model is shown are named together, or neither"
+                f"detections are {self.detections!r} and object_classes {self.object_classes}: a table is named "
+                "together with its classes that the model is shown, or neither"
             )
         if self.map_size_px is not None and not self.detections:
             raise ConfigError(f"map_size_px is {self.map_size_px}, but no detections are named")
@@ -240,6 +240,27 @@ def parse_arguments(
     # a flag that is given wins over every default set above
     parsed = parse_flags(parser, arguments)
     return parsed[0], parsed[1], parsed[2]  # behind them a namespace with `method`
+
+
+def named_method(arguments: list[str]) -> str | None:
+    """The method that a command line names, by a flag or in its recipe; None where it names none.
+
+    It decides which system reads all other settings, and so is read ahead of them.
+
+    Args:
+        arguments: Those of the command line; the first may be the path of a YAML recipe.
+
+    Raises:
+        ConfigError: The recipe cannot be read, or its method is no text.
+    """
+    flags = OneLineParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--method", default=None)
+    method = flags.parse_known_args(arguments)[0].method
+    if method is None and arguments and arguments[0].endswith((".yaml", ".yml")):
+        method = read_recipe(arguments[0]).get("method")
+    if not (method is None or isinstance(method, str)):
+        raise ConfigError(f"method is {method!r}, expected the name of one")
+    return method
 
 
 def _add_method(parser: argparse.ArgumentParser, methods: Mapping[str, Any]) -> None:

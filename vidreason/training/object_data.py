@@ -6,6 +6,7 @@ import collections
 import functools
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from datasets import Dataset
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..backbones import backbone_for
+from ..backbones.a2o import WITH_MAPS
 from ..clips.object_maps import ObjectMaps, map_size
 from ..clips.packed_store import PackedStore
 from ..detection import UNKNOWN_CLASS, DetectionIndex, check_class_texts, load_detections
@@ -99,14 +101,16 @@ class ObjectTables:
         """
         return self._source_of(self.data_args.train_split)
 
-    def config_fields(self, name_or_path: str | None) -> dict[str, Any]:
-        """The fields of a new adapter's configuration that say which maps it is shown.
+    def config_fields(self, model_type: str | None, name_or_path: str | None) -> dict[str, Any]:
+        """The fields of a new adapter's configuration that say which maps it is shown; none where there is no new one.
 
         Args:
-            name_or_path: Checkpoint that the run starts from. One that has an adapter says itself which maps it was
+            model_type: Type or preset of the run's model.
+            name_or_path: Checkpoint that it starts from. One that has an adapter says itself which maps it was
                 trained on: there is nothing to set, and `check_model` compares.
         """
-        if name_or_path and _has_adapter(name_or_path):
+        takes_maps = model_type is not None and f"{model_type}_".startswith(f"{WITH_MAPS}_")
+        if not takes_maps or (name_or_path and _has_adapter(name_or_path)):
             return {}
         source = self.source
         return {
@@ -159,11 +163,19 @@ class ObjectTables:
             )
         return ObjectMaps(index, map_size(self.data_args.map_size_px, input_size))
 
-    def coverage(self, split: str) -> dict[str, int]:
-        """How many rows of a split have which status, and how many videos have any, for the card."""
+    def facts(self) -> dict[str, Any]:
+        """What a card says of the maps, under the names of `vidreason.publishing.cards.ObjectFacts`."""
+        source, split = self.source, self.data_args.train_split
         statuses = sum(self.rows(split).statuses.values(), collections.Counter())
         counts = {f"rows with status {status}": statuses[status] for status in sorted(statuses)}
-        return {**counts, "videos with detections": len(self.index(split).video_ids)}
+        return {
+            "class_texts": self.class_texts,
+            "detector": " ".join(filter(None, [source.detector, source.model])),
+            "revision": source.revision,
+            "threshold": source.threshold,
+            "source": Path(self.name).name,  # a folder's whole path is of one machine
+            "coverage": {**counts, "videos with detections": len(self.index(split).video_ids)},
+        }
 
     def _table(self, split: str) -> Dataset:
         if split not in self._tables:

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import ConfigError
 from ...files import read_folder
 from ...llm.store import RequestStore
-from .agent import Agent, Answer, Entry, State, Task
+from ..agent import Agent, Answer, Entry, State, Task
 from .in_context import ForeignHistoryAgent, InContextAgent, PoolAgent, StaticAgent
 from .keyless import CoordinateAgent, NearestAgent, NoMapsAgent, RandomAgent, SkeletonAgent
 from .language_model import LanguageModel, local_model, openai_model
@@ -23,7 +23,10 @@ LANGUAGE_MODELS: dict[str, Callable[..., LanguageModel]] = {"openai": openai_mod
 def _asking(kind: type[InContextAgent], default: str) -> Callable[[Settings, RequestStore], Agent]:
     def make(settings: Settings, store: RequestStore) -> Agent:
         own = dict(settings)
-        return kind(_language_model(own.pop("language_model", default), own, store))
+        model = own.pop("language_model", default)
+        # in tables, static prompts of a small model are another agent than those of a large one
+        name = model if kind is InContextAgent else f"{kind.name} ({model})"
+        return kind(_language_model(model, own, store), name)
 
     return make
 
@@ -39,8 +42,9 @@ def _ood_history(settings: Settings, store: RequestStore) -> Agent:
     name, folder, source = own.pop("language_model", "openai"), own.pop("history", None), own.pop("source", None)
     if folder is None:
         raise ConfigError("agent ood_history needs history: the folder of another search's table of trials")
-    source = source or Path(folder).resolve().parent.name
-    return ForeignHistoryAgent(_language_model(name, own, store), foreign_entries(folder), source)
+    source, entries = source or Path(folder).resolve().parent.name, foreign_entries(folder)
+    agent_name = f"{ForeignHistoryAgent.name} ({name})"
+    return ForeignHistoryAgent(_language_model(name, own, store), agent_name, entries, source)
 
 
 def foreign_entries(folder: str) -> list[Entry]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from ...errors import ConfigError
 from ...reporting.seeds import derive_seed
+from ..agent import Agent, Answer, Entry, State, Task
 from ..history import render_history
 from ..proposal import OK, parse_proposal
-from .agent import Agent, Answer, Entry, State, Task
 from .language_model import LanguageModel, load_prompt
 
 _POOL_FACTOR = 4
@@ -39,11 +39,13 @@ class InContextAgent(Agent):
 
     Args:
         model: The language model.
+        name: Name in tables; by default that of the kind.
     """
 
-    name: ClassVar[str] = "in_context"
+    name = "in_context"
 
-    def __init__(self, model: LanguageModel):
+    def __init__(self, model: LanguageModel, name: str = ""):
+        self.name = name or self.name
         self.model = model
         self.prompt = load_prompt(model.search_prompt)
 
@@ -76,7 +78,7 @@ class InContextAgent(Agent):
 class StaticAgent(InContextAgent):
     """Every proposal is made from the task alone, with another seed: the model is never told what came of one."""
 
-    name: ClassVar[str] = "static"
+    name = "static"
 
     def propose(self, state: State) -> Answer:
         """Ask without a history."""
@@ -88,14 +90,15 @@ class ForeignHistoryAgent(InContextAgent):
 
     Args:
         model: The language model.
+        name: Name in tables; empty takes that of the kind.
         entries: Trials of the other search.
         source: What its data set is called.
     """
 
-    name: ClassVar[str] = "ood_history"
+    name = "ood_history"
 
-    def __init__(self, model: LanguageModel, entries: Sequence[Entry], source: str):
-        super().__init__(model)
+    def __init__(self, model: LanguageModel, name: str, entries: Sequence[Entry], source: str):
+        super().__init__(model, name)
         if not entries:
             raise ConfigError("ood_history needs the trials of another search, and there are none")
         self.entries, self.source = tuple(entries), source
@@ -122,7 +125,7 @@ class PoolAgent(InContextAgent):
     the answer has the one form that is read, and a small model can give it.
     """
 
-    name: ClassVar[str] = "pool"
+    name = "pool"
 
     def propose(self, state: State) -> Answer:
         """Ask for the pool, which the store answers from the second trial on, and then for a combination."""

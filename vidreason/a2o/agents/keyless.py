@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ...detection.class_text import check_class_texts
 from ...errors import ConfigError, DetectionError
 from ...reporting.seeds import derive_seed
+from ..agent import Agent, Answer, State, Task
 from ..embedding import Embed, minilm
-from .agent import Agent, Answer, State, Task
 
 KEYPOINT_NAMES = (
     *("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder", "left elbow"),
@@ -83,7 +83,7 @@ def _answer(class_texts: Sequence[str]) -> Answer:
 class RandomAgent(_ListAgent):
     """A new set of the largest size in every trial, by chance."""
 
-    name: ClassVar[str] = "random"
+    name = "random"
 
     def propose(self, state: State) -> Answer:
         """Draw a set that was not drawn before."""
@@ -100,7 +100,7 @@ class RandomAgent(_ListAgent):
 class CoordinateAgent(_ListAgent):
     """One class more or less than the best set so far: a search along the coordinates, without a language model."""
 
-    name: ClassVar[str] = "coordinate"
+    name = "coordinate"
 
     def propose(self, state: State) -> Answer:
         """The next neighbour of the best set that was not tried; a random set of half the size to begin with."""
@@ -109,7 +109,7 @@ class CoordinateAgent(_ListAgent):
             size = min(max(1, state.task.max_classes // 2), len(candidates))
             return _answer([candidates[i] for i in generator.choice(len(candidates), size, replace=False)])
         base = list(state.best.class_texts)
-        steps = [base + [text] for text in candidates if text not in base and len(base) < state.task.max_classes]
+        steps = [[*base, text] for text in candidates if text not in base and len(base) < state.task.max_classes]
         steps += [[other for other in base if other != text] for text in base if len(base) > 1]
         new = [step for step in steps if frozenset(step) not in seen]
         return _answer(new[generator.integers(len(new))] if new else base)
@@ -127,7 +127,7 @@ class NearestAgent(_ListAgent):
         embed: Function of the embeddings; by default MiniLM's.
     """
 
-    name: ClassVar[str] = "nearest"
+    name = "nearest"
 
     def __init__(self, candidates: Sequence[str] | None = None, embed: Embed | None = None):
         super().__init__(candidates)
@@ -180,10 +180,12 @@ class NearestAgent(_ListAgent):
         kept = kept[: max(0, limit - num_changed)]
         others = [word for word in strongest if word not in base] or [word for word in words if word not in kept]
         picked = (kept + others)[:limit]
-        for _ in range(_MAX_DRAWS):
+        for number in range(_MAX_DRAWS):
             if frozenset(picked) not in seen or not others:
                 break
-            # the same again, with chance in the choice among the strongest twice as many
+            # the same again, with chance in the choice among the strongest twice as many; and where all of those have
+            # been tried, with one word of the best set less
+            kept = kept[: max(0, limit - num_changed - number // 10)]
             num_new = limit - len(kept)
             pool = others[: max(2 * num_new, num_new + 4)]
             drawn = generator.choice(len(pool), min(num_new, len(pool)), replace=False)
@@ -205,7 +207,7 @@ def _round_robin(words: list[str], similarities: np.ndarray, limit: int, left_ou
 class NoMapsAgent(Agent):
     """The plain model: no objects, in one trial."""
 
-    name: ClassVar[str] = "none"
+    name = "none"
 
     def num_trials(self, task: Task) -> int:
         """One: there is nothing to choose."""
@@ -219,7 +221,7 @@ class NoMapsAgent(Agent):
 class SkeletonAgent(Agent):
     """All keypoints of a skeleton as the paper's PC3D++ has them, in one trial; the detector must know keypoints."""
 
-    name: ClassVar[str] = "skeleton"
+    name = "skeleton"
 
     def check(self, task: Task) -> None:
         """The detector must know keypoints."""

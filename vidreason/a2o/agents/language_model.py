@@ -22,8 +22,8 @@ from ...llm.cost import FREE, Budget, ModelPrice, price_of
 from ...llm.online import OnlineAnswerer, run_to_end
 from ...llm.prompt_file import PromptFile, read_prompt_file
 from ...llm.store import RequestStore
+from ..agent import Answer
 from ..proposal import FAILED, OK, OVER_LONG, REFUSED
-from .agent import Answer
 from .local_model import LINES_FIELD, LocalChatClient
 
 _PROMPTS = Path(__file__).parents[1] / "prompt_texts"

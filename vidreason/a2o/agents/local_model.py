@@ -68,18 +68,10 @@ class LocalChatClient:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
 
         try:
-            # a bar for each of two steps of a second would fill the log of a search
-            shown = logging.is_progress_bar_enabled()
-            logging.disable_progress_bar()
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(self._path, **self._settings)
-                model = AutoModelForCausalLM.from_pretrained(self._path, **self._settings)
-            finally:
-                if shown:
-                    logging.enable_progress_bar()
+            tokenizer = AutoTokenizer.from_pretrained(self._path, **self._settings)
+            model = AutoModelForCausalLM.from_pretrained(self._path, **self._settings)
         except (OSError, ValueError, ImportError, KeyError) as error:
             raise ConfigError(f"language model {self.name}: cannot be loaded ({error})") from error
         if tokenizer.chat_template is None:

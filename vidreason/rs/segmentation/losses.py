@@ -7,7 +7,7 @@ the step in one piece.
 import torch
 import torch.nn.functional as F
 
-from ...training.losses import at_least_one
+from ..losses import at_least_one
 
 
 def frame_classification_loss(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
-from ..proposal import OK
+from .proposal import OK
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Answer:
 class Agent(ABC):
     """Proposes classes of objects. `name` is its name in tables and recipes."""
 
-    name: ClassVar[str]
+    name: str
 
     @property
     def key(self) -> dict[str, Any]:
