@@ -36,6 +36,7 @@ _MAX_CODE_CHARACTERS = 100_000
 _FIRST_BYTES = 64 * 1024  # of an answer, beside its predictions
 _BYTES_PER_PREDICTION = 16
 _POLL_S = 0.01
+_START_SECONDS = 120.0  # for Python, torch and the locks
 _REQUIRED = ("limits", "torch", "files", "capabilities", "network")
 # beside Python itself: what torch reads of the system. Not /proc, which shows the environment of other processes.
 _SYSTEM_PLACES = (
@@ -49,7 +50,8 @@ class SandboxLimits:
     """How much the code may use.
 
     Args:
-        seconds: Wall-clock seconds after which it is killed; it may use as many processor seconds on each thread.
+        seconds: Wall-clock seconds after which it is killed, from when torch is loaded; it may use as many processor
+            seconds on each thread.
         memory_mb: Address space in MiB. torch alone takes about two thousand.
         num_threads: Threads of torch.
         max_parameters: Largest number of parameters of the model.
@@ -197,7 +199,7 @@ def _python_places() -> list[str]:
 
 def _rlimits(limits: SandboxLimits) -> dict[str, int]:
     return {
-        "RLIMIT_CPU": int(limits.seconds * limits.num_threads) + 1,
+        "RLIMIT_CPU": int(limits.seconds * limits.num_threads + _START_SECONDS) + 1,
         "RLIMIT_AS": limits.memory_mb * 2**20,
         "RLIMIT_FSIZE": 2**20,
         "RLIMIT_NOFILE": 256,
@@ -228,7 +230,7 @@ def _run_child(config: Path, limits: SandboxLimits, max_bytes: int) -> _Done:
     except OSError as error:
         raise ConfigError(f"{sys.executable} cannot be started for the code: {error}") from error
     try:
-        said, killed = _listen(child, started + limits.seconds, max_bytes)
+        said, killed = _listen(child, limits.seconds, max_bytes)
     finally:
         # the whole group, although the filter lets no further process come into being
         _kill_group(child)
@@ -236,10 +238,15 @@ def _run_child(config: Path, limits: SandboxLimits, max_bytes: int) -> _Done:
     return _Done(said, None if killed else exit_code, killed, time.monotonic() - started)
 
 
-def _listen(child: subprocess.Popen, deadline: float, max_bytes: int) -> tuple[bytes, str]:
-    """What the child says until it ends, its time is over or it has said too much; and why it is to be killed."""
+def _listen(child: subprocess.Popen, seconds: float, max_bytes: int) -> tuple[bytes, str]:
+    """What the child says until it ends, its time is over or it has said too much; and why it is to be killed.
+
+    Its time begins when it has said its first words: loading torch is not the code's doing, and is slow on a busy
+    machine.
+    """
     assert child.stdout is not None
     said = bytearray()
+    deadline, has_begun = time.monotonic() + _START_SECONDS, False
     with selectors.DefaultSelector() as selector, child.stdout:
         selector.register(child.stdout, selectors.EVENT_READ)
         while True:
@@ -250,6 +257,8 @@ def _listen(child: subprocess.Popen, deadline: float, max_bytes: int) -> tuple[b
             if not block:
                 break
             said += block
+            if not has_begun and b"\n" in said:
+                deadline, has_begun = time.monotonic() + seconds, True
             if len(said) > max_bytes:
                 return bytes(said[:max_bytes]), BAD_OUTPUT
     # it may close its end and go on
@@ -271,9 +280,8 @@ def _read(done: _Done, part_sizes: Mapping[str, int], num_classes: int, allow_un
     first, _, rest = done.said.partition(b"\n")
     told = _parsed(first)
     if told is None or not isinstance(told.get("lacking"), dict):
-        if done.killed == TIMED_OUT:
-            return CodeRun(TIMED_OUT, "it did not begin in time", seconds=done.seconds)
-        raise ConfigError(f"the child that runs code cannot be started (exit code {done.exit_code})")
+        why = f"not within {_START_SECONDS:g} s" if done.killed == TIMED_OUT else f"exit code {done.exit_code}"
+        raise ConfigError(f"the child that runs code cannot be started ({why})")
     lacking = {str(name): str(why) for name, why in told["lacking"].items()}
     if lacking and not allow_unconfined:
         missing = "; ".join(f"{name}: {why}" for name, why in lacking.items())

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import ConfigError
 from ...files import file_hash, write_whole
-from ..agents.agent import Answer
+from ..agent import Answer
 from ..agents.language_model import LanguageModel, load_prompt
 from ..proposal import OK as ANSWERED
 from .clips import CodeClips
