@@ -79,9 +79,8 @@ def run(args: AutoMLArguments) -> None:
     """Read the clips, search, train the best in full, and print what came of it."""
     out, manifest = Path(args.out), load_manifest(args.manifest)
     settings, training = args.part(CodeSearchSettings), args.part(CodeTraining)
-    shape = {"num_frames": args.num_frames, "size_px": args.size_px}
     # two files: code that is tried has no test clips before its eyes
-    clips = write_clips(out / "search.safetensors", manifest, [args.validation_split], **shape)
+    clips = write_clips(out / "search.safetensors", manifest, [args.validation_split], args.num_frames, args.size_px)
     with RequestStore(out / REQUESTS_NAME) as store:
         model = openai_model(
             store,
@@ -95,7 +94,8 @@ def run(args: AutoMLArguments) -> None:
     for attempt in attempts:
         shown = f"{attempt.accuracy:.4f}" if attempt.accuracy is not None else attempt.reason.split("\n")[0][:80]
         print(f"attempt {attempt.number}: {attempt.status} {shown}")
-    judged = write_clips(out / "final.safetensors", manifest, [args.validation_split, *args.test_splits], **shape)
+    splits = [args.validation_split, *args.test_splits]
+    judged = write_clips(out / "final.safetensors", manifest, splits, args.num_frames, args.size_px)
     limits = args.part(SandboxLimits, seconds=args.final_seconds)
     result = train_best(attempts, judged, settings, training, limits, args.allow_unconfined)
     write_whole(out / RESULT_FILE, json.dumps(result_facts(result), indent=1) + "\n")

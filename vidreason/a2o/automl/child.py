@@ -156,9 +156,9 @@ def _restrict_calls() -> None:
         _jump(0x35, 0x40000000, 0, 1),  # x32, whose calls are x86-64's by other numbers
         refuse,
     ]
-    for numbers in _REFUSED.values():
-        if numbers[which] is not None:
-            program += [_jump(0x15, numbers[which], 0, 1), refuse]
+    for number in (numbers[which] for numbers in _REFUSED.values()):
+        if number is not None:
+            program += [_jump(0x15, number, 0, 1), refuse]
     # glibc makes threads with clone3, whose flags lie in memory, and takes clone where there is none
     program += [_jump(0x15, _CLONE3[which], 0, 1), unknown]
     thread = [_statement(0x20, load["argument 0"]), _jump(0x45, _CLONE_THREAD, 0, 1), allow, refuse]
