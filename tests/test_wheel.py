@@ -113,8 +113,10 @@ def test_its_metadata_leads_to_the_project(wheel):
         ("build", "synthetic-actions"),
         ("pack", "--short_side_px"),
         ("annotate", "--annotator"),
+        ("detect", "--classes"),
         ("merge", "--interpolate_fps"),
         ("audit", "--truth"),
+        ("audit-detections", "--box_class"),
         ("publish", "--license"),
         ("release", "--repo_id"),
         ("space", "MODEL_IDS"),
@@ -124,7 +126,7 @@ def test_every_command_says_what_it_takes(answers, command, flag):
     code, text = answers[f"vidreason-{command}"]
     assert code == 0, text
     assert flag in text
-    assert len(answers) == 11
+    assert len(answers) == 13
 
 
 def test_there_is_a_builder_for_each_script(answers):

@@ -137,3 +137,31 @@ def test_another_detector_takes_a_line():
         make_detector("colors_of_tests", colour="red")
     with pytest.raises(DetectionError, match=r"expected one of .*coco"):
         make_detector("yolo")
+
+
+def test_a_pass_that_finds_all_classes_is_made_once(video, tmp_path):
+    class AtOnce(ColorDetector):
+        finds_all_at_once = True
+
+        def detect_classes(self, frames, keys, texts):
+            self.passes = getattr(self, "passes", 0) + len(frames)
+            return super().detect_classes(frames, keys, texts)
+
+    detector, counts = AtOnce(), DetectionCounts()
+    with DetectionStore(tmp_path / "found.sqlite") as store:
+        detect_video(video, frame_keys([0, 2]), detector, ["red", "unicorn"], store, counts)
+        assert (counts.made, detector.passes) == (2, 2)
+        found = detect_video(video, frame_keys([0, 2]), detector, ["blue", "green", "red"], store, counts)
+    # the colours that nobody had asked for were seen in the same passes, and where they were not, that is known too
+    assert (counts.made, counts.reused, detector.passes) == (2, 6, 2)
+    alone = detect_video(video, frame_keys([0, 2]), ColorDetector(), ["blue", "green", "red"])
+    assert [[one.status for one in found[text]] for text in found] == [[one.status for one in alone[t]] for t in found]
+    assert np.array_equal(found["blue"][1].boxes, alone["blue"][1].boxes)
+
+
+def test_what_is_kept_of_a_damaged_file_stays_when_the_rest_is_tried_again(video, tmp_path):
+    with DetectionStore(tmp_path / "found.sqlite") as store:
+        first, second = (
+            detect_video(video, frame_keys([0, 500]), ColorDetector(), ["red"], store)["red"] for _ in range(2)
+        )
+    assert [one.status for one in first] == [one.status for one in second] == ["ok", "failed"]

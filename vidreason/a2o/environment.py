@@ -7,10 +7,13 @@ validation alone, and only `final`, which is called when the classes are settled
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from ..errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -125,3 +128,47 @@ class Environment(ABC):
         """
         del class_texts
         return None
+
+
+_ADDRESSES = {"training": "vidreason.a2o.training_environment:TrainingEnvironment"}
+"""Name -> "module:class". An address and not a class: torch is loaded when an environment is made."""
+
+
+def register_environment(name: str, address: str) -> None:
+    """Make a kind of environment known by a name.
+
+    Args:
+        name: Name, as a recipe has it.
+        address: Where its class is, "package.module:ClassName". Its settings are the arguments that it is made with.
+
+    Raises:
+        ConfigError: The name is taken by another one, or the address is none.
+    """
+    if address.count(":") != 1 or not all(address.split(":")):
+        raise ConfigError(f"environment {name!r}: {address!r} is no address, expected 'package.module:ClassName'")
+    if _ADDRESSES.get(name, address) != address:
+        raise ConfigError(f"environment {name!r} is {_ADDRESSES[name]} already")
+    _ADDRESSES[name] = address
+
+
+def make_environment(name: str, settings: Mapping[str, Any]) -> Environment:
+    """An environment by the name of its kind.
+
+    Args:
+        name: A name that is registered; "training" trains with `vidreason.training`.
+        settings: Its own settings.
+
+    Raises:
+        ConfigError: There is no such environment, or it has no such setting.
+    """
+    if name not in _ADDRESSES:
+        raise ConfigError(f"environment is {name!r}, expected one of {', '.join(sorted(_ADDRESSES))}")
+    module, _, kind = _ADDRESSES[name].partition(":")
+    try:
+        made = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"environment {name!r} cannot be loaded from {_ADDRESSES[name]}: {error}") from error
+    try:
+        return made(**settings)
+    except TypeError as error:  # an argument that it does not have
+        raise ConfigError(f"environment {name!r} cannot be made with {sorted(settings)}: {error}") from error

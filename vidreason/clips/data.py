@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -319,6 +319,25 @@ class Clips(Dataset, Generic[Row]):
         """A clip, cropped to a rectangle (x0, y0, x1, y1) in [0, 1] of its frames where one is given."""
         return self.make_clip(self.reader.entry(index, int(self._epoch)), rectangle)
 
+    def read_view(
+        self, index: int, number: int, count: int, rectangle_of: Callable[[int, int], Rectangle | None]
+    ) -> dict[str, Any]:
+        """A clip as one of several readings; see `vidreason.clips.views`.
+
+        Args:
+            index: Index of the clip.
+            number: Which of the readings in time it is, from 0.
+            count: How many there are; together they are so many times as many frames, sampled uniformly.
+            rectangle_of: From the height and width of the frames to the part that is shown; None for all.
+        """
+        entry = self.reader.entry(index, int(self._epoch))
+        try:
+            num_frames = self.reader.num_frames(entry, self.settings.num_frames)
+        except VideoError as error:
+            return self._unreadable_clip(entry, error)
+        picked = uniform_indices(num_frames, count * self.settings.num_frames)[number::count]
+        return self.make_clip(replace(entry, picked=picked), rectangle_of)
+
     def frames(self, index: int, rng: np.random.Generator | None = None) -> DecodedFrames:
         """The sampled frames of a clip, before any transform: (frames, height, width, 3), uint8.
 
@@ -351,12 +370,17 @@ class Clips(Dataset, Generic[Row]):
         """Number of tokens of one frame."""
         return self.token_grid[0] * self.token_grid[1]
 
-    def make_clip(self, entry: ClipEntry[Row], rectangle: Rectangle | None = None) -> dict[str, Any]:
+    def make_clip(
+        self,
+        entry: ClipEntry[Row],
+        rectangle: Rectangle | Callable[[int, int], Rectangle | None] | None = None,
+    ) -> dict[str, Any]:
         """Read one clip, join its guidance and the objects in it, and transform all of it alike.
 
         Args:
             entry: Clip to read.
-            rectangle: Part (x0, y0, x1, y1) in [0, 1] that the frames are cropped to; None keeps them whole.
+            rectangle: Part (x0, y0, x1, y1) in [0, 1] that the frames are cropped to, or what gives it for their
+                height and width; None keeps them whole.
 
         Returns:
             What the collator takes: pixel_values (frames, channels, height, width), labels, guidance (frames, tokens),
@@ -375,6 +399,8 @@ class Clips(Dataset, Generic[Row]):
             return self._unreadable_clip(entry, error)
         except Exception as error:  # not `one_of_many`, which every clip would pass through
             return self._unreadable_clip(entry, unforeseen(entry.video_id, error))
+        if callable(rectangle):
+            rectangle = rectangle(*decoded.frames.shape[1:3])
         found = self._look_up(entry, picked, decoded)
         objects = self.objects.look_up(entry.video_id, decoded.timestamps_s) if self.objects else None
         with torch.random.fork_rng(devices=[]):

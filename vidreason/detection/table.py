@@ -24,6 +24,9 @@ from .schema import FEATURES, SCHEMA_VERSION, check_row
 
 _ROWS_AT_ONCE = 4096
 
+BATCH_ROWS = 256
+"""Rows that are written at a time: with masks they are large, and a thousand of them would not fit everywhere."""
+
 CARD_BODY = """
 # {title}
 
@@ -64,15 +67,13 @@ def write_detections(
         DetectionError: There are no rows, or a row breaks the contract, is given twice, or names another split than it
             stands in.
     """
-    summaries: dict[str, DetectionSummary] = {}
+    checker = RowChecker()
     for split, rows in rows_by_split.items():
-        summaries[split] = DetectionSummary()
-        # rows with masks are large, and a batch of a thousand of them would not fit everywhere
-        write_split(folder, split, _checked(split, rows, summaries[split]), FEATURES, FileLimits(batch_rows=256))
-    if not allow_empty and not any(summary.rows for summary in summaries.values()):
+        write_split(folder, split, checker.watch(split, rows), FEATURES, FileLimits(batch_rows=BATCH_ROWS))
+    if not allow_empty and not any(summary.rows for summary in checker.summaries.values()):
         raise DetectionError(f"{folder}: there are no detections to write")
     card_metadata = {"pretty_name": title, "tags": ["video", "object-detection", "vidreason"], **card_metadata}
-    write_card(folder, rows_by_split, _card_body(summaries, title, description), **card_metadata)
+    write_card(folder, rows_by_split, _card_body(checker.summaries, title, description), **card_metadata)
     return Path(folder)
 
 
@@ -157,19 +158,35 @@ def summarize_table(rows: datasets.Dataset) -> DetectionSummary:
     return summary
 
 
-def _checked(split: str, rows: Iterable[Mapping[str, Any]], summary: DetectionSummary) -> Iterator[Mapping[str, Any]]:
-    seen: set[tuple[str, int, str]] = set()
-    for row in rows:
+class RowChecker:
+    """Checks rows as they pass to a table, and counts them by split."""
+
+    def __init__(self) -> None:
+        self.summaries: dict[str, DetectionSummary] = {}
+        self._seen: dict[tuple[str, str, str], set[int]] = {}
+
+    def watch(self, split: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The rows of a split, each of them checked.
+
+        Raises:
+            DetectionError: A row breaks the contract, was given before, or names another split.
+        """
+        self.summaries.setdefault(split, DetectionSummary())
+        for row in rows:
+            self.check(split, row)
+            yield row
+
+    def check(self, split: str, row: Mapping[str, Any]) -> None:
+        """Check and count one row of a split; it raises as `watch` does."""
         check_row(row)
         where = f"{row['video_id']} frame {row['frame_index']} class {row['class_text']!r}"
         if row["split"] != split:
             raise DetectionError(f"{where}: its split is {row['split']!r} but it was given for {split!r}")
-        key = (row["video_id"], row["frame_index"], row["class_text"])
-        if key in seen:
+        frames = self._seen.setdefault((split, row["video_id"], row["class_text"]), set())
+        if row["frame_index"] in frames:
             raise DetectionError(f"{where}: given twice")
-        seen.add(key)
-        summary.add(row)
-        yield row
+        frames.add(row["frame_index"])
+        self.summaries.setdefault(split, DetectionSummary()).add(row)
 
 
 def _card_body(summaries: Mapping[str, DetectionSummary], title: str, description: str) -> str:

@@ -139,6 +139,7 @@ class TruthDetector(Detector):
         scenes = {name for name, _ in self._scenes.values()}
         self.vocabulary = tuple(sorted({*names, *scenes, *([BACKGROUND] if scenes else [])}))
         self.model = self.mistakes.description
+        self._reported: tuple[tuple[str, int], list[tuple[str, list[float], float]]] = ("", -1), []
         files = (file for split in sorted(tables) for file in split_files(Path(truth), split))
         self.revision = content_hash(files)[:12]
 
@@ -150,13 +151,10 @@ class TruthDetector(Detector):
         objects = self._objects.get((video_id, frame_index))
         if objects is None:
             return Found.without("failed", f"the ground truth has no frame {frame_index} of {video_id}")
-        reported: list[tuple[str, list[float], float]] = []
-        times_seen: dict[str, int] = defaultdict(int)
-        for name, box in objects:
-            times_seen[name] += 1
-            seen = self._report(video_id, frame_index, name, times_seen[name], box)
-            if seen is not None:
-                reported.append(seen)
+        if self._reported[0] != (video_id, frame_index):
+            # kept for the next class: a frame's objects are the same whichever class is asked for
+            self._reported = (video_id, frame_index), self._report_all(video_id, frame_index, objects)
+        reported = self._reported[1]
         found = [(box, score) for name, box, score in reported if name == class_text]
         false = self._false_box(video_id, frame_index, class_text)
         if false is not None:
@@ -169,6 +167,19 @@ class TruthDetector(Detector):
         # all of a row have masks, or none has: what is found beside the scene fills its box
         masks = [_inside(box, mask.shape) for box in boxes]
         return Found.of([*boxes, _extent(mask)], [*scores, score], [*masks, mask])
+
+    def _report_all(
+        self, video_id: str, frame_index: int, objects: Sequence[tuple[str, list[float]]]
+    ) -> list[tuple[str, list[float], float]]:
+        """All objects of a frame that are found: as which class, where and with which score."""
+        reported: list[tuple[str, list[float], float]] = []
+        times_seen: dict[str, int] = defaultdict(int)
+        for name, box in objects:
+            times_seen[name] += 1
+            seen = self._report(video_id, frame_index, name, times_seen[name], box)
+            if seen is not None:
+                reported.append(seen)
+        return reported
 
     def _scene(
         self, video_id: str, frame_index: int, class_text: str, boxes: Sequence[Sequence[float]]
