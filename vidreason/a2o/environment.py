@@ -130,8 +130,8 @@ class Environment(ABC):
         return None
 
 
-_ADDRESSES = {"training": "vidreason.a2o.training_environment:TrainingEnvironment"}
-"""Name -> "module:class". An address and not a class: torch is loaded when an environment is made."""
+_ADDRESSES = {"training": "vidreason.a2o.training_environment:training_environment"}
+"""Name -> "module:class or function". An address: torch is loaded when an environment is made."""
 
 
 def register_environment(name: str, address: str) -> None:
