@@ -4,7 +4,8 @@ python benchmarks/object_maps.py --manifest outputs/demo/data/world --detections
     --classes hand box mug ball --out docs/results/speed/object_maps.json
 
 Clips are read from video files and from decoded videos in memory, where nothing hides the work on maps; maps have the
-size of the model's input, or a part of it. A training step is that of a model and of the same model that is shown maps.
+size of the model's input, or a part of it. A training step is that of a model, and of the same model that is shown
+maps.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any
 
 import torch
 from common import (
-    classification_steps,
     describe_machine,
     interleave,
     machine,
@@ -30,11 +30,10 @@ from common import (
     write_report,
 )
 
-from vidreason.backbones.models import build_model
+from vidreason.backbones.models import build_model, build_processor
 from vidreason.clips.data import ClipSettings, GuidedClipCollator, GuidedClips
 from vidreason.clips.object_maps import ObjectMaps, map_size
 from vidreason.clips.transforms import AugmentationConfig, input_size, training_transform
-from vidreason.backbones.models import build_processor
 from vidreason.command_line import run_command
 from vidreason.detection import DetectionIndex, load_detections
 from vidreason.manifests.manifest import load_manifest
@@ -145,7 +144,9 @@ def _step(name: str, size_px: int | None, args: ObjectMapArguments, device: torc
     model = _model(name if size_px is None else f"a2o_{name}", args).to(device).train()
     clips = make_clips(args, False, size_px)
     batch = GuidedClipCollator()([clips[i % len(clips)] for i in range(args.batch_size)])
-    inputs = {field: batch[field].to(device) for field in ("pixel_values", "frame_mask", "object_maps") if field in batch}
+    inputs = {
+        field: batch[field].to(device) for field in ("pixel_values", "frame_mask", "object_maps") if field in batch
+    }
     labels = batch["labels"].to(device)
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-4)
 
@@ -174,8 +175,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     ]
     return (
         f"# What maps of objects cost\n\n{describe_machine(report['machine'])}\n\n{len(settings['classes'])} classes, "
-        f"clips of 8 frames of 64 px, {settings['batch_size']} clips a step. Ratios with the 95 % interval of the median "
-        f"over {settings['repeats']} rounds, in each of which the variants take turns.\n\n"
+        f"clips of 8 frames of 64 px, {settings['batch_size']} clips a step. Ratios with the 95 % interval of the "
+        f"median over {settings['repeats']} rounds, in each of which the variants take turns.\n\n"
         "Reading clips, in one process; its processor time beside that without maps as speed:\n\n"
         f"{markdown_rows(['clips from', 'clips/s', 'speed x without'], reading_rows)}\n\nTraining steps:\n\n"
         f"{markdown_rows(['model', 'maps', 'clips/s', 'time x without'], step_rows)}"
