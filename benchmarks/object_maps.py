@@ -40,6 +40,28 @@ from vidreason.manifests.manifest import load_manifest
 
 PLACES = ("out", "manifest", "detections")
 WITHOUT = "without"
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tsvit": (
+        "tsvit",
+        {"hidden_size": 96, "num_attention_heads": 4, "intermediate_size": 192, "image_size": 64, "num_frames": 8},
+    ),
+    # small beside those that are in use, and large enough that its first layer is a small part of it
+    "vjepa2_base": (
+        "vjepa2",
+        {
+            "crop_size": 128,
+            "frames_per_clip": 8,
+            "hidden_size": 384,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 6,
+            "num_pooler_layers": 1,
+            "pred_hidden_size": 24,
+            "pred_num_attention_heads": 2,
+            "pred_num_hidden_layers": 1,
+        },
+    ),
+}
+"""Models with a size of their own: (type, fields of the configuration)."""
 
 
 @dataclass
@@ -54,8 +76,8 @@ class ObjectMapArguments:
         default="outputs/benchmarks/object_maps.json", metadata={"help": "JSON to write; Markdown goes beside it."}
     )
     model_types: list[str] = field(
-        default_factory=lambda: ["tsvit", "vjepa2_small", "videomae_small"],
-        metadata={"help": "Types and presets of models."},
+        default_factory=lambda: ["tsvit", "vjepa2_small", "videomae_small", "vjepa2_base"],
+        metadata={"help": f"Types and presets of models, or {', '.join(MODELS)}."},
     )
     map_sizes: list[int] = field(
         default_factory=lambda: [64, 16], metadata={"help": "Longer sides in pixels of the maps."}
@@ -82,9 +104,9 @@ def main(args: ObjectMapArguments) -> None:
     write_report(args.out, report, as_markdown(report))
 
 
-def make_clips(args: ObjectMapArguments, cache: bool, size_px: int | None) -> GuidedClips:
-    """Training clips, with maps of a size or without."""
-    processor = build_processor(_model("tsvit", args).config)
+def make_clips(args: ObjectMapArguments, model: Any, cache: bool, size_px: int | None) -> GuidedClips:
+    """Training clips of a model, with maps of a size or without."""
+    processor = build_processor(model.config)
     transform = training_transform(processor, (4, 4), AugmentationConfig(crop_scale_min=0.8, mirror_probability=0.5))
     objects = None
     if size_px is not None:
@@ -99,7 +121,7 @@ def reading(args: ObjectMapArguments) -> dict[str, Any]:
     variants: dict[str, Callable[[], None]] = {}
     for place, cache in (("files", False), ("memory", True)):
         for size_px in (None, *args.map_sizes):
-            clips = make_clips(args, cache, size_px)
+            clips = make_clips(args, make_model("tsvit", args), cache, size_px)
             name = f"{place}, {WITHOUT if size_px is None else f'maps of {size_px} px'}"
             variants[name] = lambda clips=clips: [clips[i] for i in range(min(args.num_clips, len(clips)))]
     times = interleave(variants, args.repeats, warmup=1)
@@ -130,19 +152,19 @@ def steps(name: str, args: ObjectMapArguments, device: torch.device) -> dict[str
     }
 
 
-def _model(name: str, args: ObjectMapArguments) -> torch.nn.Module:
-    small = {"hidden_size": 96, "num_attention_heads": 4, "intermediate_size": 192, "image_size": 64, "num_frames": 8}
-    fields: dict[str, Any] = small if name.removeprefix("a2o_") == "tsvit" else {}
-    if name.startswith("a2o_"):
-        fields = {**fields, "class_texts": args.classes}
+def make_model(name: str, args: ObjectMapArguments, is_shown_maps: bool = False) -> Any:
+    """A model with random weights, alone or shown maps of the classes."""
+    model_type, fields = MODELS.get(name, (name, {}))
+    if is_shown_maps:
+        model_type, fields = f"a2o_{model_type}", {**fields, "class_texts": args.classes}
     torch.manual_seed(0)
-    return build_model([str(i) for i in range(12)], None, name, fields)
+    return build_model([str(i) for i in range(12)], None, model_type, fields)
 
 
 def _step(name: str, size_px: int | None, args: ObjectMapArguments, device: torch.device) -> Callable[[], None]:
     """A training step on a batch of clips that were read before."""
-    model = _model(name if size_px is None else f"a2o_{name}", args).to(device).train()
-    clips = make_clips(args, False, size_px)
+    model = make_model(name, args, size_px is not None).to(device).train()
+    clips = make_clips(args, model, False, size_px)
     batch = GuidedClipCollator()([clips[i % len(clips)] for i in range(args.batch_size)])
     inputs = {
         field: batch[field].to(device) for field in ("pixel_values", "frame_mask", "object_maps") if field in batch
@@ -175,7 +197,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     ]
     return (
         f"# What maps of objects cost\n\n{describe_machine(report['machine'])}\n\n{len(settings['classes'])} classes, "
-        f"clips of 8 frames of 64 px, {settings['batch_size']} clips a step. Ratios with the 95 % interval of the "
+        f"clips of 8 frames of 64 px (vjepa2_base: 128), {settings['batch_size']} clips a step. Ratios with the 95 % interval of the "
         f"median over {settings['repeats']} rounds, in each of which the variants take turns.\n\n"
         "Reading clips, in one process; its processor time beside that without maps as speed:\n\n"
         f"{markdown_rows(['clips from', 'clips/s', 'speed x without'], reading_rows)}\n\nTraining steps:\n\n"
