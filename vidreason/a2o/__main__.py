@@ -23,7 +23,7 @@ from .analysis import write_report
 from .environment import make_environment
 from .loop import SearchSettings, search, search_page
 
-REQUESTS_NAME = "requests.sqlite"
+REQUESTS_NAME, TRAININGS_NAME = "requests.sqlite", "trainings"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def parse_arguments(arguments: list[str]) -> SearchArguments:
 
 def run_search(args: SearchArguments) -> None:
     """Search, and print what was found."""
-    environment = make_environment(args.environment, read_mapping(args.environment_settings, "environment_settings"))
+    settings = read_mapping(args.environment_settings, "environment_settings")
+    environment = make_environment(args.environment, settings, Path(args.out) / TRAININGS_NAME)
     with RequestStore(Path(args.out) / REQUESTS_NAME) as store:
         agent = make_agent(args.agent, read_mapping(args.agent_settings, "agent_settings"), store)
         print(search_page(search(environment, agent, args.out, args.settings)))
