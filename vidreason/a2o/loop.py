@@ -220,7 +220,9 @@ class _Search:
         is_first = not any(earlier.status == OK for earlier in trials[: number - 1])
         self._train_proxies(trial, self.settings.proxy_seeds if is_first else self.settings.proxy_seeds[:1])
         trial = self.store.trials()[number - 1]
-        logger.info("trial %d: %s, %s: %.4f", number, trial.status, ", ".join(trial.class_texts) or "no maps", trial.reward)
+        logger.info(
+            "trial %d: %s, %s: %.4f", number, trial.status, ", ".join(trial.class_texts) or "no maps", trial.reward
+        )
 
     def _propose(self, trials: list[Trial]) -> tuple[Answer, Proposal]:
         answer = self.agent.propose(self._state())
