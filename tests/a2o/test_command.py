@@ -82,6 +82,22 @@ def test_a_search_trains_on_a_world_by_its_recipe(tmp_path, capsys, detected_wor
     assert frames > 0 and rows[1]["detections_made"] == (frames if second > first else 0)
     assert (tmp_path / "search" / "trainings" / "detections.sqlite").is_file()
     capsys.readouterr()
+
+    # the same training with the chosen set, tuned
+    pytest.importorskip("optuna")
+    table = next((tmp_path / "search" / "trainings" / "tables").iterdir())
+    tuned = {**training, "detections": str(table), "object_classes": list(rows[0]["class_texts"])}
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump({**tuned, "output_dir": "nowhere"}))
+    out = tmp_path / "tuning"
+    assert main(["tune", str(tmp_path / "tuned.yaml"), "--out", str(out), "--num_trials", "2"]) == 0
+    assert "validation accuracy" in capsys.readouterr().out
+    best = yaml.safe_load((out / "tuned.yaml").read_text())
+    assert best["test_splits"] == ["test"] and best["model_config"]["adapter_depth"] in range(5)
+    assert best["learning_rate"] != training["learning_rate"] and best["output_dir"] == "nowhere"
+    (tmp_path / "blind.yaml").write_text(yaml.safe_dump({**tuned, "validation_split": None}))
+    assert main(["tune", str(tmp_path / "blind.yaml"), "--out", str(out)]) == 1
+    assert "validation_split is not set" in capsys.readouterr().err
+
     wrong = write_recipe(tmp_path, environment="training", environment_settings={"recipe": "x", "detecter": "coco"})
     assert main([wrong]) == 1 and "has no setting detecter" in capsys.readouterr().err
 

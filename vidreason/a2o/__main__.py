@@ -2,8 +2,10 @@
 
     python -m vidreason.a2o recipes/a2o_search.yaml --agent nearest --out outputs/search
     python -m vidreason.a2o report outputs/search_0 outputs/search_1 --out docs/results/search
+    python -m vidreason.a2o tune recipes/a2o_demo.yaml --out outputs/tuning --num_trials 20
 
-The first searches, and goes on where an earlier process stopped; the second compares searches. A recipe holds the same
+The first searches, and goes on where an earlier process stopped; the second compares searches; the third tunes a
+recipe of `train.py` by Optuna. A search's recipe holds the same
 settings as the flags; `environment_settings` and `agent_settings` are mappings there, and JSON as flags.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from ..command_line import OneLineParser, end_with_status, flag_parser, parse_flags
@@ -86,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["report"]:
         return end_with_status(lambda: _report(words[1:]))
+    if words[:1] == ["tune"]:
+        return end_with_status(lambda: _tune(words[1:]), "trials that ended are kept, and the same command goes on")
     kept = "what was asked and trained is kept, and the same command goes on"
     return end_with_status(lambda: run_search(parse_arguments(words)), kept)
 
@@ -96,6 +100,20 @@ def _report(words: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the page and its figure")
     args = parser.parse_args(words)
     print(write_report(args.out, args.folders))
+
+
+def _tune(words: list[str]) -> None:
+    parser = OneLineParser(prog="python -m vidreason.a2o tune", description="Tune an object-centric recipe.")
+    parser.add_argument("recipe", help="a recipe of train.py, with a validation split")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study and of the tuned recipe")
+    parser.add_argument("--num_trials", type=int, default=20, help="number of trainings")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampler")
+    args = parser.parse_args(words)
+    from .tuning_run import BEST_FILE, tune_recipe  # late: it loads torch
+
+    tuned = tune_recipe(args.recipe, args.out, args.num_trials, args.seed)
+    shown = ", ".join(f"{name} {value:g}" for name, value in asdict(tuned.best).items())
+    print(f"{shown}: validation accuracy {tuned.accuracy:.2%} ({args.out / BEST_FILE})")
 
 
 if __name__ == "__main__":
