@@ -300,44 +300,6 @@ class TrainingEnvironment(Environment):
         return path
 
 
-def training_environment(
-    folder: str,
-    recipe: str = "",
-    training: Mapping[str, Any] | None = None,
-    detector: Mapping[str, Any] | None = None,
-    frames_per_second: float | None = None,
-    proxy_epochs: float = 1.0,
-    description: str = "",
-) -> TrainingEnvironment:
-    """The environment of what a search's recipe has under `environment_settings`.
-
-    Args:
-        folder: Folder of all that the environment makes; several searches may share it.
-        recipe: Path of a recipe of `train.py`, whose classes and detections are left to the search.
-        training: Settings of training in place of the recipe's, or all of them.
-        detector: Settings of the detector by the names of `vidreason-detect`'s flags, such as `{detector: coco}`.
-        frames_per_second: Frames of each video that are searched; None takes every frame.
-        proxy_epochs: Epochs of a proxy training.
-        description: A sentence or two for the agent about the videos and the actions.
-
-    Raises:
-        VidreasonError: A setting does not exist, or cannot be used.
-    """
-    known = {entry.name for entry in fields(DetectorSettings)}
-    unknown = sorted(set(detector or {}) - known)
-    if unknown:
-        raise ConfigError(
-            f"environment_settings, detector: unknown settings {unknown}, expected some of {sorted(known)}"
-        )
-    settings = {**(read_recipe(recipe) if recipe else {}), **(training or {})}
-    if not settings.get("manifest"):
-        raise ConfigError("environment_settings: neither recipe nor training names a manifest")
-    made_as = EnvironmentSettings(
-        settings, DetectorSettings(**(detector or {})), frames_per_second, proxy_epochs, description
-    )
-    return TrainingEnvironment(folder, made_as)
-
-
 _NOT_DECIDING = (
     *_OF_THE_SEARCH[:4],
     *("manifest", "video_root", "allow_outside_paths", "cache_videos", "disable_tqdm", "report_to", "run_name"),
