@@ -149,6 +149,7 @@ def test_the_noise_is_measured_shown_and_used(tmp_path):
     environment = WorthEnvironment(rewards=rewards)
     result, agent = run(tmp_path, environment, "person", "ball", noise_seeds=3)
     assert result.noise_std == pytest.approx(0.05)
+    assert agent.states[1].history[0].accuracy == 0.50  # of the seed that all sets share, not the mean of its own
     assert agent.states[0].noise_std is None and agent.states[1].noise_std == pytest.approx(0.05)
     sets = [call[1][0] for call in environment.calls]
     assert sets == ["person"] * 3 + ["ball"] * 3 + ["person"]

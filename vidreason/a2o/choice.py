@@ -3,7 +3,8 @@
 1. The candidates are the trials whose reward is within one standard deviation of the highest, where the standard
    deviation is that between trainings of one set with different seeds; of these the two highest.
 2. Two candidates are both trained with all seeds of the noise measurement, and the higher mean over the seeds that
-   both have wins.
+   both have wins. (All rewards are of one seed, and what a seed does to every set alike does not move the choice: the
+   standard deviation is rather too large than too small, and costs a few trainings at most.)
 3. Of equal values the earliest trial wins. What is not a number never wins. The best of *all* trials is taken, not
    the last. (Equation 3 of the paper takes the highest single reward: with a noise of a point or two that is the
    luckiest of T trainings as much as the best.)
