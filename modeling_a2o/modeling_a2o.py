@@ -410,7 +410,7 @@ class A2OForVideoClassification(A2OPreTrainedModel):
             )
 
 
-def _first_convolution(classifier: PreTrainedModel) -> nn.Module:
+def _first_convolution(classifier: PreTrainedModel) -> nn.Conv2d | nn.Conv3d:
     """The convolution that reads a classifier's frames: of its patches, or the first of its stem.
 
     Raises:
