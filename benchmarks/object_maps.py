@@ -197,8 +197,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     ]
     return (
         f"# What maps of objects cost\n\n{describe_machine(report['machine'])}\n\n{len(settings['classes'])} classes, "
-        f"clips of 8 frames of 64 px (vjepa2_base: 128), {settings['batch_size']} clips a step. Ratios with the 95 % interval of the "
-        f"median over {settings['repeats']} rounds, in each of which the variants take turns.\n\n"
+        f"clips of 8 frames of 64 px (vjepa2_base: 128), {settings['batch_size']} clips a step. Ratios with the 95 % "
+        f"interval of the median over {settings['repeats']} rounds, in each of which the variants take turns.\n\n"
         "Reading clips, in one process; its processor time beside that without maps as speed:\n\n"
         f"{markdown_rows(['clips from', 'clips/s', 'speed x without'], reading_rows)}\n\nTraining steps:\n\n"
         f"{markdown_rows(['model', 'maps', 'clips/s', 'time x without'], step_rows)}"

@@ -99,7 +99,9 @@ class _PatchHooks:
     def __init__(self) -> None:
         self._frames: list[torch.Tensor] = []
 
-    def before(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+    def before(
+        self, module: nn.Conv2d | nn.Conv3d, inputs: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...] | None:
         """Cuts the frames off from their graph."""
         self._frames.clear()
         frames = inputs[0]

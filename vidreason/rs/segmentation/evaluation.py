@@ -182,9 +182,8 @@ class SegmentationMetrics(ClipMetrics):
         logits, labels = segments_as_clips(videos, self.windows.labels.background_ids)
         if not len(labels):
             return {"top1": None, "top5": None, CLIP_LOSS: None}
-        accuracy = self.topk_accuracy.compute(predictions=logits, references=labels, k=[1, 5])
-        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
-        return {"top1": accuracy["top1"], "top5": accuracy["top5"], CLIP_LOSS: float(loss)}
+        found = self.classification.compute(logits, labels)
+        return {"top1": found["top1"], "top5": found["top5"], CLIP_LOSS: found["loss_classification"]}
 
     def _losses(self, videos: Sequence[ScoredVideo]) -> dict[str, float]:
         """The parts of the loss over whole videos."""

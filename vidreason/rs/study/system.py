@@ -15,7 +15,7 @@ from ..methods import method_settings
 from .guidance_kinds import MotionKind, TruthKind
 from .metric_styles import METRIC_STYLES, TASKS
 
-_MACHINE_SETTINGS = ("manifest", "video_root", "guidance", "evaluation_guidance")
+_MACHINE_SETTINGS = ("manifest", "video_root", "guidance", "evaluation_guidance", "detections")
 """Settings that say where things lie on one machine, which is no part of a result."""
 
 _VERSIONS = ("torch", "transformers", "accelerate", "vidreason")
