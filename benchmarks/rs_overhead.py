@@ -45,7 +45,8 @@ from video_models import BUILDERS, ModelArguments, build_model, used_parameters
 import modeling_tsvit.modeling_tsvit as tsvit
 from vidreason.backbones import backbone_for, supervised_view
 from vidreason.command_line import run_command
-from vidreason.rs.losses import classification_loss, spatial_alignment_loss, temporal_consistency_loss
+from vidreason.rs.losses import spatial_alignment_loss, temporal_consistency_loss
+from vidreason.training.parts import classification_loss
 
 VARIANTS = ("plain", "weights_0", "supervised", "eager")
 PAIRS = (("supervised", "plain"), ("weights_0", "plain"), ("supervised", "eager"), ("eager", "plain"))

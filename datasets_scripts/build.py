@@ -21,6 +21,11 @@ BUILDERS = {
     "something-something-v2": "Something-Something v2",
     "desktop-assembly": "Desktop Assembly, with its action segments",
     "gmdcsa24": "GMDCSA24, with its action segments",
+    "kinetics400": "Kinetics-400",
+    "mimetics": "Mimetics, with the labels of Kinetics-400",
+    "multisports": "MultiSports: a clip of each action instance, with the actors' boxes",
+    "few-shot": "a few videos a class of another manifest, or a published list",
+    "joined": "several manifests with the same classes, to train on one and test on another",
     "synthetic-actions": "rendered clips of twelve actions, with full ground truth",
     "synthetic-assembly": "rendered long videos of many actions, with full ground truth",
 }

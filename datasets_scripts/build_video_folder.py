@@ -10,13 +10,14 @@ python datasets_scripts/build_video_folder.py --root clips --out manifests/clips
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vidreason.command_line import run_command
 from vidreason.errors import ManifestError
 from vidreason.manifests.splits import (
     SplitAssignment,
+    groups_from_file,
     groups_from_pattern,
     split_by_files,
     split_by_fractions,
@@ -49,7 +50,7 @@ class BuildVideoFolderArguments:
     )
     fractions: list[str] = field(
         default_factory=list,
-        metadata={"help": "Split 3: split=fraction pairs; by class, or by whole groups with --group_pattern."},
+        metadata={"help": "Split 3: split=fraction pairs; by class, or by whole groups where there are groups."},
     )
     test_groups: list[str] = field(
         default_factory=list, metadata={"help": "Split 4: these groups are the test split, others train."}
@@ -59,6 +60,10 @@ class BuildVideoFolderArguments:
     )
     group_pattern: str | None = field(
         default=None, metadata={"help": "Regular expression on the path; its first group names the video's group."}
+    )
+    groups_file: str | None = field(
+        default=None,
+        metadata={"help": "JSON object of video name -> group, in place of a pattern. Videos without are left out."},
     )
     seed: int = field(default=0, metadata={"help": "Seed of --fractions."})
     suffixes: list[str] = field(
@@ -99,10 +104,16 @@ def assign_splits(args: BuildVideoFolderArguments, tree: VideoTree, groups: dict
     if args.split_files:
         return split_by_files(list(tree.class_of), parse_pairs("--split_files", args.split_files))
     if args.fractions:
-        return split_by_fractions(tree.class_of, parse_fractions(args.fractions), args.seed, groups)
+        class_of = tree.class_of if groups is None else {path: tree.class_of[path] for path in groups}
+        return with_unlisted(split_by_fractions(class_of, parse_fractions(args.fractions), args.seed, groups), tree)
     if groups is None:
-        raise ManifestError("--test_groups and --validation_groups need --group_pattern")
-    return split_by_groups(groups, held_out)
+        raise ManifestError("--test_groups and --validation_groups need --group_pattern or --groups_file")
+    return with_unlisted(split_by_groups(groups, held_out), tree)
+
+
+def with_unlisted(assignment: SplitAssignment, tree: VideoTree) -> SplitAssignment:
+    """The same with the videos that have no group, which are left out and listed."""
+    return replace(assignment, unlisted=[path for path in tree.class_of if path not in assignment.split_of])
 
 
 def parse_fractions(pairs: list[str]) -> dict[str, float]:
@@ -116,7 +127,13 @@ def parse_fractions(pairs: list[str]) -> dict[str, float]:
 def build(args: BuildVideoFolderArguments) -> None:
     """Scan, split, probe, write, and print what came of it."""
     tree = scan_video_tree(args.root, args.split_dirs, [*args.suffixes, *args.more_suffixes])
-    groups = groups_from_pattern(tree.class_of, args.group_pattern) if args.group_pattern else None
+    if args.group_pattern and args.groups_file:
+        raise ManifestError("give one of --group_pattern and --groups_file")
+    groups = None
+    if args.group_pattern:
+        groups = groups_from_pattern(tree.class_of, args.group_pattern)
+    elif args.groups_file:
+        groups = groups_from_file(tree.class_of, args.groups_file)
     report = build_video_folder(
         tree,
         args.out,

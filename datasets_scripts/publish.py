@@ -1,9 +1,10 @@
-"""Write a guidance table as it goes to the Hub, and send it there when told to.
+"""Write a table of guidance or detections as it goes to the Hub, and send it there when told to.
 
     python datasets_scripts/publish.py --guidance data/guidance --out data/published --repo_id org/name \
         --license cc-by-4.0
     python datasets_scripts/publish.py --guidance data/guidance --out data/published --repo_id org/name \
         --license cc-by-4.0 --overwrite --push
+    python datasets_scripts/publish.py --table data/detections --out data/published
 
 Without --push nothing leaves this machine: the files that would go are listed.
 """
@@ -31,7 +32,9 @@ from vidreason.publishing.guidance_folder import (
 class PublishArguments:
     """What is published, and where to."""
 
-    guidance: str = field(metadata={"help": "Folder of the guidance table."})
+    guidance: str = field(
+        metadata={"help": "Folder of the table, of guidance or detections.", "aliases": ["--table", "--detections"]}
+    )
     out: str = field(metadata={"help": "Folder to write: exactly what goes to the Hub."})
     push: bool = field(default=False, metadata={"help": "Send it. Without this, nothing leaves this machine."})
     private: bool = field(default=False, metadata={"help": "A repository that is made for it is private."})

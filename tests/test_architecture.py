@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("vidreason", "modeling_tsvit", "datasets_scripts", "space_app", "benchmarks")
+PACKAGES = ("vidreason", "modeling_tsvit", "modeling_a2o", "datasets_scripts", "space_app", "benchmarks")
 NEWER_THAN_3_10 = {
     "tomllib",
     "typing.Self",
@@ -182,6 +182,7 @@ def test_the_project_keeps(rule):
     [
         ("modeling_tsvit/a.py", "def f():\n    import decord", {not_allowed}),
         ("modeling_tsvit/a.py", "import av", {not_allowed}),
+        ("modeling_a2o/a.py", "from modeling_tsvit import TSViTConfig", {not_allowed}),
         ("modeling_tsvit/a.py", "def f():\n    import_module('av')", set()),
         ("modeling_tsvit/a.py", "from .layers.attention import A", {not_siblings}),
         ("modeling_tsvit/a.py", "from .layers import A\nfrom . import layers\nimport torch.nn\nimport math", set()),

@@ -96,7 +96,7 @@ def test_links_lead_to_files(page):
 
 
 PATHS = re.compile(
-    r"`((?:vidreason|modeling_tsvit|tests|datasets_scripts|recipes|benchmarks|space_app|docs|model_cards)/[\w./-]+)`"
+    r"`((?:vidreason|modeling_tsvit|modeling_a2o|tests|datasets_scripts|recipes|benchmarks|space_app|docs|model_cards)/[\w./-]+)`"
 )
 
 

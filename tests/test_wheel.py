@@ -13,7 +13,7 @@ import pytest
 from vidreason.publishing.release import WHEEL_SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("vidreason", "modeling_tsvit", "datasets_scripts", "space_app")
+PACKAGES = ("vidreason", "modeling_tsvit", "modeling_a2o", "datasets_scripts", "space_app")
 BUILDERS = {path.stem.removeprefix("build_").replace("_", "-") for path in ROOT.glob("datasets_scripts/build_*.py")}
 
 # Every command's help, in one process: most of the time goes into importing torch.
@@ -113,8 +113,10 @@ def test_its_metadata_leads_to_the_project(wheel):
         ("build", "synthetic-actions"),
         ("pack", "--short_side_px"),
         ("annotate", "--annotator"),
+        ("detect", "--classes"),
         ("merge", "--interpolate_fps"),
         ("audit", "--truth"),
+        ("audit-detections", "--box_class"),
         ("publish", "--license"),
         ("release", "--repo_id"),
         ("space", "MODEL_IDS"),
@@ -124,7 +126,7 @@ def test_every_command_says_what_it_takes(answers, command, flag):
     code, text = answers[f"vidreason-{command}"]
     assert code == 0, text
     assert flag in text
-    assert len(answers) == 11
+    assert len(answers) == 13
 
 
 def test_there_is_a_builder_for_each_script(answers):

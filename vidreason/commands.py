@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from types import ModuleType
 
+from .a2o import methods as a2o_methods
+from .a2o import run as a2o_run
 from .command_line import end_with_status
-from .rs.run import parse_arguments, run_training
+from .errors import ConfigError
+from .rs import methods as rs_methods
+from .rs import run as rs_run
+from .training.arguments import named_method
+
+SYSTEMS: dict[str, ModuleType] = {
+    **dict.fromkeys(rs_methods.METHODS, rs_run),
+    **dict.fromkeys(a2o_methods.METHODS, a2o_run),
+}
+"""Name of a method -> the module of its system, which has `parse_arguments` and `run_training`."""
 
 
 def train() -> int:
@@ -19,8 +31,27 @@ def train() -> int:
     return end_with_status(_train)
 
 
+def find_system(arguments: list[str]) -> ModuleType:
+    """The system that trains by the method that is named; reasoning supervision where none is.
+
+    Args:
+        arguments: Those of the command line; the first may be the path of a YAML recipe.
+
+    Raises:
+        ConfigError: There is no such method, or the recipe cannot be read.
+    """
+    method = named_method(arguments)
+    if method is None:
+        return rs_run
+    if method not in SYSTEMS:
+        raise ConfigError(f"method is {method!r}, expected one of {sorted(SYSTEMS)}")
+    return SYSTEMS[method]
+
+
 def _train() -> None:
-    result = run_training(*parse_arguments(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    system = find_system(arguments)
+    result = system.run_training(*system.parse_arguments(arguments))
     for split, metrics in result.metrics.items():
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
         print(f"{split}: {shown}")

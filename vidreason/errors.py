@@ -113,6 +113,10 @@ class TrainingError(VidreasonError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 
 
+class ComputeExceeded(TrainingError):
+    """Another training could take more time than is left of what may be spent on them."""
+
+
 class LLMError(VidreasonError):
     """A run over a language model cannot go on: no key, an unknown model, no credit, or a server that is gone.
 

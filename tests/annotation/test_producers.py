@@ -16,7 +16,7 @@ from vidreason.guidance import guidance_row, load_guidance
 
 
 def test_producers_have_names_and_flags_of_their_own():
-    assert list(PRODUCERS) == ["llm", "motion", "truth"]
+    assert list(PRODUCERS) == ["llm", "motion", "truth", "detector"]
     assert all(find_producer(name).name == name for name in PRODUCERS)
     types = (ProducerChoice, AnnotationArguments, ScaleArguments, *PRODUCERS.values())
     flags = [entry.name for one in types for entry in dataclasses.fields(one)]

@@ -71,6 +71,12 @@ def trained(train, new_model, trained_before, tmp_path_factory):
     return run
 
 
+@pytest.fixture
+def model_configs() -> dict[str, dict]:
+    """`model_config` of a tiny model of each type."""
+    return MODEL_CONFIGS
+
+
 @pytest.fixture(params=MODEL_CONFIGS)
 def model_type(request) -> str:
     return request.param

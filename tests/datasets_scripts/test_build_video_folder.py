@@ -63,6 +63,27 @@ def test_groups_are_on_one_side(tree, tmp_path):
     assert "ignored files: 1" in output and "folders without videos, no classes: extra" in output
 
 
+def test_groups_of_a_table_and_videos_of_unknown_group_are_left_out(tree, tmp_path):
+    ids = [path.stem for path in tree.rglob("v_*_g*_c*.*")]
+    groups = {name: int(name.split("_g")[1][:2]) for name in ids}
+    unknown = next(name for name in ids if name.startswith("v_Jump_g03"))
+    (tmp_path / "groups.json").write_text(json.dumps({**groups, unknown: None}))
+    flags = ["--groups_file", tmp_path / "groups.json", "--fractions", "train=0.67", "test=0.33"]
+    status, _, errors = run("--root", tree, "--out", tmp_path / "out", *flags)
+    assert status == 0, errors
+    manifest = load_manifest(tmp_path / "out")
+    sides = [set(manifest.split(split)["group"]) for split in ("train", "test")]
+    assert not sides[0] & sides[1] and sides[0] | sides[1] == {"1", "2", "3"}
+    skipped = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert [entry["reason"] for entry in skipped if unknown in entry["path"]] == ["not_in_a_split"]
+    for content, message in [("[]", "expected an object"), ('{"a": true}', "no texts"), ("{", "cannot be read")]:
+        (tmp_path / "groups.json").write_text(content)
+        status, _, errors = run("--root", tree, "--out", tmp_path / "out2", *flags)
+        assert status == 1 and message in errors
+    (tmp_path / "groups.json").write_text('{"another": 1}')
+    assert "has the group of no video" in run("--root", tree, "--out", tmp_path / "out2", *flags)[2]
+
+
 def test_splits_from_files(tree, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"Jump/v_Jump_g01_c01.avi 1\r\nWalk/v_Walk_g01_c01.avi 2\r\nWalk/gone.avi 2\r\n")
     (tmp_path / "b.txt").write_text("Jump/v_Jump_g02_c01\nWalk/v_Walk_g02_c01\n")

@@ -7,7 +7,6 @@ import torch
 
 from vidreason.attention.normalize import normalize_attention
 from vidreason.rs.losses import (
-    classification_loss,
     linear_warmup,
     segment_divergence,
     spatial_alignment_loss,
@@ -138,20 +137,6 @@ def test_invalid_clips_do_not_count():
     expected = segment_divergence(logits)[valid].mean()
     logits[1] = float("nan")
     torch.testing.assert_close(temporal_consistency_loss(logits, valid), expected)
-
-
-def test_classification_loss_ignores_unreadable_clips():
-    logits, labels = torch.randn(3, 5), torch.tensor([1, -100, 4])
-    expected = torch.nn.functional.cross_entropy(logits[[0, 2]], labels[[0, 2]])
-    torch.testing.assert_close(classification_loss(logits, labels), expected)
-
-
-def test_a_batch_of_unreadable_clips_has_no_loss_and_no_nan():
-    logits = torch.randn(2, 5, requires_grad=True)
-    loss = classification_loss(logits, torch.tensor([-100, -100]))
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.equal(logits.grad, torch.zeros(2, 5))
 
 
 @pytest.mark.parametrize(

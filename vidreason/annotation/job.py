@@ -1,9 +1,10 @@
 """One annotation from its settings to its table, of whichever producer, whole or as a part among several.
 
-A `Producer` turns videos, or what is known of them, into rows of the guidance table. A job knows none of them by name:
-it gives one an `AnnotationTask`, gets an `Annotation` back, writes its rows and, beside them, an `AnnotationRun`:
-facts of the run that no row can carry and that a card should tell. They lie in the guidance folder under `work/`, with
-what else the producer keeps there. Nothing of `work/` is published; the card states these facts instead.
+A `Producer` turns videos, or what is known of them, into rows of a table: of guidance, or of another contract that it
+names. A job knows none of them by name: it gives one an `AnnotationTask`, gets an `Annotation` back, writes its rows
+and, beside them, an `AnnotationRun`: facts of the run that no row can carry and that a card should tell. They lie in
+the table's folder under `work/`, with what else the producer keeps there. Nothing of `work/` is published; the card
+states these facts instead.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from ..errors import ConfigError, GuidanceError
 from ..files import write_whole
@@ -28,6 +29,8 @@ from ..manifests.manifest import Manifest, load_manifest
 logger = logging.getLogger(__name__)
 
 WORK_FOLDER, RUN_FILE = "work", "run.json"
+
+RowsBySplit: TypeAlias = Mapping[str, Iterable[Mapping[str, Any]]]
 
 _TEXTS = ("annotator", "model", "prompt_id", "prompt_sha256", "policy", "started_at", "finished_at")
 _OF_ONE_RUN = ("annotator", "model", "prompt_sha256", "policy", "splits", "label_in_prompt", "grid", "seed")
@@ -45,15 +48,14 @@ _KINDS: Mapping[str, type] = {
 
 
 @dataclass
-class AnnotationArguments:
-    """What to annotate, and where to."""
+class VideoArguments:
+    """Which videos are annotated, with what of them, and where to: what every kind of table asks."""
 
     manifest: str = field(metadata={"help": "Folder of the manifest of videos."})
-    out: str = field(metadata={"help": "Folder of the guidance table."})
+    out: str = field(metadata={"help": "Folder of the table."})
     splits: list[str] = field(
         default_factory=lambda: ["train"], metadata={"help": "Splits to annotate; only training videos by default."}
     )
-    grid: list[int] = field(default_factory=lambda: [4, 4], metadata={"help": "Rows and columns of the grid."})
     video_root: str | None = field(default=None, metadata={"help": "Where the videos lie, if not where it says."})
     allow_outside_paths: bool = field(
         default=False,
@@ -61,9 +63,21 @@ class AnnotationArguments:
     )
     frames_per_second: float | None = field(
         default=None,
-        metadata={"help": "Frames of each video that get a row. motion: every frame by default; llm: the policy's."},
+        metadata={"help": "Frames of each video that get a row. llm: the policy's by default; others: every frame."},
     )
     seed: int = field(default=0, metadata={"help": "llm: of the choice of videos. truth: of the mistakes."})
+    title: str = field(default="", metadata={"help": "Heading of the table's card."})
+
+    def of_run(self) -> dict[str, Any]:
+        """What of this is a fact of the run, by the names of `AnnotationRun`."""
+        return {"splits": tuple(self.splits), "seed": self.seed}
+
+
+@dataclass
+class AnnotationArguments(VideoArguments):
+    """What to annotate with guidance on a grid, and where to."""
+
+    grid: list[int] = field(default_factory=lambda: [4, 4], metadata={"help": "Rows and columns of the grid."})
     labels: str = field(
         default="auto",
         metadata={
@@ -71,7 +85,6 @@ class AnnotationArguments:
             "choices": ["auto", "class", "captions", "segments"],
         },
     )
-    title: str = field(default="", metadata={"help": "Heading of the table's card."})
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -83,6 +96,13 @@ class AnnotationArguments:
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ConfigError(f"grid is {self.grid}, expected rows and columns, both at least 1")
         return self.grid[0], self.grid[1]
+
+    def of_run(self) -> dict[str, Any]:
+        """What of this is a fact of the run, by the names of `AnnotationRun`."""
+        return {**super().of_run(), "grid": self.grid_size}
+
+
+Arguments = TypeVar("Arguments", bound=VideoArguments)
 
 
 @dataclass(frozen=True)
@@ -98,7 +118,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class AnnotationTask:
+class AnnotationTask(Generic[Arguments]):
     """What a producer is given.
 
     Args:
@@ -109,7 +129,7 @@ class AnnotationTask:
         announce: Function that is given the producer's open run before anything is sent, where it has one.
     """
 
-    args: AnnotationArguments
+    args: Arguments
     folder: Path
     shard: Shard = Shard()
     progress: bool = True
@@ -168,21 +188,23 @@ class Annotation:
     """What a producer gives.
 
     Args:
-        rows: Rows of the guidance table by split. They are drawn once, in order.
+        rows: Rows of the table by split. They are drawn once, in order.
         facts: Facts of the run that the producer alone knows; the job adds its own.
         notes: Counts by name that are complete when the rows have been drawn; they join the totals.
         num_asked: Number of answers that came in this run, where a producer goes on with what an earlier run into the
             folder has; None where it makes all rows anew.
+        totals: Sums over the run that are complete when the rows have been drawn; they join the facts' own.
     """
 
-    rows: Mapping[str, Iterable[Mapping[str, Any]]]
+    rows: RowsBySplit
     facts: AnnotationRun
     notes: Mapping[str, int] = field(default_factory=dict)
     num_asked: int | None = None
+    totals: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Producer(ABC):
+class Producer(ABC, Generic[Arguments]):
     """An annotator as a job sees it: its settings, which are its flags on the command line, and what it does.
 
     A producer is plain data, so that a job can be sent to another process or machine.
@@ -194,8 +216,11 @@ class Producer(ABC):
     operation: ClassVar[tuple[str, ...]] = ()
     """Settings that change how a run goes and not what its table says."""
 
+    table_title: ClassVar[str] = "Grid guidance"
+    """Heading of the table's card where none is given."""
+
     @abstractmethod
-    def annotate(self, task: AnnotationTask) -> AbstractContextManager[Annotation]:
+    def annotate(self, task: AnnotationTask[Arguments]) -> AbstractContextManager[Annotation]:
         """Annotate. The rows are drawn within the context, while files and stores are open.
 
         Args:
@@ -205,12 +230,34 @@ class Producer(ABC):
             VidreasonError: a setting or the videos cannot be used, or the run cannot go on.
         """
 
+    def write(self, out: Path, rows: RowsBySplit, title: str, description: str, allow_empty: bool) -> None:
+        """Write the rows as a table: one of guidance, unless a producer makes another kind.
+
+        Args:
+            out: Folder of the table.
+            rows: Rows by split.
+            title: Heading of the card.
+            description: A sentence or two for the card.
+            allow_empty: Whether a table without rows may be written.
+        """
+        write_guidance(out, rows, title=title, description=description, allow_empty=allow_empty)
+
+    def describe(self, facts: AnnotationRun) -> str:
+        """A sentence or two for the card, from the facts of the whole run."""
+        if facts.prompt_id is None:
+            return f"Annotator: {facts.annotator} ({facts.model})."
+        told = "was told the action, so this guidance is training-time information and no prediction"
+        label = told if facts.label_in_prompt else "was not told the action"
+        text = f"Frames: {facts.policy}. Prompt `{facts.prompt_id}`. The model {label}."
+        stopped = facts.settings.get("stopped")
+        return text + (f" The run was stopped before its end: {stopped}." if stopped else "")
+
 
 # The job
 
 
 @dataclass(frozen=True)
-class AnnotationJob:
+class AnnotationJob(Generic[Arguments]):
     """All settings of an annotation, as plain data, so that it can be sent to another process or machine.
 
     Args:
@@ -218,10 +265,12 @@ class AnnotationJob:
         producer: Annotator with its settings, such as `vidreason.annotation.motion.MotionArguments()`.
     """
 
-    args: AnnotationArguments
-    producer: Producer
+    args: Arguments
+    producer: Producer[Arguments]
 
-    def task(self, out: str | os.PathLike | None = None, shard: Shard | None = None, **options: Any) -> AnnotationTask:
+    def task(
+        self, out: str | os.PathLike | None = None, shard: Shard | None = None, **options: Any
+    ) -> AnnotationTask[Arguments]:
         """What the producer is given.
 
         Args:
@@ -252,18 +301,36 @@ class AnnotationJob:
         out, started_at = Path(out or self.args.out), _now()
         task = self.task(out, shard, progress=progress, announce=announce)
         with self.producer.annotate(task) as made:
-            facts = replace(
-                made.facts,
-                annotator=self.producer.name,
-                splits=tuple(self.args.splits),
-                grid=self.args.grid_size,
-                seed=self.args.seed,
-                started_at=started_at,
-            )
+            facts = replace(made.facts, annotator=self.producer.name, started_at=started_at, **self.args.of_run())
             if made.num_asked is not None:
                 facts = _with_earlier_times(facts, out, made.num_asked)
             # a part of a run may have no videos: there can be more parts than videos
-            return write_table(out, made.rows, facts, self.args.title, task.shard.count > 1, made.notes)
+            return self.write(out, made.rows, facts, task.shard.count > 1, made)
+
+    def write(
+        self,
+        out: Path,
+        rows: RowsBySplit,
+        facts: AnnotationRun,
+        allow_empty: bool = False,
+        made: Annotation | None = None,
+    ) -> Path:
+        """Write a table and, beside it, how it came to be.
+
+        Args:
+            out: Folder of the table.
+            rows: Rows by split.
+            facts: Facts of the run; the time of its end is added where it has none.
+            allow_empty: Whether a table without rows may be written.
+            made: What the rows are of: its notes and totals, which are complete when the rows have been drawn, join
+                the facts.
+        """
+        title = self.args.title or f"{self.producer.table_title} ({facts.annotator})"
+        self.producer.write(out, rows, title, self.producer.describe(facts), allow_empty)
+        notes = {f"note: {name}": count for name, count in (made.notes if made else {}).items()}
+        totals = {**facts.totals, **(made.totals if made else {}), **notes}
+        write_run(out, replace(facts, finished_at=facts.finished_at or _now(), totals=totals))
+        return out
 
 
 def _with_earlier_times(facts: AnnotationRun, out: Path, num_asked: int) -> AnnotationRun:
@@ -282,42 +349,6 @@ def _with_earlier_times(facts: AnnotationRun, out: Path, num_asked: int) -> Anno
         return facts
     finished_at = earlier.finished_at if num_asked == 0 else None
     return replace(facts, started_at=earlier.started_at or facts.started_at, finished_at=finished_at)
-
-
-def write_table(
-    out: Path,
-    rows: Mapping[str, Iterable[Mapping[str, Any]]],
-    facts: AnnotationRun,
-    title: str = "",
-    allow_empty: bool = False,
-    notes: Mapping[str, int] | None = None,
-) -> Path:
-    """Write a guidance table and, beside it, how it came to be.
-
-    Args:
-        out: Folder of the table.
-        rows: Rows by split.
-        facts: Facts of the run; the time of its end is added where it has none.
-        title: Heading of the card.
-        allow_empty: Whether a table without rows may be written.
-        notes: Counts that are complete when the rows have been drawn; they join the totals.
-    """
-    title = title or f"Grid guidance ({facts.annotator})"
-    write_guidance(out, rows, title=title, description=_describe(facts), allow_empty=allow_empty)
-    totals = {**facts.totals, **{f"note: {name}": count for name, count in (notes or {}).items()}}
-    write_run(out, replace(facts, finished_at=facts.finished_at or _now(), totals=totals))
-    return out
-
-
-def _describe(facts: AnnotationRun) -> str:
-    """A sentence or two for the card."""
-    if facts.prompt_id is None:
-        return f"Annotator: {facts.annotator} ({facts.model})."
-    told = "was told the action, so this guidance is training-time information and no prediction"
-    label = told if facts.label_in_prompt else "was not told the action"
-    text = f"Frames: {facts.policy}. Prompt `{facts.prompt_id}`. The model {label}."
-    stopped = facts.settings.get("stopped")
-    return text + (f" The run was stopped before its end: {stopped}." if stopped else "")
 
 
 def _now() -> str:

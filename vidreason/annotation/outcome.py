@@ -37,7 +37,9 @@ class Outcome:
     @property
     def counts(self) -> str:
         """Such as "6 ok, 2 failed"."""
-        return ", ".join(f"{self.statuses[status]:,} {status}" for status in STATUSES if self.statuses[status])
+        # a contract may have statuses of its own beside the shared ones
+        known = [*STATUSES, *sorted(set(self.statuses) - set(STATUSES))]
+        return ", ".join(f"{self.statuses[status]:,} {status}" for status in known if self.statuses[status])
 
     def describe(self) -> str:
         """The counts and the newest reason, for a terminal."""

@@ -8,11 +8,17 @@ from types import MappingProxyType
 
 from ..errors import ConfigError
 from .grid.run import LLMArguments
-from .job import Producer
+from .job import AnnotationArguments, Producer
 from .motion import MotionArguments
+from .object_evidence import DetectorArguments
 from .truth import TruthArguments
 
-_TYPES: tuple[type[Producer], ...] = (LLMArguments, MotionArguments, TruthArguments)
+_TYPES: tuple[type[Producer[AnnotationArguments]], ...] = (
+    LLMArguments,
+    MotionArguments,
+    TruthArguments,
+    DetectorArguments,
+)
 
 PRODUCERS: Mapping[str, type[Producer]] = MappingProxyType({producer.name: producer for producer in _TYPES})
 """Producers by name."""

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from ..errors import ConfigError, GuidanceError
 from ..files import split_path
 from ..guidance.merge import join_names
-from .job import WORK_FOLDER, AnnotationJob, AnnotationRun, Shard, read_run, sum_totals, write_table
+from .job import WORK_FOLDER, AnnotationJob, AnnotationRun, Shard, read_run, sum_totals
 
 EXECUTORS = ("local", "slurm", "ray")
 
@@ -157,7 +157,7 @@ def merge_ranks(job: AnnotationJob, tasks: int) -> Path:
     if missing:
         raise GuidanceError(f"{ranks_folder(job)}: ranks {', '.join(missing)} have not finished")
     rows = {split: interleave([read_rows(folder, split) for folder in folders]) for split in job.args.splits}
-    return write_table(Path(job.args.out), rows, _merged_facts(runs), job.args.title)
+    return job.write(Path(job.args.out), rows, _merged_facts(runs))
 
 
 def read_rows(folder: str | os.PathLike, split: str) -> Iterator[dict[str, Any]]:

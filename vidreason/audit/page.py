@@ -9,7 +9,7 @@ import base64
 import importlib.resources
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from ..files import write_whole
 from ..guidance.table import merge_summaries
 from ..provenance import STATUSES
+from ..reporting.row_counts import RowSummary
 from ..reporting.tables import Column
 from .drawing import GUIDANCE_COLOR, TRUTH_COLOR
 from .pictures import CHOICE, CHOICE_UNJUDGED, GROUPS, ExampleFrame, describe_frame
@@ -51,40 +53,57 @@ def write_page(folder: str | os.PathLike, report: AuditReport, audit: Audit, exa
         audit: The audit that the examples are from.
         examples: Frames to look at, with their pictures.
     """
-    template = importlib.resources.files(__package__).joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
-    # names of classes and videos come from outside and must not become HTML
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     whole = merge_summaries(report.splits.values())
     figures = {
         group: [_figure(audit, entry) for entry in examples if entry.group == group]
         for group in GROUPS
         if any(entry.group == group for entry in examples)
     }
-    text = environment.from_string(template).render(
-        name=report.name,
-        producers=whole.producer_text,
-        grids=whole.grid_text,
-        statuses={"headers": ["split", "rows", "videos", *STATUSES], "rows": _status_rows(report)},
+    return render_page(
+        folder,
+        heading=f"Audit of the guidance table {report.name}",
+        summary=f"Produced by {whole.producer_text}. Grids (rows x columns): {whole.grid_text}.",
+        statuses={"headers": ["split", "rows", "videos", *STATUSES], "rows": status_rows(report.splits, STATUSES)},
         sections=[_section(section, report) for section in report.sections],
+        judged="guidance",
         reference=audit.reference.name,
         is_judged=audit.is_judged,
         choice=CHOICE if audit.is_judged else CHOICE_UNJUDGED,
         has_pixels=any(entry.has_pixels for entry in examples),
-        guidance_color=_css(GUIDANCE_COLOR),
+        figures=figures,
+    )
+
+
+def render_page(folder: str | os.PathLike, figures: Mapping[str, Sequence[dict[str, Any]]], **texts: Any) -> Path:
+    """Write the page of any audit and return its path.
+
+    Args:
+        folder: Folder of the report.
+        figures: Frames to look at by group, each with `status`, `class_name`, `image` (a data URL), `width`, `height`,
+            `alt` and `lines`.
+        texts: What else the template shows.
+    """
+    template = importlib.resources.files(__package__).joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
+    # names of classes and videos come from outside and must not become HTML
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    text = environment.from_string(template).render(
+        **texts,
+        judged_color=_css(GUIDANCE_COLOR),
         reference_color=_css(TRUTH_COLOR),
-        filters=_filters(examples),
+        filters=_filters(figures),
         groups=[{"name": group, "frames": members} for group, members in figures.items()],
     )
     path = Path(folder) / PAGE_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     return path
 
 
-def _status_rows(report: AuditReport) -> list[list[str]]:
+def status_rows(splits: Mapping[str, RowSummary], statuses: Sequence[str]) -> list[list[str]]:
+    """Rows, videos and statuses of each split, as cells of the page's first table."""
     return [
-        [split, str(entry.rows), str(len(entry.videos)), *(str(entry.statuses[status]) for status in STATUSES)]
-        for split, entry in report.splits.items()
+        [split, str(entry.rows), str(len(entry.videos)), *(str(entry.statuses[status]) for status in statuses)]
+        for split, entry in splits.items()
     ]
 
 
@@ -95,12 +114,13 @@ def _section(section: AuditSection, report: AuditReport) -> dict[str, Any]:
     return {
         "title": section_title(section),
         "counts": counts_sentence(section.counts, report.tolerance_s),
-        "tables": [_html_table(caption, table) for caption, table in tables],
+        "tables": [html_table(caption, table) for caption, table in tables],
         "reading": reading_text(section, report.bootstrap).replace("*", ""),
     }
 
 
-def _html_table(caption: str, table: _Table) -> dict[str, Any]:
+def html_table(caption: str, table: _Table) -> dict[str, Any]:
+    """A table as the page's template takes it."""
     rows, columns = table
     named = [Column(column) if isinstance(column, str) else column for column in columns]
     headers = [column.header or column.key for column in named]
@@ -111,12 +131,13 @@ def _html_table(caption: str, table: _Table) -> dict[str, Any]:
     }
 
 
-def _filters(examples: Sequence[ExampleFrame]) -> dict[str, list[str]]:
+def _filters(figures: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, list[str]]:
     """The values that occur, by name of the filter."""
+    shown = [figure for members in figures.values() for figure in members]
     return {
-        "status": sorted({entry.frame.status for entry in examples}),
-        "class": sorted({entry.frame.class_name for entry in examples} - {""}),
-        "group": [group for group in GROUPS if any(entry.group == group for entry in examples)],
+        "status": sorted({figure["status"] for figure in shown}),
+        "class": sorted({figure["class_name"] for figure in shown} - {""}),
+        "group": list(figures),
     }
 
 

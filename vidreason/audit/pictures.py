@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -110,11 +111,28 @@ def choose_frames(audit: Audit, per_group: int, seed: int = 0) -> dict[str, list
             RANDOM: shuffled([frame for frame in audit.frames if frame.status == OK]),
             UNANSWERED: shuffled([frame for frame in audit.frames if frame.status != OK]),
         }
-    chosen = {group: _spread(frames, per_group) for group, frames in ordered.items()}
+    chosen = {group: spread(frames, per_group) for group, frames in ordered.items()}
     return {group: frames for group, frames in chosen.items() if frames}
 
 
-def _spread(frames: list[AuditedFrame], count: int) -> list[AuditedFrame]:
+class PlacedFrame(Protocol):
+    """A frame of a video at a time."""
+
+    @property
+    def video_id(self) -> str:
+        """Id of the video."""
+        ...
+
+    @property
+    def timestamp_s(self) -> float:
+        """Time in seconds."""
+        ...
+
+
+Placed = TypeVar("Placed", bound=PlacedFrame)
+
+
+def spread(frames: Sequence[Placed], count: int) -> list[Placed]:
     """The first frames of a list that are not too near to one another."""
     # without a share, the worst frames would all be of the one video that went wrong
     share = math.ceil(count / max(1, len({frame.video_id for frame in frames})))
@@ -214,12 +232,27 @@ def write_contact_sheet(
     Raises:
         GuidanceError: there are no examples.
     """
+    tiles = {
+        group: [captioned(one.picture, describe_frame(audit, one.frame)) for one in examples if one.group == group]
+        for group in GROUPS
+    }
+    return write_sheet(path, {group: members[:per_row] for group, members in tiles.items()})
+
+
+def write_sheet(path: str | os.PathLike, tiles: Mapping[str, Sequence[np.ndarray]]) -> Path:
+    """Write pictures as rows of one PNG, each group under its name, and return its path.
+
+    Args:
+        path: The PNG file to write.
+        tiles: Pictures of each group; groups without any are left out.
+
+    Raises:
+        GuidanceError: There are no pictures.
+    """
     rows = []
-    for group in GROUPS:
-        members = [example for example in examples if example.group == group][:per_row]
+    for group, members in tiles.items():
         if members:
-            tiles = [captioned(entry.picture, describe_frame(audit, entry.frame)) for entry in members]
-            row = in_row(tiles)
+            row = in_row(members)
             rows.append(np.concatenate([heading(group.capitalize(), row.shape[1]), row]))
     if not rows:
         raise GuidanceError(f"{path}: there are no frames to draw")

@@ -6,6 +6,7 @@
 `docs/backbones.md` says what is supervised in each family and why, and how to register another one.
 """
 
+from .a2o import A2OBackbone
 from .backbone import Backbone, backbone_for, register_backbone, registered_model_types
 from .probe import AttentionLayer
 from .temporal_views import view_means
@@ -23,7 +24,8 @@ from .view import (
 from .vivit import VivitBackbone
 from .vjepa2 import VJEPA2Backbone
 
-for _backbone in (TSViTBackbone(), TimesformerBackbone(), VideoMAEBackbone(), VivitBackbone(), VJEPA2Backbone()):
+_PLAIN = (TSViTBackbone(), TimesformerBackbone(), VideoMAEBackbone(), VivitBackbone(), VJEPA2Backbone())
+for _backbone in (*_PLAIN, A2OBackbone()):
     register_backbone(_backbone)
 
 __all__ = [

@@ -51,6 +51,7 @@ class Backbone:
         gives_attention: Whether a model of the family, and what is saved of it, gives its attention by itself.
         auto_class: The class of transformers that loads and makes these classifiers.
         processor_type: The class of transformers that prepares videos for these models, None if there is none.
+        takes_object_maps: Whether `forward` takes `object_maps` beside the pixels.
     """
 
     model_type: str = ""
@@ -59,6 +60,11 @@ class Backbone:
     gives_attention: bool = False
     auto_class: AutoClass = AutoModelForVideoClassification
     processor_type: str | None = None
+    takes_object_maps: bool = False
+
+    def for_config(self, config: PreTrainedConfig) -> Backbone:
+        """What describes the models of a configuration; a family of models within models says what is inside."""
+        return self
 
     # How models are built
 
@@ -77,6 +83,17 @@ class Backbone:
             ConfigError: The configuration cannot be supervised; the message says why.
         """
         self.check_clip(config, self.num_frames(config), *self.image_size(config))
+
+    def check_change(self, trained: PreTrainedConfig, config: PreTrainedConfig) -> None:
+        """Refuse a changed configuration that a checkpoint's weights fit in shape and not in meaning.
+
+        Args:
+            trained: The checkpoint's configuration.
+            config: The configuration that its weights are to be used with.
+
+        Raises:
+            ConfigError: The weights would mean something else; the message says what.
+        """
 
     def head(self, model: PreTrainedModel) -> nn.Linear:
         """The last layer, a row of whose weight belongs to each label."""
@@ -194,18 +211,21 @@ class Backbone:
         """The attention layers that can be supervised, in order from the input to the output."""
         raise NotImplementedError(f"{type(self).__name__} does not say where its attention layers are")
 
-    def run(self, forward: Callable[..., Any], clips: torch.Tensor, recorder: Recorder) -> torch.Tensor:
+    def run(
+        self, forward: Callable[..., Any], clips: torch.Tensor, recorder: Recorder, **inputs: torch.Tensor
+    ) -> torch.Tensor:
         """The plain model's logits.
 
         Args:
             forward: The plain model's `forward`.
             clips: (batch, frames, channels, height, width) pixels as the processor gives them.
             recorder: Keeps what `partial_logits` needs, where the hooks do not.
+            **inputs: What else goes in: `object_maps`, where there are any and the family takes them.
 
         Returns:
             (batch, labels).
         """
-        return forward(**{self.input_name: clips}).logits
+        return forward(**{self.input_name: clips}, **inputs).logits
 
     def frame_rows(self, config: PreTrainedConfig, row: torch.Tensor, batch_size: int) -> torch.Tensor:
         """A probed row, (batch, tubelets * tokens), as (batch, frames, tokens): frames share their tubelet's."""
@@ -284,7 +304,7 @@ def backbone_for(config: PreTrainedConfig) -> Backbone:
             f"model type {model_type!r} is not known to reasoning supervision (known: "
             f"{', '.join(registered_model_types())}): describe where its attention layers are with register_backbone"
         )
-    return _BACKBONES[model_type]
+    return _BACKBONES[model_type].for_config(config)
 
 
 def backbone_of(model: PreTrainedModel) -> Backbone:

@@ -50,6 +50,7 @@ def load_checkpoint(
     if unknown:
         raise ConfigError(f"model_config: {type(config).__name__} has no {sorted(unknown)}")
     backbone.check(config)
+    backbone.check_change(trained, config)
     model, report = _load(auto_class, name, config)
     _refuse_unfitting(name, report["mismatched_keys"], trained, config)
     unfilled = sorted(report["missing_keys"])
@@ -82,11 +83,8 @@ def _refuse_unfitting(name: str, mismatched: set[Any], trained: PreTrainedConfig
     """Raises ConfigError where a changed configuration asks for weights of another shape than the checkpoint's."""
     if not mismatched:
         return
-    changed = {
-        field: (value, getattr(config, field))
-        for field, value in trained.to_dict().items()
-        if hasattr(config, field) and _plain(getattr(config, field)) != _plain(value)
-    }
+    before, after = _fields(trained), _fields(config)
+    changed = {field: (value, after[field]) for field, value in before.items() if after.get(field, value) != value}
     settings = ", ".join(f"{field} {value} (now {now})" for field, (value, now) in sorted(changed.items()))
     weights = ", ".join(f"{key} {tuple(old)}, not {tuple(new)}" for key, old, new in sorted(mismatched, key=str))
     raise ConfigError(
@@ -94,8 +92,13 @@ def _refuse_unfitting(name: str, mismatched: set[Any], trained: PreTrainedConfig
     )
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _fields(config: PreTrainedConfig) -> dict[str, Any]:
+    """Fields of a configuration, and of one inside it, with lists in place of tuples."""
+    fields = config.to_dict()
+    inside: dict[str, Any] = {}
+    for name in config.sub_configs:
+        inside |= fields.pop(name, None) or {}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in {**inside, **fields}.items()}
 
 
 def fit_head(
@@ -132,7 +135,9 @@ def fit_head(
         logger.info("%s: the head's labels are put in the order of the data", name)
     model.config.id2label = dict(enumerate(class_names))
     model.config.label2id = {label: index for index, label in enumerate(class_names)}
-    vars(model)["num_labels"] = len(class_names)  # models copy it from their configuration when they are made
+    for part in model.modules():  # models copy it from their configuration when they are made, one inside another too
+        if isinstance(part, PreTrainedModel) and "num_labels" in vars(part):
+            vars(part)["num_labels"] = len(class_names)
 
 
 def head_of(model: PreTrainedModel) -> nn.Linear:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoVideoProcessor, BaseVideoProcessor, PreTrainedConfig, PreTrainedModel
 
 from ..errors import ConfigError
+from .a2o import WITH_MAPS, around, split_fields
 from .backbone import CLASSIFICATION, AutoClass, Backbone, backbone_for, registered_model_types
 from .checkpoints import load_checkpoint
 from .view import supervised_view
@@ -63,7 +64,8 @@ PRESETS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Configurations of new models by name, which says the family and the size: (model type, fields of its configuration).
 
-Fields of `model_config` win over those of a preset."""
+Fields of `model_config` win over those of a preset. "a2o_" before a name here, or before a model type, is an A2O model
+around such a classifier: "a2o_vjepa2_small"."""
 
 
 def build_processor(config: PreTrainedConfig, name_or_path: str | None = None) -> BaseVideoProcessor:
@@ -101,8 +103,10 @@ def build_model(
     Args:
         class_names: Names of the classes in the order of the label ids.
         name_or_path: The checkpoint to start from, a folder or a Hub id; None starts from random weights.
-        model_type: The type or preset of a new model, TSViT if None; of a checkpoint, what it has to be.
-        overrides: Fields of the model's configuration that are set to other values.
+        model_type: The type or preset of a new model, TSViT if None; of a checkpoint, what it has to be. "a2o" with
+            the checkpoint of a plain classifier puts a new adapter around that.
+        overrides: Fields of the model's configuration that are set to other values. Of an A2O model, what it has no
+            field for is the classifier's inside, as if it stood in `backbone_config`.
         replace_head: Start a new classification head, where a checkpoint for other labels is refused otherwise.
         supervised_layers: Layers whose attention is supervised, "all" or indices; None leaves the model's own.
         task: One of the tasks that the model's family can be trained for, such as "segmentation".
@@ -115,9 +119,14 @@ def build_model(
     try:
         if name_or_path:
             trained = AutoConfig.from_pretrained(name_or_path)
-            _check_model_type(name_or_path, trained.model_type, model_type)
+            adds_maps = model_type in _with_maps(trained)
+            own, fields = split_fields(fields) if adds_maps else ({}, fields)
+            if not adds_maps:
+                _check_model_type(name_or_path, trained, model_type)
             auto_class = _auto_class(backbone_for(trained), task)
             model = load_checkpoint(name_or_path, trained, fields, class_names, auto_class, replace_head)
+            if adds_maps:
+                model = around(model, own)
         else:
             model = _new_model(model_type or DEFAULT_MODEL_TYPE, fields, class_names, task)
     # safetensors and a deeply nested config.json have errors of their own kinds
@@ -144,22 +153,41 @@ def _auto_class(backbone: Backbone, task: str) -> AutoClass:
     return tasks[task]
 
 
-def _check_model_type(name: str, found: str, wanted: str | None) -> None:
+def _with_maps(trained: PreTrainedConfig) -> tuple[str, ...]:
+    """What a model type has to be for a new adapter to be put around a checkpoint: nothing, around one that has it."""
+    return () if trained.model_type == WITH_MAPS else (WITH_MAPS, f"{WITH_MAPS}_{trained.model_type}")
+
+
+def _check_model_type(name: str, trained: PreTrainedConfig, wanted: str | None) -> None:
     """Raises ConfigError for a checkpoint of another type than is wanted."""
-    if wanted is not None and wanted != found:
+    found = [trained.model_type]
+    if trained.model_type == WITH_MAPS:
+        found.append(f"{WITH_MAPS}_{trained.backbone_config.model_type}")
+    if wanted is not None and wanted not in found:
         raise ConfigError(
-            f"model_type is {wanted!r}, but {name} holds a model of type {found!r}: leave model_type out"
+            f"model_type is {wanted!r}, but {name} holds a model of type {trained.model_type!r}: leave model_type out"
         )
+
+
+def _preset(name: str) -> tuple[str, Mapping[str, Any]]:
+    """The model type that a name means, and fields of its configuration."""
+    if name.startswith(f"{WITH_MAPS}_"):
+        model_type, fields = PRESETS.get(inside := name.removeprefix(f"{WITH_MAPS}_"), (inside, {}))
+        return WITH_MAPS, {"backbone_config": {"model_type": model_type, **fields}}
+    return PRESETS.get(name, (name, {}))
 
 
 def _new_model(name: str, overrides: dict[str, Any], class_names: list[str], task: str) -> PreTrainedModel:
     """A model with random weights, of a type or a preset."""
-    model_type, preset = PRESETS.get(name, (name, {}))
+    model_type, preset = _preset(name)
     known = [*registered_model_types(), *PRESETS]
     if model_type not in known:
         raise ConfigError(
             f"model_type is {name!r}, expected one of {', '.join(known)}, or a model of register_backbone"
         )
+    inside = overrides.get("backbone_config")
+    if isinstance(inside, dict):  # wins over the preset's field by field, too
+        overrides = overrides | {"backbone_config": {**preset.get("backbone_config", {}), **inside}}
     default = AutoConfig.for_model(model_type)
     backbone = backbone_for(default)
     auto_class = _auto_class(backbone, task)
@@ -173,6 +201,6 @@ def _new_model(name: str, overrides: dict[str, Any], class_names: list[str], tas
         id2label=dict(enumerate(class_names)),
         label2id={label: index for index, label in enumerate(class_names)},
     )
-    backbone.check(config)
+    backbone_for(config).check(config)
     # not in the dtype of the configuration, which a preset or checkpoint may have brought along
     return auto_class.from_config(config, dtype=torch.float32)

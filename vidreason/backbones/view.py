@@ -97,6 +97,7 @@ class SupervisedView(PreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        object_maps: torch.Tensor | None = None,
         **inputs: torch.Tensor,
     ) -> SupervisedOutput:
         """One pass of the plain model, from which everything is read.
@@ -105,6 +106,7 @@ class SupervisedView(PreTrainedModel):
             pixel_values: (batch, frames, channels, height, width) pixels as the processor gives them.
             frame_mask: (batch, frames); every frame must be valid, for these models cannot leave one out.
             labels: (batch,) int64, for `loss`; -100 marks clips without one.
+            object_maps: (batch, frames, classes, rows, columns), where the model takes maps.
             **inputs: `pixel_values` under the plain model's own name for them, and nothing else.
 
         Raises:
@@ -114,12 +116,17 @@ class SupervisedView(PreTrainedModel):
         if pixel_values is None:
             pixel_values = inputs.pop(self._backbone.input_name, None)
         if pixel_values is None or inputs:
-            raise TypeError(f"forward() takes pixel_values (needed), frame_mask and labels, and not {sorted(inputs)}")
+            raise TypeError(
+                f"forward() takes pixel_values (needed), frame_mask, labels and object_maps, and not {sorted(inputs)}"
+            )
+        if object_maps is not None and not self._backbone.takes_object_maps:
+            raise ConfigError(f"{self._backbone.model_type} takes no object_maps; a model of type a2o does")
         self._check_clips(pixel_values, frame_mask)
         self._let_gradients_through_checkpoints()
         self._recorder.open()
         try:
-            logits = self._backbone.run(super().forward, pixel_values, self._recorder)
+            maps_given = {} if object_maps is None else {"object_maps": object_maps}
+            logits = self._backbone.run(super().forward, pixel_values, self._recorder, **maps_given)
         finally:
             kept = self._recorder.close()
         maps = self._attention_maps(kept, len(pixel_values))

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +21,7 @@ from ..guidance.geometry import Rectangle
 from ..manifests.manifest import Manifest
 from ..video import DecodedFrames, decode_frames, jittered_indices, uniform_indices
 from ..video.cache import SharedVideos, decode_whole_video
+from .object_maps import ObjectMaps
 from .packed_store import PackedGuidance
 from .transforms import ClipTransform
 
@@ -276,6 +277,7 @@ class Clips(Dataset, Generic[Row]):
         mirrored_labels: Label name -> label name under a horizontal flip, for actions that have a direction.
         seed: Seed of frame jitter and augmentation.
         extras: Draws further numbers of a clip, in its own random stream, such as which view of it is shown.
+        objects: Where the maps of objects come from that are given beside the pixels; None gives none.
 
     Raises:
         ConfigError: A mirrored label is unknown.
@@ -291,6 +293,7 @@ class Clips(Dataset, Generic[Row]):
         mirrored_labels: Mapping[str, str] | None = None,
         seed: int = 0,
         extras: Extras | None = None,
+        objects: ObjectMaps | None = None,
     ):
         self.reader = CachedReader(reader) if settings.cache else reader
         self.split = split
@@ -299,6 +302,7 @@ class Clips(Dataset, Generic[Row]):
         self.guidance = guidance
         self.seed = seed
         self.extras = extras
+        self.objects = objects
         self.mirrored_labels = _mirrored_label_ids(reader.class_names, mirrored_labels or {})
         self.unreadable: dict[str, str] = {}  # video_id -> reason, as far as this process has seen
         # shared memory, so that workers that outlive an epoch see the next one
@@ -314,6 +318,25 @@ class Clips(Dataset, Generic[Row]):
     def read_clip(self, index: int, rectangle: Rectangle | None = None) -> dict[str, Any]:
         """A clip, cropped to a rectangle (x0, y0, x1, y1) in [0, 1] of its frames where one is given."""
         return self.make_clip(self.reader.entry(index, int(self._epoch)), rectangle)
+
+    def read_view(
+        self, index: int, number: int, count: int, rectangle_of: Callable[[int, int], Rectangle | None]
+    ) -> dict[str, Any]:
+        """A clip as one of several readings; see `vidreason.clips.views`.
+
+        Args:
+            index: Index of the clip.
+            number: Which of the readings in time it is, from 0.
+            count: How many there are; together they are so many times as many frames, sampled uniformly.
+            rectangle_of: From the height and width of the frames to the part that is shown; None for all.
+        """
+        entry = self.reader.entry(index, int(self._epoch))
+        try:
+            num_frames = self.reader.num_frames(entry, self.settings.num_frames)
+        except VideoError as error:
+            return self._unreadable_clip(entry, error)
+        picked = uniform_indices(num_frames, count * self.settings.num_frames)[number::count]
+        return self.make_clip(replace(entry, picked=picked), rectangle_of)
 
     def frames(self, index: int, rng: np.random.Generator | None = None) -> DecodedFrames:
         """The sampled frames of a clip, before any transform: (frames, height, width, 3), uint8.
@@ -347,16 +370,25 @@ class Clips(Dataset, Generic[Row]):
         """Number of tokens of one frame."""
         return self.token_grid[0] * self.token_grid[1]
 
-    def make_clip(self, entry: ClipEntry[Row], rectangle: Rectangle | None = None) -> dict[str, Any]:
-        """Read one clip, join its guidance and transform both.
+    def make_clip(
+        self,
+        entry: ClipEntry[Row],
+        rectangle: Rectangle | Callable[[int, int], Rectangle | None] | None = None,
+    ) -> dict[str, Any]:
+        """Read one clip, join its guidance and the objects in it, and transform all of it alike.
 
         Args:
             entry: Clip to read.
-            rectangle: Part (x0, y0, x1, y1) in [0, 1] that the frames are cropped to; None keeps them whole.
+            rectangle: Part (x0, y0, x1, y1) in [0, 1] that the frames are cropped to, or what gives it for their
+                height and width; None keeps them whole.
 
         Returns:
             What the collator takes: pixel_values (frames, channels, height, width), labels, guidance (frames, tokens),
-            guidance_status, the entry's `place`, and what `extras` draws.
+            guidance_status, the entry's `place`, and what `extras` draws. With objects also object_maps (frames,
+            classes, height, width), and maps_missing, the share of these maps that no detections speak for.
+
+        Raises:
+            DetectionError: A row of the detections of its frames breaks the contract.
         """
         # one stream of random numbers per clip and epoch, for numpy's and torch's choices alike
         clip_seed = np.random.SeedSequence([self.seed, int(self._epoch), entry.number])
@@ -367,12 +399,16 @@ class Clips(Dataset, Generic[Row]):
             return self._unreadable_clip(entry, error)
         except Exception as error:  # not `one_of_many`, which every clip would pass through
             return self._unreadable_clip(entry, unforeseen(entry.video_id, error))
+        if callable(rectangle):
+            rectangle = rectangle(*decoded.frames.shape[1:3])
         found = self._look_up(entry, picked, decoded)
+        objects = self.objects.look_up(entry.video_id, decoded.timestamps_s) if self.objects else None
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would queue a call for every accelerator at every clip
             torch.default_generator.manual_seed(int(clip_seed.generate_state(1, np.uint64)[0] >> 1))
-            clip = self.transform(decoded.frames, found.maps, rectangle)
+            clip = self.transform(decoded.frames, found.maps, rectangle, objects)
             extras = self.extras() if self.extras else {}
+        shown = {} if objects is None else {"object_maps": clip.object_maps, "maps_missing": objects.missing}
         return {
             "pixel_values": clip.pixel_values,
             "labels": self._mirrored(entry.label) if clip.mirrored else entry.label,
@@ -380,6 +416,7 @@ class Clips(Dataset, Generic[Row]):
             "guidance_status": found.statuses,
             **entry.place,
             **extras,
+            **shown,
         }
 
     def _pick(self, entry: ClipEntry[Row], rng: np.random.Generator | None) -> Sequence[int]:
@@ -413,6 +450,7 @@ class Clips(Dataset, Generic[Row]):
         label = entry.label
         # all of its frames, not one: some models cannot leave out padded frames
         num_frames = len(label) if isinstance(label, list) else self.settings.num_frames
+        shown = {"object_maps": self.objects.nothing(num_frames), "maps_missing": 1.0} if self.objects else {}
         return {
             "pixel_values": torch.zeros(num_frames, 3, height, width),
             "labels": [IGNORED_LABEL] * num_frames if isinstance(label, list) else IGNORED_LABEL,
@@ -420,6 +458,7 @@ class Clips(Dataset, Generic[Row]):
             "guidance_status": [MISSING] * num_frames,
             **entry.place,
             **extras,
+            **shown,
         }
 
     def _report_unreadable(self, video_id: str, error: VideoError) -> None:
@@ -468,6 +507,7 @@ class GuidedClips(Clips[Mapping[str, Any]]):
         seed: Seed of frame jitter and augmentation.
         extras: Draws further numbers of a clip; see `Clips`.
         video_cache: Decoded videos that several data sets share, as `decode_whole_video` keeps them; None for none.
+        objects: Where maps of objects come from; see `Clips`.
 
     Raises:
         ManifestError: The split is not in the manifest.
@@ -485,9 +525,10 @@ class GuidedClips(Clips[Mapping[str, Any]]):
         seed: int = 0,
         extras: Extras | None = None,
         video_cache: SharedVideos | None = None,
+        objects: ObjectMaps | None = None,
     ):
         reader = VideoFileReader(manifest, split, settings, video_cache)
-        super().__init__(reader, split, transform, settings, guidance, mirrored_labels, seed, extras)
+        super().__init__(reader, split, transform, settings, guidance, mirrored_labels, seed, extras, objects)
         self.rows = reader.rows
 
 
@@ -507,8 +548,9 @@ class GuidedClipCollator:
     """Makes a batch of clips, of unequal length too; turns the statuses of guidance into the mask of the spatial loss.
 
     Gives pixel_values (batch, frames, channels, height, width), frame_mask (batch, frames), labels (batch,),
-    guidance (batch, frames, tokens), guidance_mask (batch, frames), and (batch,) of each number that `extras` drew.
-    Shorter clips are padded at the end with zeros.
+    guidance (batch, frames, tokens), guidance_mask (batch, frames), (batch,) of each number that `extras` drew, and
+    of clips with objects object_maps (batch, frames, classes, height, width) and maps_missing (batch,). Shorter clips
+    are padded at the end with zeros.
     """
 
     def __call__(self, clips: list[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -528,6 +570,8 @@ class GuidedClipCollator:
             # guidance that a crop moved out of the view is ok in the table and all zero here
             "guidance_mask": is_ok & (guidance.sum(dim=-1) > 0),
         }
+        if "object_maps" in clips[0]:
+            batch["object_maps"] = _pad_stack([clip["object_maps"] for clip in clips])
         for name in (name for name, value in clips[0].items() if isinstance(value, float)):
             if all(name in clip for clip in clips):
                 batch[name] = torch.tensor([clip[name] for clip in clips], dtype=torch.float32)

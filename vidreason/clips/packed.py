@@ -21,6 +21,7 @@ from ..guidance import FrameGuidance
 from ..video import DecodedFrames
 from ..video.jpeg import decode_jpegs
 from .data import ClipEntry, ClipReader, Clips, ClipSettings, Extras, Guidance
+from .object_maps import ObjectMaps
 from .packed_store import PackedClip, PackedStore, open_parquet
 from .transforms import ClipTransform
 
@@ -105,6 +106,7 @@ class PackedClips(Clips[PackedClip]):
         mirrored_labels: Label name -> label name under a horizontal flip, for actions that have a direction.
         seed: Seed of frame jitter and augmentation.
         extras: Draws further numbers of a clip; see `Clips`.
+        objects: Where maps of objects come from, joined by the times of the packed frames; see `Clips`.
 
     Raises:
         ConfigError: The split is not in the store, or a mirrored label is unknown.
@@ -120,9 +122,10 @@ class PackedClips(Clips[PackedClip]):
         mirrored_labels: Mapping[str, str] | None = None,
         seed: int = 0,
         extras: Extras | None = None,
+        objects: ObjectMaps | None = None,
     ):
         reader = PackedReader(store, store.load(split).with_format("arrow"))
-        super().__init__(reader, split, transform, settings, guidance, mirrored_labels, seed, extras)
+        super().__init__(reader, split, transform, settings, guidance, mirrored_labels, seed, extras, objects)
 
 
 class PackedStream(Clips[PackedClip], IterableDataset):
@@ -144,6 +147,7 @@ class PackedStream(Clips[PackedClip], IterableDataset):
         shuffle_buffer: Number of clips among which the next one is drawn; 0 keeps the order of the store.
         block_size: Number of clips in a row that go to one worker: batch size times the number of processes.
         extras: Draws further numbers of a clip; see `Clips`.
+        objects: Where maps of objects come from, joined by the times of the packed frames; see `Clips`.
 
     Raises:
         ConfigError: The split is not in the store, a file of it cannot be read, or a setting is out of range.
@@ -161,6 +165,7 @@ class PackedStream(Clips[PackedClip], IterableDataset):
         shuffle_buffer: int = 0,
         block_size: int = 1,
         extras: Extras | None = None,
+        objects: ObjectMaps | None = None,
     ):
         if shuffle_buffer < 0 or block_size < 1:
             raise ConfigError(
@@ -169,7 +174,7 @@ class PackedStream(Clips[PackedClip], IterableDataset):
         if settings.cache:
             raise ConfigError("clips that are streamed are not kept in memory: switch cache_videos or streaming off")
         self._packed = PackedReader(store, None)
-        super().__init__(self._packed, split, transform, settings, guidance, mirrored_labels, seed, extras)
+        super().__init__(self._packed, split, transform, settings, guidance, mirrored_labels, seed, extras, objects)
         self.shuffle_buffer = shuffle_buffer
         self.block_size = block_size
         self._groups: list[tuple[str, int, int]] = []  # (file, number of the row group in it, its rows)

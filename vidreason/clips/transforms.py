@@ -1,8 +1,8 @@
-"""Augmentation and preprocessing that move pixels and guidance together.
+"""Augmentation and preprocessing that move pixels, guidance and detected objects together.
 
 The cells of the guidance grid travel through torchvision's `transforms.v2` as bounding boxes beside the video, in one
 call, so that any crop, resize or flip that moves a pixel moves the cell above it. What comes out is spread over the
-model's tokens by exact area overlap.
+model's tokens by exact area overlap. Boxes of objects travel along with the cells.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from transformers.image_utils import pil_torch_interpolation_mapping
 from ..errors import ConfigError
 from ..guidance import GridMap, grid_cells, pad_or_truncate
 from ..guidance.geometry import Rectangle, spread_over_grid
+from .object_maps import ClipObjects
 from .pixel_scale import pixel_statistics
 
 RESAMPLING_RULES = ("area", "pad_or_truncate")
@@ -74,11 +75,14 @@ class TransformedClip:
         guidance: Weights over the tokens, float32 (frames, tokens); they sum to 1 where the frame has guidance inside
             the view, and are all zero elsewhere.
         mirrored: Whether the clip was flipped horizontally.
+        object_maps: Score maps of classes of objects, float32 (frames, classes, height, width) in [0, 1]; None where
+            no objects were given.
     """
 
     pixel_values: torch.Tensor
     guidance: torch.Tensor
     mirrored: bool
+    object_maps: torch.Tensor | None = None
 
 
 class RandomAspectCrop(v2.Transform):
@@ -190,7 +194,11 @@ class ClipTransform:
         return not any(isinstance(step, (v2.CenterCrop, RandomAspectCrop)) for step in self.steps)
 
     def __call__(
-        self, frames: np.ndarray, maps: Sequence[GridMap | None], rectangle: Rectangle | None = None
+        self,
+        frames: np.ndarray,
+        maps: Sequence[GridMap | None],
+        rectangle: Rectangle | None = None,
+        objects: ClipObjects | None = None,
     ) -> TransformedClip:
         """Transform one clip.
 
@@ -198,23 +206,36 @@ class ClipTransform:
             frames: RGB frames, uint8 (frames, height, width, 3).
             maps: Guidance of each frame in the full frame's coordinates, None where there is none.
             rectangle: Part (x0, y0, x1, y1) in [0, 1] that the frames are cropped to first; None keeps them whole.
+            objects: What detectors found in the frames, in the full frame's coordinates; None gives no maps of it.
         """
         height, width = frames.shape[1:3]
         video = tv_tensors.Video(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
         grids = tuple(dict.fromkeys((m.grid, m.rectangle) for m in maps if m is not None))
         cells, corners = _laid_over_frame(grids, height, width)
+        num_cells = len(corners)
+        reference = None
+        if objects is not None:
+            corners = torch.cat([corners, objects.corners(height, width)])
+            reference = objects.reference(height, width)
         boxes = tv_tensors.BoundingBoxes(corners.clone(), format="XYXY", canvas_size=(height, width))
+        # one list for every step: what is drawn at random is drawn once for all of it
+        moving = [video, boxes, *([] if reference is None else [reference])]
         if self.zoom is not None:
             rectangle = self.zoom(maps) or rectangle
         if rectangle is not None:
-            video, boxes = _cropped(video, boxes, rectangle)
+            moving = _cropped(moving, rectangle, height, width)
         for step in self.steps:
-            video, boxes = step(video, boxes)
+            moving = step(*moving)
         mirrored = bool(torch.rand(()) < self.mirror_probability)
         if mirrored:
-            video, boxes = v2.functional.horizontal_flip(video), v2.functional.horizontal_flip(boxes)
-        guidance = self._guidance(maps, grids, cells, _as_shares(boxes, video), mirrored)
-        return TransformedClip(self._normalized(video), guidance, mirrored)
+            moving = [v2.functional.horizontal_flip(one) for one in moving]
+        video, boxes, *references = moving
+        moved = _as_shares(boxes, video)
+        guidance = self._guidance(maps, grids, cells, moved[:num_cells], mirrored)
+        shown = None
+        if objects is not None:
+            shown = objects.render(moved[num_cells:], _as_shares(references[0], video) if references else None)
+        return TransformedClip(self._normalized(video), guidance, mirrored, shown)
 
     def _normalized(self, video: torch.Tensor) -> torch.Tensor:
         """Bytes (frames, channels, height, width) as float32, normalised; on plain tensors, laid out by channel."""
@@ -262,15 +283,12 @@ class ClipTransform:
         return torch.from_numpy(guidance)
 
 
-def _cropped(
-    video: tv_tensors.Video, boxes: tv_tensors.BoundingBoxes, rectangle: Rectangle
-) -> tuple[tv_tensors.Video, tv_tensors.BoundingBoxes]:
-    """Video and boxes cropped to a rectangle in [0, 1]."""
-    height, width = video.shape[-2:]
+def _cropped(moving: Sequence[Any], rectangle: Rectangle, height: int, width: int) -> list[Any]:
+    """All that moves with frames of a height and width in pixels, cropped to a rectangle in [0, 1]."""
     x0, y0, x1, y1 = rectangle
     left, top = round(x0 * width), round(y0 * height)
     size = {"height": max(1, round(y1 * height) - top), "width": max(1, round(x1 * width) - left)}
-    return v2.functional.crop(video, top, left, **size), v2.functional.crop(boxes, top, left, **size)
+    return [v2.functional.crop(one, top, left, **size) for one in moving]
 
 
 @lru_cache(maxsize=256)

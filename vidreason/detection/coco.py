@@ -55,6 +55,7 @@ class CocoDetector(Detector):
     """
 
     name: ClassVar[str] = "coco"
+    finds_all_at_once = True
 
     def __init__(self, threshold: float = 0.3, max_side_px: int | None = 640, folder: str | None = None):
         if not 0 <= threshold < 1:

@@ -110,6 +110,8 @@ class Detector(ABC):
         max_side_px: Longer side in pixels that frames are scaled down to before they are given; None keeps them.
         vocabulary: The classes that it can find, or None where any text may be asked for.
         needs_frames: Whether it looks at pixels; a synthetic detector does not, and then nothing is decoded for it.
+        finds_all_at_once: Whether one pass over a frame finds every class of the vocabulary at no further cost; then
+            what it finds of the others is kept too, and they are never looked for again.
     """
 
     name: ClassVar[str]
@@ -119,6 +121,7 @@ class Detector(ABC):
     max_side_px: int | None = None
     vocabulary: tuple[str, ...] | None = None
     needs_frames: bool = True
+    finds_all_at_once: bool = False
 
     @abstractmethod
     def detect(self, frames: np.ndarray, frame_keys: Sequence[Mapping[str, Any]], class_text: str) -> list[Found]:

@@ -16,9 +16,16 @@ import datasets
 
 from ..errors import DetectionError
 from ..files import FileLimits, read_folder, write_card, write_split
+from ..reporting import row_counts
+from ..reporting.row_counts import COUNTED_COLUMNS, RowSummary
 from ..reporting.tables import text_table
 from .detector import STATUSES
 from .schema import FEATURES, SCHEMA_VERSION, check_row
+
+_ROWS_AT_ONCE = 4096
+
+BATCH_ROWS = 256
+"""Rows that are written at a time: with masks they are large, and a thousand of them would not fit everywhere."""
 
 CARD_BODY = """
 # {title}
@@ -28,7 +35,7 @@ the full frame with scores. {description}
 
 {statuses}
 
-Detected by: {producers}. Least score: {thresholds}. Schema version {schema_version}.
+Produced by: {producers}. Least score: {thresholds}. Schema version {schema_version}.
 
 {classes}
 
@@ -60,15 +67,13 @@ def write_detections(
         DetectionError: There are no rows, or a row breaks the contract, is given twice, or names another split than it
             stands in.
     """
-    summaries: dict[str, DetectionSummary] = {}
+    checker = RowChecker()
     for split, rows in rows_by_split.items():
-        summaries[split] = DetectionSummary()
-        # rows with masks are large, and a batch of a thousand of them would not fit everywhere
-        write_split(folder, split, _checked(split, rows, summaries[split]), FEATURES, FileLimits(batch_rows=256))
-    if not allow_empty and not any(summary.rows for summary in summaries.values()):
+        write_split(folder, split, checker.watch(split, rows), FEATURES, FileLimits(batch_rows=BATCH_ROWS))
+    if not allow_empty and not any(summary.rows for summary in checker.summaries.values()):
         raise DetectionError(f"{folder}: there are no detections to write")
     card_metadata = {"pretty_name": title, "tags": ["video", "object-detection", "vidreason"], **card_metadata}
-    write_card(folder, rows_by_split, _card_body(summaries, title, description), **card_metadata)
+    write_card(folder, rows_by_split, _card_body(checker.summaries, title, description), **card_metadata)
     return Path(folder)
 
 
@@ -99,73 +104,99 @@ def load_detections(name: str | os.PathLike, revision: str | None = None) -> dat
 
 
 @dataclass
-class DetectionSummary:
+class DetectionSummary(RowSummary):
     """Counts over the rows of a split, or of several.
 
     Args:
-        rows: Number of rows of all statuses.
-        videos: Ids of the videos that have any row.
-        statuses: Number of rows of each status.
-        detectors: Number of rows of each detector, with its revision.
         thresholds: Number of rows of each least score.
-        classes: Class -> number of rows of each status.
-        boxes: Class -> number of boxes.
+        classes: Number of rows of each (class, status).
+        boxes: Number of boxes of each class.
     """
 
-    rows: int = 0
-    videos: set[str] = field(default_factory=set)
-    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
-    detectors: collections.Counter[str] = field(default_factory=collections.Counter)
     thresholds: collections.Counter[float] = field(default_factory=collections.Counter)
-    classes: dict[str, collections.Counter[str]] = field(default_factory=dict)
+    classes: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
     boxes: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one row."""
-        self.rows += 1
-        self.videos.add(row["video_id"])
-        self.statuses[row["status"]] += 1
-        self.detectors[row["model"] + (f"@{row['revision']}" if row["revision"] else "")] += 1
+        super().add(row)
         self.thresholds[round(float(row["threshold"]), 6)] += 1
-        self.classes.setdefault(row["class_text"], collections.Counter())[row["status"]] += 1
+        self.classes[row["class_text"], row["status"]] += 1
         self.boxes[row["class_text"]] += len(row["scores"])
 
+    @property
+    def class_texts(self) -> list[str]:
+        """The classes, by name."""
+        return sorted({text for text, _ in self.classes})
 
-def _checked(split: str, rows: Iterable[Mapping[str, Any]], summary: DetectionSummary) -> Iterator[Mapping[str, Any]]:
-    seen: set[tuple[str, int, str]] = set()
-    for row in rows:
+    @property
+    def threshold_text(self) -> str:
+        """Such as "0.3"."""
+        return ", ".join(f"{value:g}" for value in sorted(self.thresholds))
+
+    def class_table(self) -> str:
+        """Rows and boxes of each class as a Markdown table."""
+        statuses = [status for status in STATUSES if self.statuses[status]]
+        rows = [
+            (text, *(self.classes[text, status] for status in statuses), self.boxes[text]) for text in self.class_texts
+        ]
+        heads = ["class", *(f"rows {status}" for status in statuses), "boxes"]
+        return text_table(heads, rows, [False, *[True] * (1 + len(statuses))])
+
+
+def merge_summaries(summaries: Iterable[DetectionSummary]) -> DetectionSummary:
+    """The summary of all rows together."""
+    return row_counts.merge_summaries(summaries, DetectionSummary())
+
+
+def summarize_table(rows: datasets.Dataset) -> DetectionSummary:
+    """The summary of a split of a table; boxes and masks are not read."""
+    summary = DetectionSummary()
+    for batch in rows.select_columns([*COUNTED_COLUMNS, "threshold", "class_text", "scores"]).iter(_ROWS_AT_ONCE):
+        for values in zip(*batch.values(), strict=True):
+            summary.add(dict(zip(batch, values, strict=True)))
+    return summary
+
+
+class RowChecker:
+    """Checks rows as they pass to a table, and counts them by split."""
+
+    def __init__(self) -> None:
+        self.summaries: dict[str, DetectionSummary] = {}
+        self._seen: dict[tuple[str, str, str], set[int]] = {}
+
+    def watch(self, split: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The rows of a split, each of them checked.
+
+        Raises:
+            DetectionError: A row breaks the contract, was given before, or names another split.
+        """
+        self.summaries.setdefault(split, DetectionSummary())
+        for row in rows:
+            self.check(split, row)
+            yield row
+
+    def check(self, split: str, row: Mapping[str, Any]) -> None:
+        """Check and count one row of a split; it raises as `watch` does."""
         check_row(row)
         where = f"{row['video_id']} frame {row['frame_index']} class {row['class_text']!r}"
         if row["split"] != split:
             raise DetectionError(f"{where}: its split is {row['split']!r} but it was given for {split!r}")
-        key = (row["video_id"], row["frame_index"], row["class_text"])
-        if key in seen:
+        frames = self._seen.setdefault((split, row["video_id"], row["class_text"]), set())
+        if row["frame_index"] in frames:
             raise DetectionError(f"{where}: given twice")
-        seen.add(key)
-        summary.add(row)
-        yield row
+        frames.add(row["frame_index"])
+        self.summaries.setdefault(split, DetectionSummary()).add(row)
 
 
 def _card_body(summaries: Mapping[str, DetectionSummary], title: str, description: str) -> str:
-    statuses = [
-        (split, one.rows, len(one.videos), *(one.statuses[status] for status in STATUSES))
-        for split, one in summaries.items()
-    ]
-    classes: dict[str, collections.Counter[str]] = {}
-    boxes: collections.Counter[str] = collections.Counter()
-    for one in summaries.values():
-        for text, counts in one.classes.items():
-            classes.setdefault(text, collections.Counter()).update(counts)
-        boxes.update(one.boxes)
-    rows = [(text, sum(counts.values()), counts["ok"], boxes[text]) for text, counts in sorted(classes.items())]
+    whole = merge_summaries(summaries.values())
     return CARD_BODY.format(
         title=title,
         description=description,
-        statuses=text_table(["split", "rows", "videos", *STATUSES], statuses, [False, *[True] * (2 + len(STATUSES))]),
-        producers=", ".join(sorted({name for one in summaries.values() for name in one.detectors})),
-        thresholds=", ".join(
-            f"{value:g}" for value in sorted({v for one in summaries.values() for v in one.thresholds})
-        ),
-        classes=text_table(["class", "rows", "rows with boxes", "boxes"], rows, [False, True, True, True]),
+        statuses=row_counts.status_table(summaries, STATUSES),
+        producers=whole.producer_text,
+        thresholds=whole.threshold_text,
+        classes=whole.class_table(),
         schema_version=SCHEMA_VERSION,
     )

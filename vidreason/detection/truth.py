@@ -17,8 +17,13 @@ from ..errors import DetectionError
 from ..files import content_hash, read_folder, split_files
 from .class_text import check_class_text
 from .detector import Detector, Found
+from .run_lengths import MAX_PIXELS
 
 _NEEDED = ("video_id", "frame_index", "objects")
+_SCENE_COLUMNS = ("background", "frame_height", "frame_width")
+
+BACKGROUND = "background"
+"""Class of what is behind all objects, whatever it is; its own name, such as "wood", is a class as well."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,13 @@ class DetectorMistakes:
 class TruthDetector(Detector):
     """Detects what a world's table of ground truth says is there.
 
-    An object's class is its name in the table without its number ("box" for "box 2"). Its box is the whole item's, also where something covers it. Scores are
-    1 without mistakes; with mistakes, those of true boxes are drawn from [0.5, 1] and those of false ones from
-    [0.3, 0.8], so that a score tells something and not all.
+    An object's class is its name in the table without its number ("box" for "box 2"). Its box is the whole item's,
+    also where something covers it. Scores are 1 without mistakes; with mistakes, those of true boxes are drawn from
+    [0.5, 1] and those of false ones from [0.3, 0.8], so that a score tells something and not all.
+
+    Where the table names the `background` of a frame, that is a scene anchor in the sense of the paper (floor, court
+    and grass in its listing 1): a detection with a mask, which is the frame outside the boxes of all objects that are
+    found. It is found under its own name and as `BACKGROUND`, can be missed, and is never confused with an object.
 
     Args:
         truth: Folder of the world's ground truth, `truth` in the folder of a synthetic data set.
@@ -108,18 +117,29 @@ class TruthDetector(Detector):
         self.mistakes = DetectorMistakes(misses, false_boxes, jitter, confusions, seed)
         tables = read_folder(truth)
         self._objects: dict[tuple[str, int], list[tuple[str, list[float]]]] = {}
+        self._scenes: dict[tuple[str, int], tuple[str, tuple[int, int]]] = {}
         names: set[str] = set()
         for split, rows in tables.items():
             missing = [name for name in _NEEDED if name not in rows.column_names]
             if missing:
                 raise DetectionError(f"{truth}, split {split!r}: columns {missing} are missing; is this ground truth?")
-            for row in rows.select_columns(list(_NEEDED)):
+            scene_columns = [name for name in _SCENE_COLUMNS if name in rows.column_names]
+            for row in rows.select_columns([*_NEEDED, *scene_columns]):
                 boxes = [(class_of(entry["name"]), list(entry["box"])) for entry in row["objects"]]
                 boxes = [(name, box) for name, box in boxes if len(box) == 4]
                 self._objects[row["video_id"], row["frame_index"]] = boxes
                 names |= {name for name, _ in boxes}
-        self.vocabulary = tuple(sorted(names))
+                if len(scene_columns) == len(_SCENE_COLUMNS) and row["background"]:
+                    size = (row["frame_height"], row["frame_width"])
+                    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+                        where = f"{truth}, split {split!r}, {row['video_id']} frame {row['frame_index']}"
+                        raise DetectionError(f"{where}: the frame is {size[0]} x {size[1]} pixels")
+                    self._scenes[row["video_id"], row["frame_index"]] = check_class_text(row["background"]), size
+        self._object_names = tuple(sorted(names))
+        scenes = {name for name, _ in self._scenes.values()}
+        self.vocabulary = tuple(sorted({*names, *scenes, *([BACKGROUND] if scenes else [])}))
         self.model = self.mistakes.description
+        self._reported: tuple[tuple[str, int], list[tuple[str, list[float], float]]] = ("", -1), []
         files = (file for split in sorted(tables) for file in split_files(Path(truth), split))
         self.revision = content_hash(files)[:12]
 
@@ -131,17 +151,56 @@ class TruthDetector(Detector):
         objects = self._objects.get((video_id, frame_index))
         if objects is None:
             return Found.without("failed", f"the ground truth has no frame {frame_index} of {video_id}")
-        found: list[tuple[list[float], float]] = []
-        times_seen: dict[str, int] = defaultdict(int)
-        for name, box in objects:
-            times_seen[name] += 1
-            reported = self._report(video_id, frame_index, name, times_seen[name], box)
-            if reported is not None and reported[0] == class_text:
-                found.append(reported[1:])
+        if self._reported[0] != (video_id, frame_index):
+            # kept for the next class: a frame's objects are the same whichever class is asked for
+            self._reported = (video_id, frame_index), self._report_all(video_id, frame_index, objects)
+        reported = self._reported[1]
+        found = [(box, score) for name, box, score in reported if name == class_text]
         false = self._false_box(video_id, frame_index, class_text)
         if false is not None:
             found.append(false)
-        return Found.of([box for box, _ in found], [score for _, score in found])
+        boxes, scores = [box for box, _ in found], [score for _, score in found]
+        scene = self._scene(video_id, frame_index, class_text, [box for _, box, _ in reported])
+        if scene is None:
+            return Found.of(boxes, scores)
+        mask, score = scene
+        # all of a row have masks, or none has: what is found beside the scene fills its box
+        masks = [_inside(box, mask.shape) for box in boxes]
+        return Found.of([*boxes, _extent(mask)], [*scores, score], [*masks, mask])
+
+    def _report_all(
+        self, video_id: str, frame_index: int, objects: Sequence[tuple[str, list[float]]]
+    ) -> list[tuple[str, list[float], float]]:
+        """All objects of a frame that are found: as which class, where and with which score."""
+        reported: list[tuple[str, list[float], float]] = []
+        times_seen: dict[str, int] = defaultdict(int)
+        for name, box in objects:
+            times_seen[name] += 1
+            seen = self._report(video_id, frame_index, name, times_seen[name], box)
+            if seen is not None:
+                reported.append(seen)
+        return reported
+
+    def _scene(
+        self, video_id: str, frame_index: int, class_text: str, boxes: Sequence[Sequence[float]]
+    ) -> tuple[np.ndarray, float] | None:
+        """The mask (height, width) of what is behind some boxes, and its score; None where it is another class's.
+
+        As with boxes of objects, what covers the scene is taken from its mask by the boxes that are found.
+        """
+        name, size = self._scenes.get((video_id, frame_index), ("", (0, 0)))
+        if not name or class_text not in (name, BACKGROUND):
+            return None
+        score = 1.0
+        if self.mistakes.any:
+            rng = self.mistakes.generator(video_id, frame_index, f"scene {class_text}")
+            missed, score = rng.random() < self.mistakes.misses, 0.5 + 0.5 * rng.random()
+            if missed:
+                return None
+        mask = np.ones(size, dtype=bool)
+        for box in boxes:
+            mask &= ~_inside(box, size)
+        return (mask, score) if mask.any() else None
 
     def _report(
         self, video_id: str, frame_index: int, name: str, number: int, box: list[float]
@@ -155,7 +214,7 @@ class TruthDetector(Detector):
         score, shifts, other = 0.5 + 0.5 * rng.random(), rng.standard_normal(4), rng.random()
         if missed:
             return None
-        others = [one for one in self.vocabulary or () if one != name]
+        others = [one for one in self._object_names if one != name]
         if confused and others:
             name = others[int(other * len(others))]
         x0, y0, x1, y1 = box
@@ -172,6 +231,21 @@ class TruthDetector(Detector):
         width, height = rng.uniform(0.1, 0.4, 2)
         left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
         return [left, top, left + width, top + height], 0.3 + 0.5 * rng.random()
+
+
+def _inside(box: Sequence[float], size: tuple[int, ...]) -> np.ndarray:
+    """The pixels whose middle is in a box: booleans of shape `size`, (height, width)."""
+    height, width = size
+    y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
+    x0, y0, x1, y1 = box
+    return ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))
+
+
+def _extent(mask: np.ndarray) -> list[float]:
+    """The box around the pixels of a mask (height, width) that are set, of which there are some."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    height, width = mask.shape
+    return [cols[0] / width, rows[0] / height, (cols[-1] + 1) / width, (rows[-1] + 1) / height]
 
 
 def class_of(name: str) -> str:

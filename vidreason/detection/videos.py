@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ from .store import DetectionStore
 
 FRAMES_AT_ONCE = 32
 """Frames that are decoded and given to a detector at a time: 200 MB of full HD, whatever a video's length."""
+
+_ALL = ""
+"""In the store, the class text under which it says of a frame that every class of the vocabulary was looked for: those
+without a row of their own were not found. 80 rows a frame, nearly all of them empty, would be most of the store."""
 
 
 @dataclass
@@ -48,7 +52,8 @@ def detect_video(
     """Detections of each class in each frame.
 
     Frames are decoded only where something is missing, and only classes that are missing somewhere are asked for. A
-    frame that does not decode has the status `failed`, which is not kept in the store.
+    frame that does not decode has the status `failed`, which is not kept in the store. What is found in a few frames
+    is kept before the next few are looked at, so that a process that is killed loses no more than these.
 
     Args:
         path: The video file.
@@ -73,18 +78,21 @@ def detect_video(
         video = "" if store is None else file_hash(path)
     except OSError as error:
         raise VideoError(path, "missing", error.strerror or str(error)) from error
-    known: dict[str, dict[int, Found]] = {
-        text: {} if store is None else store.get(video, detector.key_text, text, indices) for text in texts
-    }
-    counts.reused += sum(len(by_frame) for by_frame in known.values())
+    known = {text: {} if store is None else store.get(video, detector.key_text, text, indices) for text in texts}
+    if store is not None and detector.finds_all_at_once:
+        looked_at = store.get(video, detector.key_text, _ALL, indices)
+        for text in filter(detector.knows, texts):
+            known[text] = {index: Found.without("empty") for index in looked_at} | known[text]
+    num_reused = sum(len(by_frame) for by_frame in known.values())
+    counts.reused += num_reused
     for text in texts:
         if not detector.knows(text):  # which takes no frame to say
             known[text] |= {index: detector.unknown(text) for index in indices if index not in known[text]}
-    new = _detect_missing(path, frame_keys, detector, known, counts)
-    if store is not None and new:
-        store.put(video, detector.key_text, new)
-    for text, by_frame in new.items():
-        known[text] |= by_frame
+    for new in _detect_missing(path, frame_keys, detector, known, counts, num_reused > 0):
+        if store is not None:
+            store.put(video, detector.key_text, new)
+        for text in texts:
+            known[text] |= new.get(text, {})
     return {text: [known[text][index] for index in indices] for text in texts}
 
 
@@ -94,9 +102,13 @@ def _detect_missing(
     detector: Detector,
     known: Mapping[str, Mapping[int, Found]],
     counts: DetectionCounts,
-) -> dict[str, dict[int, Found]]:
-    """Class -> frame index -> what was found, of all pairs that are not known."""
-    new: dict[str, dict[int, Found]] = {}
+    is_readable: bool,
+) -> Iterator[dict[str, dict[int, Found]]]:
+    """Class -> frame index -> what was found, of all pairs that are not known; a few frames at a time.
+
+    `is_readable` says that frames of the file were read before: then the last few, which are damaged, are failures of
+    their own, as they were when the others were read.
+    """
     # a dict: a frame that is asked for twice is detected once
     missing = {
         int(key["frame_index"]): key
@@ -107,23 +119,36 @@ def _detect_missing(
     for start in range(0, len(wanted), FRAMES_AT_ONCE):
         piece = wanted[start : start + FRAMES_AT_ONCE]
         shown, frames, errors = _read(path, piece, detector)
-        if len(errors) == len(wanted):
+        is_readable |= len(shown) > 0
+        if not is_readable and start + len(piece) == len(wanted):
             raise next(iter(errors.values()))  # not one frame can be read
         counts.frames_decoded += len(shown) if detector.needs_frames else 0
+        new: dict[str, dict[int, Found]] = {}
         # classes that lack the same frames are asked for together: a closed detector finds all of them in one pass
         for positions, texts in _by_missing_frames(shown, known).items():
             keys = [missing[shown[position]] for position in positions]
-            found = detector.detect_classes(frames[list(positions)], keys, texts)
-            for text in texts:
+            asked = (*texts, *_others(detector, texts))
+            found = detector.detect_classes(frames[list(positions)], keys, asked)
+            for text in asked:
                 by_frame = {shown[p]: one for p, one in zip(positions, found[text], strict=True)}
+                if text not in texts:
+                    by_frame = {index: one for index, one in by_frame.items() if one.status != "empty"}
                 new.setdefault(text, {}).update(by_frame)
-                counts.made += len(by_frame)
+            if detector.finds_all_at_once:
+                new.setdefault(_ALL, {}).update({shown[position]: Found.without("empty") for position in positions})
+            counts.made += len(positions) * len(texts)
         for index, error in errors.items():
             for text, by_frame in known.items():
                 if index not in by_frame:
                     new.setdefault(text, {})[index] = Found.without("failed", error.reason)
                     counts.failed += 1
-    return new
+        yield new
+
+
+def _others(detector: Detector, texts: Sequence[str]) -> list[str]:
+    """The classes that a pass for these finds as well."""
+    vocabulary = detector.vocabulary if detector.finds_all_at_once else None
+    return [text for text in vocabulary or () if text not in texts]
 
 
 def _read(

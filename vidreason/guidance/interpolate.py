@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import GuidanceError
+from ..reporting.row_counts import producer_name
 from .merge import join_names, mix_maps
 from .schema import complete_row, guidance_row
-from .table import producer_name
 
 PRODUCER = "interpolate"
 

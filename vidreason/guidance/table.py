@@ -18,14 +18,12 @@ import pyarrow as pa
 from ..errors import GuidanceError
 from ..files import read_folder, write_card, write_split
 from ..provenance import STATUSES
-from ..reporting.tables import text_table
+from ..reporting import row_counts
+from ..reporting.row_counts import COUNTED_COLUMNS, RowSummary
 from .checks import check_table
 from .schema import ADDED_COLUMNS, FEATURES, SCHEMA_VERSION, check_row, complete_row
 
-_COUNTED_COLUMNS = (
-    *("video_id", "source", "grid_rows", "grid_cols", "producer", "model", "revision", "prompt_id", "prompt_sha256"),
-    *("status", "prompt_tokens", "completion_tokens", "cost_usd"),
-)
+_COUNTED_COLUMNS = (*COUNTED_COLUMNS, "grid_rows", "grid_cols")
 _ROWS_AT_ONCE = 4096
 
 CARD_BODY = """
@@ -156,77 +154,30 @@ def complete_table(rows: datasets.Dataset) -> datasets.Dataset:
     return rows.select_columns([*(name for name in FEATURES if name in rows.column_names), *others])
 
 
-def producer_name(row: Mapping[str, Any]) -> str:
-    """What made a row, such as "llm gpt-4.1-mini" or "detector grounding-dino-tiny@a2bb814"."""
-    name = " ".join(filter(None, (row["producer"], row["model"])))
-    return f"{name}@{row['revision']}" if row["revision"] else name
-
-
 @dataclass
-class TableSummary:
+class TableSummary(RowSummary):
     """Counts over the rows of a split, or of several.
 
     Args:
-        rows: Number of rows of all statuses.
-        videos: Ids of the videos that have any row.
-        statuses: Number of rows of each status.
-        producers: Number of rows of each producer, named as by `producer_name`.
-        sources: Number of rows of each data set of videos.
         grids: Number of rows of each grid size, (rows, columns).
-        prompts: Number of rows of each (prompt id, sha256); rows that no prompt made are not among them.
-        prompt_tokens: Sum of the rows' prompt tokens.
-        completion_tokens: Sum of the rows' completion tokens.
-        cost_usd: Sum of the rows' cost in US dollars.
     """
 
-    rows: int = 0
-    videos: set[str] = field(default_factory=set)
-    statuses: collections.Counter[str] = field(default_factory=collections.Counter)
-    producers: collections.Counter[str] = field(default_factory=collections.Counter)
-    sources: collections.Counter[str] = field(default_factory=collections.Counter)
     grids: collections.Counter[tuple[int, int]] = field(default_factory=collections.Counter)
-    prompts: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float = 0.0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one row."""
-        self.rows += 1
-        self.videos.add(row["video_id"])
-        self.statuses[row["status"]] += 1
-        self.producers[producer_name(row)] += 1
-        self.sources[row["source"]] += 1
+        super().add(row)
         self.grids[row["grid_rows"], row["grid_cols"]] += 1
-        if row["prompt_id"] or row["prompt_sha256"]:
-            self.prompts[row["prompt_id"], row["prompt_sha256"]] += 1
-        self.prompt_tokens += row["prompt_tokens"]
-        self.completion_tokens += row["completion_tokens"]
-        self.cost_usd += row["cost_usd"]
 
     @property
     def grid_text(self) -> str:
         """Such as "4 x 4"."""
         return ", ".join(f"{rows} x {cols}" for rows, cols in sorted(self.grids))
 
-    @property
-    def producer_text(self) -> str:
-        """Such as "llm gpt-4.1-mini"."""
-        return ", ".join(sorted(self.producers))
-
 
 def merge_summaries(summaries: Iterable[TableSummary]) -> TableSummary:
     """The summary of all rows together."""
-    total = TableSummary()
-    for summary in summaries:
-        total.rows += summary.rows
-        total.videos |= summary.videos
-        for name in ("statuses", "producers", "sources", "grids", "prompts"):
-            getattr(total, name).update(getattr(summary, name))
-        total.prompt_tokens += summary.prompt_tokens
-        total.completion_tokens += summary.completion_tokens
-        total.cost_usd += summary.cost_usd
-    return total
+    return row_counts.merge_summaries(summaries, TableSummary())
 
 
 def summarize_table(rows: datasets.Dataset) -> TableSummary:
@@ -241,8 +192,4 @@ def summarize_table(rows: datasets.Dataset) -> TableSummary:
 
 def status_table(summaries: Mapping[str, TableSummary]) -> str:
     """Rows, videos and statuses of each split as a Markdown table."""
-    rows = [
-        (split, summary.rows, len(summary.videos), *(summary.statuses[status] for status in STATUSES))
-        for split, summary in summaries.items()
-    ]
-    return text_table(["split", "rows", "videos", *STATUSES], rows, [False, *[True] * (2 + len(STATUSES))])
+    return row_counts.status_table(summaries, STATUSES)

@@ -12,9 +12,10 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BudgetExceeded, LLMError
 from .chat import FAILED, INVALID, ChatAnswer, ChatRequest, Question, QuestionSource, Usage
@@ -25,6 +26,8 @@ from .retry import FAIL, STOP, AttemptFailed, backoff_s
 from .store import ABORTED, ONLINE, TRANSPORT, RequestStore
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _FIRST_SILENCE_S, _MAX_SILENCE_S = 0.5, 8.0  # a local server that is restarted is back within seconds
 
@@ -53,6 +56,16 @@ class RetryLimits:
     def __post_init__(self) -> None:
         if min(self.max_attempts, self.max_invalid_attempts, self.max_silences) < 1:
             raise ValueError("max_attempts, max_invalid_attempts and max_silences must be at least 1")
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """What a coroutine returns, also in a notebook, whose own event loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:  # a loop cannot be run within another, but in another thread it can
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class OnlineAnswerer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from ..errors import ManifestError
 from .manifest import video_id_of
 
 logger = logging.getLogger(__name__)
+
+MAX_GROUPS_BYTES = 64 * 2**20
+"""A line of 60 bytes for each of a million videos."""
 
 _EXAMPLES = 5
 _SUFFIX = re.compile(r"\.(?=\w*[A-Za-z])\w{2,4}$")  # with a letter: `v1.5` is a name
@@ -58,6 +62,43 @@ def groups_from_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
     if len(groups) < len(matches):
         others = [path for path in matches if path not in groups]
         raise ManifestError(f"{len(others)} videos do not match {pattern!r}, such as {name_examples(others)}")
+    return groups
+
+
+def groups_from_file(paths: Iterable[str], file: str | os.PathLike) -> dict[str, str]:
+    """The group of each video path by a table of names, for groups that no name holds, such as source videos.
+
+    Args:
+        paths: POSIX paths relative to the video root.
+        file: JSON object: video path, with or without its suffix, or file name without folder and suffix -> group, a
+            text or a whole number, or null where it is not known. At most `MAX_GROUPS_BYTES`.
+
+    Returns:
+        The group of each path that has one. A video whose group is not known could be of any, and so on both sides of
+        a split: it is not among them.
+
+    Raises:
+        ManifestError: The file cannot be read, is no such object, or names the group of no video.
+    """
+    try:
+        if Path(file).stat().st_size > MAX_GROUPS_BYTES:
+            raise ManifestError(f"{file}: larger than {MAX_GROUPS_BYTES} bytes, which no table of groups is")
+        table = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ManifestError(f"{file}: the groups cannot be read ({error})") from error
+    if not isinstance(table, dict):
+        raise ManifestError(f"{file}: holds {type(table).__name__}, expected an object of video name -> group")
+    bad = [name for name, group in table.items() if isinstance(group, bool) or not isinstance(group, str | int | None)]
+    if bad:
+        raise ManifestError(f"{file}: the groups of {name_examples(bad)} are no texts, whole numbers or null")
+    groups = {}
+    for path in paths:
+        names = (path, video_id_of(path), PurePosixPath(path).stem)
+        group = next((table[name] for name in names if name in table), None)
+        if group is not None and group != "":
+            groups[path] = str(group)
+    if not groups:
+        raise ManifestError(f"{file}: has the group of no video; its names are {name_examples(list(table))}")
     return groups
 
 

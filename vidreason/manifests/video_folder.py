@@ -137,7 +137,7 @@ def scan_video_tree(
     known_suffixes = set(as_suffixes(suffixes))
     tree = VideoTree(root, [])
     path_of_id: dict[str, str] = {}
-    paths, folders = _walk(root, depth)
+    paths, folders = walk_tree(root, depth)
     for path in paths:
         parts = PurePosixPath(path).parts
         unusable = unusable_name(path)
@@ -279,7 +279,7 @@ def summary_table(report: FolderReport) -> str:
     return "\n".join(lines)
 
 
-def _walk(root: Path, depth: int) -> tuple[list[str], set[str]]:
+def walk_tree(root: Path, depth: int) -> tuple[list[str], set[str]]:
     """All files, and the folders at the depth of classes, as POSIX paths relative to the root, without hidden ones."""
     paths, folders, seen = [], set(), set()
     for directory, subdirs, names in os.walk(root, followlinks=True):

@@ -94,6 +94,27 @@ class GuidanceFacts:
 
 
 @dataclass(frozen=True)
+class ObjectFacts:
+    """The maps of objects that a model is shown beside the pixels.
+
+    Args:
+        class_texts: The classes, in the order of the maps' channels.
+        detector: Kind and weights of the detector, such as "coco ssd_mobilenet_v2".
+        revision: Revision of its weights; empty if not recorded.
+        threshold: Least score that a detection had to have.
+        source: The table of detections; None if not recorded.
+        coverage: Counts that tell how far it reaches, such as rows by status or videos with detections.
+    """
+
+    class_texts: tuple[str, ...]
+    detector: str
+    revision: str = ""
+    threshold: float | None = None
+    source: str | None = None
+    coverage: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SupervisionFacts:
     """The reasoning losses of a run, under the names of `vidreason.rs.config`.
 
@@ -143,6 +164,7 @@ class TrainingFacts:
         frames_per_second: Frames sampled per second of a long video; None for clips.
         score_averaging_s: Seconds over which the scores of a long video are averaged; None for none.
         num_frames: Frames of a clip, or of a window of a long video.
+        objects: The maps of objects that it is shown; None for pixels alone.
     """
 
     model_name: str
@@ -163,6 +185,7 @@ class TrainingFacts:
     frames_per_second: float | None = None
     score_averaging_s: float | None = None
     num_frames: int | None = None
+    objects: ObjectFacts | None = None
 
 
 def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:
@@ -249,6 +272,7 @@ def _card_data(facts: TrainingFacts) -> ModelCardData:
     is_segmentation = facts.task == "segmentation"
     tags = ["temporal-action-segmentation"] if is_segmentation else ["video-classification", "action-recognition"]
     tags += ["reasoning-supervision"] if _losses(facts.supervision) else []
+    tags += ["object-centric"] if facts.objects else []
     results = _eval_results(facts)
     return ModelCardData(
         model_name=facts.model_name,

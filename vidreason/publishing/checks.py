@@ -8,10 +8,9 @@ from typing import Any
 
 import datasets
 
-from ..errors import GuidanceError
+from ..errors import GuidanceError, VidreasonError
 from ..files import is_outside
-from ..guidance.schema import FEATURES
-from ..guidance.table import RowChecker, TableSummary
+from .table_kinds import GUIDANCE, TableKind
 
 _ROWS_AT_ONCE = 1024
 _SHOWN = 4  # characters of what was found; the rest may be a secret
@@ -56,15 +55,16 @@ class PublishChecker:
 
     Args:
         drop_raw_responses: Whether `raw_response`, what the model said word for word, is left empty.
+        kind: What the table is of.
     """
 
-    def __init__(self, drop_raw_responses: bool = False):
-        self.drop_raw_responses = drop_raw_responses
-        self._rows = RowChecker()
-        self._times: dict[tuple[str, str], set[float]] = {}
+    def __init__(self, drop_raw_responses: bool = False, kind: TableKind = GUIDANCE):
+        self.drop_raw_responses, self.kind = drop_raw_responses, kind
+        self._rows = kind.make_checker()
+        self._spoken_of: dict[tuple[str, str], set[tuple]] = {}
 
     @property
-    def summaries(self) -> dict[str, TableSummary]:
+    def summaries(self) -> dict[str, Any]:
         """Split -> what it holds."""
         return self._rows.summaries
 
@@ -74,18 +74,18 @@ class PublishChecker:
         Raises:
             GuidanceError: naming the split, the row by its number from 0, and the column.
         """
-        unknown = sorted(set(table.column_names) - set(FEATURES))
+        unknown = sorted(set(table.column_names) - set(self.kind.features))
         if unknown:
             raise GuidanceError(f"split {split!r}: columns {unknown} are not of the schema; remove them first")
         for number, row in enumerate(self._rows_of(table)):
             try:
                 self._check(split, row)
-            except GuidanceError as error:
+            except VidreasonError as error:
                 raise GuidanceError(f"split {split!r}, row {number}: {error}") from None
             yield row
 
     def _rows_of(self, table: datasets.Dataset) -> Iterator[dict[str, Any]]:
-        columns = list(FEATURES)
+        columns = list(self.kind.features)
         for batch in table.select_columns(columns).iter(_ROWS_AT_ONCE):
             for values in zip(*(batch[name] for name in columns), strict=True):
                 row = dict(zip(columns, values, strict=True))
@@ -95,7 +95,7 @@ class PublishChecker:
         absent = [column for column, value in row.items() if value is None]
         if absent:
             raise GuidanceError(f"columns {absent} have no value")
-        for column, text in _strings(row):
+        for column, text in self._strings(row):
             # models repeat what they are sent: a path in a prompt comes back in an answer
             leak = find_leak(text)
             if leak:
@@ -105,18 +105,18 @@ class PublishChecker:
         if is_outside(video_id):
             raise GuidanceError("column 'video_id' is not a path relative to the folder of videos")
         self._rows.check(split, row)
-        times = self._times.setdefault((split, video_id), set())
-        if row["timestamp_s"] in times:
+        spoken_of = self._spoken_of.setdefault((split, video_id), set())
+        place = tuple(row[name] for name in self.kind.spoken_of)
+        if place in spoken_of:
+            of = "" if "class_text" not in row else f" and {row['class_text']!r}"
             raise GuidanceError(
-                f"column 'timestamp_s': another row speaks for {row['timestamp_s']:.3f} s of {video_id}"
+                f"column 'timestamp_s': another row speaks for {row['timestamp_s']:.3f} s{of} of {video_id}"
             )
-        times.add(row["timestamp_s"])
+        spoken_of.add(place)
 
-
-def _strings(row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """(column, text) of all strings of a row."""
-    for column, value in row.items():
-        if isinstance(value, str):
-            yield column, value
-    for entry in row["objects"]:
-        yield "objects.name", entry["name"]
+    def _strings(self, row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """(column, text) of all strings of a row."""
+        for column, value in row.items():
+            if isinstance(value, str):
+                yield column, value
+        yield from self.kind.nested_texts(row)

@@ -1,4 +1,4 @@
-"""The card of a published guidance table, and the example picture on it.
+"""The card of a published table of guidance or detections, and the example picture on it.
 
 The card is made from the table's rows, the facts of its run, and the texts of its prompts.
 """
@@ -20,35 +20,16 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from ..annotation.job import AnnotationRun
-from ..audit.drawing import (
-    GUIDANCE_COLOR,
-    blank_frame,
-    captioned,
-    draw_boxes,
-    draw_map,
-    in_column,
-    in_row,
-    read_pixels,
-)
+from ..audit.drawing import blank_frame, captioned, in_column, in_row, read_pixels
 from ..errors import GuidanceError
 from ..files import folder_card_data
-from ..guidance.geometry import GridMap
-from ..guidance.schema import SCHEMA_VERSION
-from ..guidance.table import TableSummary, merge_summaries, status_table
 from ..manifests.manifest import Manifest
+from ..reporting.row_counts import RowSummary, merge_summaries, status_table
 from .cards import read_template, stated
 from .checks import find_leak
+from .table_kinds import GUIDANCE, TableKind
 
-TEMPLATE_FILE, CARD_FILE, EXAMPLE_FILE = "guidance_dataset_template.md", "README.md", "example.png"
-TAGS = ("video", "grid-guidance", "reasoning-supervision", "vidreason")
-TASK_CATEGORIES = ("video-classification",)
-
-USE_CODE = """from datasets import load_dataset
-from vidreason.guidance.videos import guided_frames
-
-for row, frame in guided_frames(load_dataset({name!r}, split={split!r}), "path/to/videos"):
-    print(row["video_id"], row["timestamp_s"], row["status"], row["weights"], frame.shape)"""
-"""How the card shows the join to a user's own videos; the tests run it as it stands."""
+CARD_FILE, EXAMPLE_FILE = "README.md", "example.png"
 
 LOCAL_NAME = "path/to/this/folder"
 """What the code loads where no repository is named."""
@@ -106,9 +87,10 @@ def read_prompt_texts(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
 def write_guidance_card(
     folder: str | os.PathLike,
     facts: CardFacts,
-    summaries: Mapping[str, TableSummary],
+    summaries: Mapping[str, RowSummary],
     run: AnnotationRun | None = None,
     prompt_texts: Mapping[str, str] | None = None,
+    kind: TableKind = GUIDANCE,
 ) -> Path:
     """Write `README.md` and return its path.
 
@@ -118,25 +100,28 @@ def write_guidance_card(
         summaries: Maps each split to what it holds.
         run: Facts of the annotation run; None where they are not known.
         prompt_texts: Texts of the prompts that the rows name, by their SHA-256.
+        kind: What the table is of.
 
     Raises:
         GuidanceError: the card would give away a key or a path of this machine.
     """
-    whole = merge_summaries(summaries.values())
+    whole = merge_summaries(summaries.values(), kind.make_summary())
     run = run or AnnotationRun()
     card = DatasetCard.from_template(
-        folder_card_data(folder, summaries, **_metadata(facts, whole)),
-        template_str=read_template(TEMPLATE_FILE),
+        folder_card_data(folder, summaries, **_metadata(facts, whole, kind)),
+        template_str=read_template(kind.template),
         facts=facts,
         run=run,
         whole=whole,
         sources=sorted(whole.sources),
         producers=[f"{name} ({count} rows)" for name, count in sorted(whole.producers.items())],
-        statuses=status_table(summaries),
-        use_code=USE_CODE.format(name=facts.repo_id or LOCAL_NAME, split=_first_split(summaries)).replace("'", '"'),
+        statuses=status_table(summaries, kind.statuses),
+        use_code=kind.use_code.format(name=facts.repo_id or LOCAL_NAME, split=_first_split(summaries)).replace(
+            "'", '"'
+        ),
         label_sentence=_label_sentence(run.label_in_prompt, bool(whole.prompts)),
         prompts=_prompts(whole, prompt_texts or {}),
-        schema_version=SCHEMA_VERSION,
+        schema_version=kind.schema_version,
         stated=stated,
         settings_text=settings_text,
     )
@@ -152,18 +137,18 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return stated({name: "none" if value is None else value for name, value in settings.items()})
 
 
-def _first_split(summaries: Mapping[str, TableSummary]) -> str:
+def _first_split(summaries: Mapping[str, RowSummary]) -> str:
     """The split that an example opens."""
     return "train" if "train" in summaries else next(iter(summaries))
 
 
-def _metadata(facts: CardFacts, whole: TableSummary) -> dict[str, Any]:
+def _metadata(facts: CardFacts, whole: RowSummary, kind: TableKind) -> dict[str, Any]:
     size = next((name for limit, name in _SIZES if whole.rows < limit), "n>1B")
     return {
         "pretty_name": facts.title,
         "license": facts.license,
-        "tags": list(TAGS),
-        "task_categories": list(TASK_CATEGORIES),
+        "tags": list(kind.tags),
+        "task_categories": list(kind.task_categories),
         "size_categories": [size],
         "annotations_creators": ["machine-generated"],
     }
@@ -182,7 +167,7 @@ def _label_sentence(label_in_prompt: bool | None, has_prompts: bool) -> str:
     return "no. The producer was not told the action of the video."
 
 
-def _prompts(whole: TableSummary, texts: Mapping[str, str]) -> list[dict[str, Any]]:
+def _prompts(whole: RowSummary, texts: Mapping[str, str]) -> list[dict[str, Any]]:
     """The prompts of the rows, with their texts where these are known."""
     prompts = []
     for (prompt_id, sha256), rows in sorted(count_prompts(whole).items()):
@@ -194,7 +179,7 @@ def _prompts(whole: TableSummary, texts: Mapping[str, str]) -> list[dict[str, An
     return prompts
 
 
-def count_prompts(whole: TableSummary) -> Counter[tuple[str, str]]:
+def count_prompts(whole: RowSummary) -> Counter[tuple[str, str]]:
     """(prompt id, SHA-256) -> rows that it had a part in. A merged row names several, joined by " + "."""
     counts: Counter[tuple[str, str]] = Counter()
     for (prompt_ids, hashes), rows in whole.prompts.items():
@@ -234,8 +219,9 @@ def write_example(
     num_frames: int,
     manifest: Manifest | None = None,
     seed: int = 0,
+    kind: TableKind = GUIDANCE,
 ) -> ExamplePicture | None:
-    """Draw frames with a map, chosen at random and from as many videos as there are, into one PNG.
+    """Draw frames with what is marked in them, chosen at random and from as many videos as there are, into one PNG.
 
     Args:
         folder: Folder to write.
@@ -243,9 +229,10 @@ def write_example(
         num_frames: Largest number of frames in the picture.
         manifest: Manifest of the videos, for their pixels; without it, blank frames of the same shape are drawn.
         seed: Seed of the choice of frames.
+        kind: What the table is of.
 
     Returns:
-        None where no row has a map, or no frame is wanted.
+        None where no row marks anything, or no frame is wanted.
     """
     rows = _choose_rows(splits, num_frames, seed)
     if not rows:
@@ -256,11 +243,11 @@ def write_example(
         for row in rows:
             times_s.setdefault(row["video_id"], []).append(row["timestamp_s"])
         pixels = read_pixels(manifest, times_s, _SIDE_PX)
-    tiles = [_draw_row(row, pixels.get((row["video_id"], row["timestamp_s"]))) for row in rows]
+    tiles = [_draw_row(row, pixels.get((row["video_id"], row["timestamp_s"])), kind) for row in rows]
     lines = [in_row(tiles[start : start + _PER_ROW]) for start in range(0, len(tiles), _PER_ROW)]
     Image.fromarray(in_column(lines)).save(Path(folder) / EXAMPLE_FILE, optimize=True)
     surface = "frames of the videos" if pixels else "blank frames"
-    alt = f"Grids of {len(rows)} frames, drawn on {surface}; the stronger a cell's colour, the more weight it has"
+    alt = kind.picture_alt.format(count=len(rows), surface=surface)
     return ExamplePicture(len(rows), len(pixels), alt)
 
 
@@ -280,12 +267,9 @@ def _choose_rows(splits: Mapping[str, datasets.Dataset], count: int, seed: int) 
     return [splits[name][index] for name, index in [*chosen, *others][:count]]
 
 
-def _draw_row(row: Mapping[str, Any], picture: np.ndarray | None) -> np.ndarray:
+def _draw_row(row: Mapping[str, Any], picture: np.ndarray | None, kind: TableKind) -> np.ndarray:
     if picture is None:
         picture = blank_frame(row["frame_height"], row["frame_width"])
-    grid_map = GridMap(np.asarray(row["weights"]), (row["grid_rows"], row["grid_cols"]), tuple(row["rectangle"]))
-    boxes = [entry["box"] for entry in row["objects"] if entry["relevant"] and len(entry["box"]) == 4]
-    drawn = draw_boxes(draw_map(picture, grid_map, GUIDANCE_COLOR), np.asarray(boxes), GUIDANCE_COLOR)
-    names = ", ".join(dict.fromkeys(entry["name"] for entry in row["objects"] if entry["relevant"]))
+    names = ", ".join(dict.fromkeys(kind.names(row)))
     lines = [row["video_id"].rsplit("/", 1)[-1], f"{row['timestamp_s']:.2f} s" + (f": {names}" if names else "")]
-    return captioned(drawn, lines)
+    return captioned(kind.draw(row, picture), lines)

@@ -1,4 +1,4 @@
-"""A guidance table as it goes to the Hub: checked rows in Parquet shards, a card, an example picture, nothing else."""
+"""A table of guidance or detections as it goes to the Hub: checked rows in Parquet shards, a card, an example picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
@@ -17,9 +17,8 @@ from huggingface_hub.utils import validate_repo_id
 from ..annotation.job import AnnotationRun, read_run
 from ..errors import GuidanceError, VidreasonError
 from ..files import FileLimits, write_split
-from ..guidance.schema import FEATURES
-from ..guidance.table import load_guidance, merge_summaries
 from ..manifests.manifest import Manifest
+from ..reporting.row_counts import merge_summaries
 from .checks import PublishChecker, find_leak
 from .guidance_card import (
     CARD_FILE,
@@ -30,15 +29,15 @@ from .guidance_card import (
     write_example,
     write_guidance_card,
 )
+from .table_kinds import GUIDANCE, TableKind, find_kind
 
 logger = logging.getLogger(__name__)
 
 DATA_FOLDER = "data"
 
-BLANK_NOTE = "Grids are drawn on blank frames: the data set holds no pixels of the videos."
 PIXELS_NOTE = (
     "The example shows pixels of the videos, whose own licence ({sources}) says whether they may be shown: it is not "
-    "the licence of the guidance."
+    "the licence of the {kind}."
 )
 
 
@@ -46,9 +45,9 @@ PIXELS_NOTE = (
 class PublishSettings:
     """How a table is published: what its card says, and how its files are cut."""
 
-    title: str = field(default="Grid guidance", metadata={"help": "Heading of the card."})
+    title: str = field(default="", metadata={"help": "Heading of the card; the kind of the table by default."})
     description: str = field(default="", metadata={"help": "A paragraph for the card."})
-    license: str | None = field(default=None, metadata={"help": "Licence of the guidance, such as cc-by-4.0."})
+    license: str | None = field(default=None, metadata={"help": "Licence of the table, such as cc-by-4.0."})
     repo_id: str | None = field(default=None, metadata={"help": "Name of the data set on the Hub, <owner>/<name>."})
     num_examples: int = field(
         default=4, metadata={"help": "Frames in the example picture; 0 for none.", "aliases": ["--examples"]}
@@ -83,12 +82,14 @@ class PublishedFolder:
         files: Size in bytes of each file, by its path relative to the folder.
         num_rows: Number of rows of all splits.
         unknown_prompts: Ids of prompts whose text the card does not have.
+        message: What a commit says of it.
     """
 
     folder: Path
     files: dict[str, int]
     num_rows: int
     unknown_prompts: tuple[str, ...] = ()
+    message: str = ""
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -111,7 +112,7 @@ def publish_folder(
     """Write what goes to the Hub. Every row is checked on its way; nothing is sent anywhere.
 
     Args:
-        guidance: Folder of the table.
+        guidance: Folder of the table, of guidance or of detections: its columns say which.
         out: Folder to write. It appears when all of it is written.
         settings: Settings of the published table.
         prompt_texts: Texts of prompts by their SHA-256, as from `read_prompt_texts`.
@@ -126,21 +127,22 @@ def publish_folder(
         raise GuidanceError("--with_pixels needs --manifest, which tells where the videos are")
     guidance, out = Path(guidance), Path(out)
     _check_folders(guidance, out, settings.overwrite)
-    run = read_run(guidance)
-    splits = {split: rows for split, rows in load_guidance(guidance).items() if len(rows)}
+    kind, run = find_kind(guidance), read_run(guidance)
+    splits = {split: rows for split, rows in kind.load(guidance).items() if len(rows)}
     if not splits:
         raise GuidanceError(f"{guidance}: there are no rows to publish")
     # beside the target, so that the last step is a rename on one file system
     work = out.with_name(f"{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        published = _write_all(work, splits, run, settings, prompt_texts or {}, manifest)
+        num_rows, unknown = _write_all(work, splits, run, settings, prompt_texts or {}, manifest, kind)
         if out.exists():
             shutil.rmtree(out)
         os.replace(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return PublishedFolder(out, list_files(out), *published)
+    message = f"Guidance for {num_rows} frames" if kind is GUIDANCE else f"{num_rows} rows of {kind.name}"
+    return PublishedFolder(out, list_files(out), num_rows, unknown, message)
 
 
 def _check_folders(guidance: Path, out: Path, overwrite: bool) -> None:
@@ -167,24 +169,26 @@ def _write_all(
     settings: PublishSettings,
     prompt_texts: Mapping[str, str],
     manifest: Manifest | None,
+    kind: TableKind,
 ) -> tuple[int, tuple[str, ...]]:
     """Returns the number of rows, and the prompts whose text is not known."""
-    checker = PublishChecker(drop_raw_responses=not settings.raw_responses)
+    checker = PublishChecker(not settings.raw_responses, kind)
+    limits = replace(settings.limits, batch_rows=kind.batch_rows)
     for split, rows in splits.items():
-        write_split(folder, split, checker.watch(split, rows), FEATURES, settings.limits)
+        write_split(folder, split, checker.watch(split, rows), kind.features, limits)
     pixels_of = manifest if settings.with_pixels else None
-    example = write_example(folder, splits, settings.num_examples, pixels_of, settings.seed)
-    whole = merge_summaries(checker.summaries.values())
+    example = write_example(folder, splits, settings.num_examples, pixels_of, settings.seed, kind)
+    whole = merge_summaries(checker.summaries.values(), kind.make_summary())
     facts = CardFacts(
-        title=settings.title,
+        title=settings.title or kind.title,
         description=settings.description,
         license=settings.license,
         repo_id=settings.repo_id,
         example_alt=example.alt if example else "",
-        example_note=_example_note(example, sorted(whole.sources)),
+        example_note=_example_note(example, sorted(whole.sources), kind),
         raw_responses_dropped=not settings.raw_responses,
     )
-    write_guidance_card(folder, facts, checker.summaries, run, prompt_texts)
+    write_guidance_card(folder, facts, checker.summaries, run, prompt_texts, kind)
     prompts = count_prompts(whole)
     unknown = tuple(sorted(prompt_id for prompt_id, sha256 in prompts if sha256 not in prompt_texts))
     if unknown:
@@ -192,13 +196,13 @@ def _write_all(
     return whole.rows, unknown
 
 
-def _example_note(example: ExamplePicture | None, sources: list[str]) -> str:
+def _example_note(example: ExamplePicture | None, sources: list[str], kind: TableKind) -> str:
     if example is None:
         return ""
     if not example.num_with_pixels:
-        return BLANK_NOTE
+        return kind.blank_note
     logger.warning("the example picture shows pixels of %s; check that their licence allows it", ", ".join(sources))
-    return PIXELS_NOTE.format(sources=", ".join(sources))
+    return PIXELS_NOTE.format(sources=", ".join(sources), kind=kind.name)
 
 
 def list_files(folder: str | os.PathLike) -> dict[str, int]:
@@ -240,7 +244,7 @@ def push_folder(
             repo_id=repo_id,
             repo_type="dataset",
             folder_path=published.folder,
-            commit_message=message or f"Guidance for {published.num_rows} frames",
+            commit_message=message or published.message,
             # shards of a longer, earlier version would otherwise stay and be loaded with the new ones
             delete_patterns=[f"{DATA_FOLDER}/*.parquet", EXAMPLE_FILE],
         )

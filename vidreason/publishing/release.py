@@ -42,6 +42,7 @@ WHEEL_SOURCES = (
     "LICENSE",
     "vidreason",
     "modeling_tsvit",
+    "modeling_a2o",
     "datasets_scripts",
     "space_app",
 )

@@ -188,5 +188,7 @@ class DataArguments(ClipArguments):
             raise ConfigError(f"task is {self.task!r}, expected one of {TASKS}")
         if self.task == "segmentation" and self.packed_clips:
             raise ConfigError("packed_clips holds clips with one label each: segmentation takes a manifest of videos")
+        if self.task == "segmentation" and self.detections:
+            raise ConfigError("detections are shown to models that classify clips: segmentation takes none")
         if not 0 < self.window_stride <= 1:
             raise ConfigError(f"window_stride is {self.window_stride}, expected a share of a window in (0, 1]")

@@ -13,7 +13,7 @@ from ..annotation.job import read_run
 from ..annotation.truth import NoiseModel
 from ..clips.transforms import ClipTransform, evaluation_transform, input_size, training_transform
 from ..errors import ConfigError
-from ..publishing.cards import GuidanceFacts
+from ..publishing.cards import GuidanceFacts, ObjectFacts
 from ..segmentation.windows import VideoWindows
 from ..training.clip_data import Clips, Guidance, GuidanceTables, Videos, fill_caches
 from ..training.task import RunData
@@ -36,6 +36,7 @@ class GuidedData(RunData):
         split_sizes: Split -> clips in it, or videos where these are cut into windows.
         guidance: Where the training guidance came from; None where none is used.
         class_weights: A factor for the frames of each label; None weighs all alike.
+        objects: Which maps of objects the model is shown beside the pixels; None for none.
     """
 
     train: Clips | VideoWindows
@@ -46,6 +47,7 @@ class GuidedData(RunData):
     split_sizes: Mapping[str, int]
     guidance: GuidanceFacts | None
     class_weights: list[float] | None = None
+    objects: ObjectFacts | None = None
 
     @property
     def unreadable(self) -> dict[str, dict[str, str]]:
@@ -63,6 +65,7 @@ def build_guided_data(
     make_training: Callable[[ClipTransform, Guidance | None], ClipsT],
     make_evaluation: Callable[[str, ClipTransform, Guidance | None], ClipsT],
     size_of: Callable[[ClipsT], int],
+    objects: ObjectFacts | None = None,
 ) -> GuidedData:
     """Open the guidance and make the data set of every split that the run uses.
 
@@ -76,6 +79,7 @@ def build_guided_data(
         make_training: Makes the training set.
         make_evaluation: Makes the set of a split to evaluate on.
         size_of: The size of a set that its card states.
+        objects: Which maps of objects the clips carry; None for none.
 
     Raises:
         VidreasonError: Something that is asked for is not there, or does not fit.
@@ -114,6 +118,7 @@ def build_guided_data(
         source=videos.source,
         split_sizes={one.split: size_of(one) for one in sets},
         guidance=None if rows is None or guidance is None else guidance_facts(*rows, guidance, data_args.guidance),
+        objects=objects,
     )
 
 

@@ -14,6 +14,7 @@ from ..attention.normalize import normalize_attention
 from ..clips.data import IGNORED_LABEL
 from ..guidance import FULL_FRAME
 from ..metrics import metric_path
+from ..training.evaluation import ClassificationMetrics
 from .config import RSConfig
 from .losses import frame_divergence, segment_divergence
 
@@ -115,8 +116,8 @@ class ClipMetrics:
 
     def __init__(self, args: RSConfig):
         self.args = args
+        self.classification = ClassificationMetrics()
         # in memory: otherwise evaluate writes what it is given to files that concurrent processes share by name
-        self.topk_accuracy = evaluate.load(metric_path("topk_accuracy"), keep_in_memory=True)
         self.pointing = evaluate.load(metric_path("pointing"), keep_in_memory=True)
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, Any]:
@@ -140,14 +141,8 @@ class ClipMetrics:
     def _classification(
         self, outcome: ClipOutcome[np.ndarray], labels: np.ndarray, readable: np.ndarray
     ) -> dict[str, float]:
-        logits = np.asarray(outcome.logits, dtype=np.float64)[readable]
-        labels = labels[readable]
-        log_probabilities = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
-        accuracy = self.topk_accuracy.compute(predictions=logits, references=labels, k=[1, 5])
         return {
-            "top1": accuracy["top1"],
-            "top5": accuracy["top5"],
-            "loss_classification": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+            **self.classification.compute(outcome.logits[readable], labels[readable]),
             "loss_temporal": float(outcome.temporal[readable].mean()),
         }
 

@@ -76,12 +76,13 @@ class EvidenceViews:
 
         Args:
             batch: The batch: pixel_values (batch, frames, channels, height, width), frame_mask (batch, frames),
-                guidance (batch, frames, tokens), guidance_mask (batch, frames), and view_draw (batch,) in [0, 1).
+                guidance (batch, frames, tokens), guidance_mask (batch, frames), and view_draw (batch,) in [0, 1); it
+                may have object_maps (batch, frames, classes, height, width).
             token_grid: Rows and columns of the tokens.
 
         Returns:
-            The same batch with other pixel_values, and with a token_mask (batch, frames, tokens), bool, where tokens
-            are dropped.
+            The same batch with other pixel_values and, where it has any, object_maps of what is now seen; and with a
+            token_mask (batch, frames, tokens), bool, where tokens are dropped.
         """
         draw = batch["view_draw"]
         # a second number from the digits behind those that choose the view: a clip has to bring one alone
@@ -92,17 +93,32 @@ class EvidenceViews:
         dropped = has_evidence & (draw >= self.swap + self.blank) & (draw < self.swap + self.blank + self.drop)
         shown = dict(batch)
         if self.swap + self.blank > 0:
-            pixels = batch["pixel_values"]
-            is_evidence = token_pixels(evidence, token_grid, pixels.shape[-2:])
-            replacement = torch.zeros_like(pixels)
-            if self.swap > 0 and len(pixels) > 1:  # a clip alone has no other, and is blank around its evidence
-                # never the other clip's evidence, which would be that of another label
-                others = pixels.roll(-1, dims=0) * ~is_evidence.roll(-1, dims=0)
-                replacement = torch.where(_per_clip(swapped), others, replacement)
-            shown["pixel_values"] = torch.where(is_evidence | ~_per_clip(swapped | blanked), pixels, replacement)
+            # maps of objects say what is in the pixels, and so go where these go: a blank has no objects
+            for name in ("pixel_values", "object_maps"):
+                if name in batch:
+                    is_evidence = token_pixels(evidence, token_grid, batch[name].shape[-2:])
+                    shown[name] = self._replaced(batch[name], is_evidence, swapped, blanked)
         if self.drop > 0:
             shown["token_mask"] = evidence | ~dropped[:, None, None]
         return shown
+
+    def _replaced(
+        self, values: torch.Tensor, is_evidence: torch.Tensor, swapped: torch.Tensor, blanked: torch.Tensor
+    ) -> torch.Tensor:
+        """Values of a batch with what is no evidence exchanged.
+
+        Args:
+            values: (batch, frames, channels, height, width): pixels, or maps of objects.
+            is_evidence: (batch, frames, 1, height, width), bool.
+            swapped: (batch,), bool: clips that are given the surroundings of the next one.
+            blanked: (batch,), bool: clips that are given none.
+        """
+        replacement = torch.zeros_like(values)
+        if self.swap > 0 and len(values) > 1:  # a clip alone has no other, and is blank around its evidence
+            # never the other clip's evidence, which would be that of another label
+            others = values.roll(-1, dims=0) * ~is_evidence.roll(-1, dims=0)
+            replacement = torch.where(_per_clip(swapped), others, replacement)
+        return torch.where(is_evidence | ~_per_clip(swapped | blanked), values, replacement)
 
 
 def draw_view() -> dict[str, float]:

@@ -7,7 +7,6 @@ is spread over accumulated micro-batches or over processes has the loss of the s
 """
 
 import torch
-import torch.nn.functional as F
 
 from ..attention.normalize import EPSILON, normalize_attention
 
@@ -101,28 +100,6 @@ def segment_divergence(segment_logits: torch.Tensor, temperature: float = 1.0) -
     # in logarithms throughout: a view that is sure has probabilities that underflow
     log_consensus = torch.logsumexp(log_views, dim=1, keepdim=True) - torch.log(torch.tensor(float(num_views)))
     return (log_views.exp() * (log_views - log_consensus)).sum(dim=-1).mean(dim=1)
-
-
-def classification_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    count: torch.Tensor | float | None = None,
-    label_smoothing: float = 0.0,
-) -> torch.Tensor:
-    """Cross-entropy, mean over the labelled clips.
-
-    Args:
-        logits: (batch, labels).
-        labels: (batch,), int64; -100 marks a clip that could not be read and does not count.
-        count: Divide by this many clips instead of those that are labelled here.
-        label_smoothing: Share of each target that is spread over all labels, in [0, 1).
-
-    Returns:
-        A scalar, float32; zero, and still connected to the graph, where no clip is labelled.
-    """
-    # cross_entropy's own ignore_index, -100, is the only label below 0
-    total = F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=label_smoothing)
-    return total / at_least_one((labels >= 0).sum() if count is None else count)
 
 
 def linear_warmup(progress: float, warmup_ratio: float) -> float:

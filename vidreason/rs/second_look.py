@@ -23,6 +23,7 @@ from ..clips.transforms import evaluation_transform, input_size
 from ..errors import ConfigError
 from ..guidance import FULL_FRAME, GridMap
 from ..guidance.geometry import Rectangle, evidence_rectangle, widened
+from ..training.evaluation import mean_probability_logits
 from ..video import decode_frames, probe_video, uniform_indices
 from .evidence import MAX_MARGIN
 
@@ -71,13 +72,7 @@ def attended_rectangles(
 
 def average_looks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Logits of the mean of two readings' probabilities: (..., labels), of two arrays of that shape."""
-    # log((p + q) / 2) without leaving the logarithm
-    return np.logaddexp(_log_softmax(first), _log_softmax(second)) - np.log(2)
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    logits = np.asarray(logits, dtype=np.float64)
-    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    return mean_probability_logits([first, second])
 
 
 class CropReader(Protocol):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from transformers import BaseVideoProcessor, PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from ..backbones.describe import describe_supervision
-from ..backbones.models import build_model, build_processor
-from ..publishing.cards import SupervisionFacts, TrainingFacts, write_model_card
+from ..backbones.models import build_model
+from ..publishing.cards import ObjectFacts, SupervisionFacts, TrainingFacts, write_model_card
 from ..reporting.recipe_facts import RecipeFacts
 from ..training.arguments import ModelArguments
 from ..training.clip_data import ClipMaker, open_videos
-from ..training.task import Metrics, Prepared, Task
+from ..training.clip_task import ClipTask
+from ..training.object_data import ObjectTables, check_maps, open_objects
+from ..training.task import Metrics, Prepared
 from ..video.cache import SharedVideos
 from .config import DataArguments, RSConfig
 from .data import GuidedData, build_guided_data
@@ -24,7 +22,7 @@ from .evidence import draw_view
 from .trainer import RSTrainer
 
 
-class RSTask(Task[GuidedData]):
+class RSTask(ClipTask[GuidedData]):
     """What both tasks of reasoning supervision share.
 
     Args:
@@ -43,41 +41,30 @@ class RSTask(Task[GuidedData]):
         args: RSConfig,
         video_cache: SharedVideos | None = None,
     ):
-        super().__init__(args)
-        self.model_args, self.data_args, self.video_cache = model_args, data_args, video_cache
+        super().__init__(model_args, data_args, args, video_cache)
+        self.data_args = data_args
 
-    def settings(self) -> dict[str, Any]:
-        """The settings of training, model and data."""
-        return {**super().settings(), **asdict(self.model_args), **asdict(self.data_args)}
-
-    @abstractmethod
-    def reported(self) -> dict[str, str]:
-        """Name in reports -> name among the trainer's metrics, the main metric first."""
-
-    def report(self, metrics: Mapping[str, float], split: str) -> dict[str, float | None]:
-        """The metrics of a test split under the names of reports; a value that was not measured is None."""
-        # None and not 0: what was not measured must not look like a bad result
-        return {name: metrics.get(f"{split}_{metric}") for name, metric in self.reported().items()}
-
-    def build_model(self, class_names: list[str]) -> PreTrainedModel:
+    def build_model(self, class_names: list[str], objects: ObjectTables | None = None) -> PreTrainedModel:
         """The model of the run, for these classes.
 
+        Args:
+            class_names: Names of the classes in the order of the label ids.
+            objects: Detections whose maps it is shown; None for a model that is shown none.
+
         Raises:
-            ConfigError: It cannot be built, or supervised, as asked.
+            ConfigError: It cannot be built, or supervised, as asked, or takes other maps.
         """
-        return build_model(
+        model = build_model(
             class_names,
             self.model_args.model_name_or_path,
             self.model_args.model_type,
-            self.model_args.config_overrides,
+            self.config_overrides(objects),
             self.model_args.replace_head,
             supervised_layers=self.args.supervised_layer_indices,
             task=self.data_args.task,
         )
-
-    def build_processor(self, model: PreTrainedModel) -> BaseVideoProcessor:
-        """The video processor of the run's model."""
-        return build_processor(model.config, self.model_args.model_name_or_path)
+        check_maps(model, objects)
+        return model
 
     def write_card(self, folder: Path, prepared: Prepared[GuidedData], recipe: RecipeFacts, metrics: Metrics) -> None:
         """Write the model's card into a folder."""
@@ -108,6 +95,7 @@ class RSTask(Task[GuidedData]):
             dataset_sources=(data.source,),
             split_sizes=data.split_sizes,
             guidance=data.guidance,
+            objects=data.objects,
             supervision=self._supervision(about.supervised_layers),
             recipe=recipe,
             metrics=metrics,
@@ -141,10 +129,11 @@ class ClassificationTask(RSTask):
         """Open the videos, and build the model, its processor and the clips of every split."""
         # the videos first: the size of the model's head follows from their classes
         videos = open_videos(self.data_args)
-        model = self.build_model(videos.class_names)
+        objects = open_objects(self.data_args, videos)
+        model = self.build_model(videos.class_names, objects)
         processor = self.build_processor(model)
         # the model says how many frames a clip has: a checkpoint brings its own number
-        maker = ClipMaker(self.data_args, self.args, videos, model.config.num_frames, self.video_cache)
+        maker = ClipMaker(self.data_args, self.args, videos, model.config.num_frames, self.video_cache, objects)
         data = build_guided_data(
             self.data_args,
             self.args,
@@ -156,6 +145,7 @@ class ClassificationTask(RSTask):
             lambda transform, guidance: maker.training(transform, guidance, extras=draw_view),
             maker.evaluation,
             size_of=len,
+            objects=None if objects is None else ObjectFacts(**objects.facts()),
         )
         return Prepared(model, processor, data)
 

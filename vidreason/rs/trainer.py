@@ -15,10 +15,10 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..clips.data import IGNORED_LABEL, GuidedClipCollator
 from ..errors import ConfigError, TrainingError
-from ..training.parts import PartsTrainer
+from ..training.parts import PartsTrainer, classification_loss
 from .config import RSConfig
 from .evaluation import ClipMetrics, ClipOutcome, clip_outcome
-from .losses import classification_loss, linear_warmup, spatial_alignment_loss, temporal_consistency_loss
+from .losses import linear_warmup, spatial_alignment_loss, temporal_consistency_loss
 from .second_look import LOOKED_TWICE, SecondLooks, attended_rectangles, average_looks, check_second_look
 
 BATCH_FIELDS = ("pixel_values", "frame_mask", "labels", "guidance", "guidance_mask")
@@ -33,14 +33,15 @@ class RSTrainer(PartsTrainer):
 
     The model gives `logits` (batch, labels), `segment_logits` (batch, 3, labels) and `frame_attention`
     (batch, frames, tokens), and `layer_attention` (batch, layers, frames, tokens) where several layers are supervised;
-    it takes `pixel_values` and `frame_mask`. Batches are those of `GuidedClipCollator`.
+    it takes `pixel_values` and `frame_mask`, and `object_maps` where the batches have any. Batches are those of
+    `GuidedClipCollator`.
 
     The parts of the loss, `classification`, `spatial` and `temporal`, are exact means over the clips or the guided
     frames of an optimizer step (see `PartsTrainer`). Evaluation gives the metrics of `ClipMetrics`.
     """
 
     args: RSConfig
-    not_for_the_model = ("labels", "guidance", "guidance_mask", "view_draw", "video", "start")
+    not_for_the_model = ("labels", "guidance", "guidance_mask", "view_draw", "maps_missing", "video", "start")
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .detections import SETTING, DetectionSource
 from .plugins import DataKind, GuidanceKind, GuidanceSource, System
 
 GUIDANCE_AXIS = "guidance"
@@ -66,6 +67,7 @@ class RunPlan:
         system: What trains.
         data_kind: What makes the data.
         guidance_kind: What makes the guidance; None where there is none, or a table that exists already.
+        detections: Source of the detections that the model is shown; None leaves the recipe's own table, if any.
     """
 
     study: str
@@ -79,6 +81,7 @@ class RunPlan:
     system: System
     data_kind: DataKind
     guidance_kind: GuidanceKind | None = None
+    detections: DetectionSource | None = None
 
     @property
     def name(self) -> str:
@@ -94,7 +97,10 @@ class RunPlan:
     def settings(self) -> dict[str, Any]:
         """Everything that decides how the run comes out, as plain data."""
         guidance = None if self.guidance is None else self.guidance.settings
+        # not in runs without, whose settings are those of records that were made before there were detections
+        detections = {} if self.detections is None else {SETTING: self.detections.settings}
         return {
+            **detections,
             "recipe": {**self.recipe, "seed": self.seed},
             "data": self.data,
             "guidance": guidance and {k: list(v) if isinstance(v, tuple) else v for k, v in guidance.items()},
@@ -171,6 +177,10 @@ class Study:
             else:
                 recipe |= self.system.spell_out(settings)
         share = recipe.pop("train_share", 1.0)
+        detections = None
+        if isinstance(recipe.get(SETTING), Mapping):
+            detections = DetectionSource.read(recipe.pop(SETTING), f"{self.path}: {cell.name}")
+            recipe["object_classes"] = list(detections.classes)
         of_data = {key: recipe.pop(key) for key in self.data_kind.run_keys if key in recipe}
         return RunPlan(
             study=self.name,
@@ -184,6 +194,7 @@ class Study:
             system=self.system,
             data_kind=self.data_kind,
             guidance_kind=None if guidance is None else self.guidance_kinds.get(guidance.producer),
+            detections=detections,
         )
 
     def _data_of_run(self, added: dict[str, Any]) -> dict[str, Any]:

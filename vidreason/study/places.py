@@ -18,6 +18,7 @@ from ..guidance import load_guidance, write_guidance
 from ..manifests.manifest import load_manifest, write_manifest
 from ..reporting.seeds import derive_seed
 from .design import RunPlan
+from .detections import STORE_FILE, DetectionSource, write_source
 from .making import digest, made_once
 from .plugins import DataPlaces, GuidanceKind, GuidanceSource
 
@@ -65,7 +66,8 @@ def make_places(run: RunPlan, work: Path, num_proc: int = 1) -> DataPlaces:
     if run.train_share < 1:
         name = f"manifest-{digest([split, run.train_share, run.seed])}"
         manifest = made_once(data.folder / name, lambda folder: _write_part(folder, data, split, run))
-    return dataclasses.replace(data, manifest=manifest, guidance=guidance)
+    detections = None if run.detections is None else str(_make_detections(run.detections, run, data))
+    return dataclasses.replace(data, manifest=manifest, guidance=guidance, detections=detections)
 
 
 def choose_share(labels: Iterable[int], share: float, seed: int) -> list[int]:
@@ -106,6 +108,19 @@ def _make_guidance(
         )
         table = str(part)
     return table
+
+
+def _make_detections(source: DetectionSource, run: RunPlan, data: DataPlaces) -> Path:
+    """The folder of a table of detections for every split that the run reads."""
+    recipe = run.recipe
+    splits = [recipe.get("train_split", "train"), recipe.get("validation_split"), *recipe["test_splits"]]
+    splits = list(dict.fromkeys(split for split in splits if split))
+    drawn = run.seed if source.is_drawn else None
+    # the same classes in another order are another order of channels, but the same table
+    asked = {**source.settings, "classes": sorted(source.classes)}
+    folder = data.folder / f"detections-{source.detector}-{digest([splits, asked, drawn])}"
+    store = data.folder / STORE_FILE
+    return made_once(folder, lambda unfinished: write_source(unfinished, source, data, splits, run.seed, store))
 
 
 def _write_covered(folder: Path, table: str, data: DataPlaces, split: str, source: GuidanceSource, seed: int) -> None:

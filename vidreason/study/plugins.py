@@ -84,6 +84,7 @@ class DataPlaces:
         guidance: Folder or Hub id of the guidance of the training split; None for none.
         evaluation_guidance: Folder or Hub id of the guidance that attention is measured against; None leaves the
             recipe's own.
+        detections: Folder of the detections that the model is shown; None leaves the recipe's own.
     """
 
     folder: Path
@@ -92,11 +93,12 @@ class DataPlaces:
     truth: Path | None = None
     guidance: str | None = None
     evaluation_guidance: str | None = None
+    detections: str | None = None
 
     @property
     def settings(self) -> dict[str, str]:
         """The places as settings of train.py, without those that are left to the recipe."""
-        names = ("manifest", "guidance", "evaluation_guidance", "video_root")
+        names = ("manifest", "guidance", "evaluation_guidance", "video_root", "detections")
         return {name: str(getattr(self, name)) for name in names if getattr(self, name) is not None}
 
 

@@ -88,7 +88,7 @@ class DataArguments:
 
 @dataclass
 class ClipArguments(DataArguments):
-    """Clips of videos or of a packed store, how they are sampled and augmented, and the guidance joined to them."""
+    """Clips of videos or of a packed store, how they are sampled and augmented, and what is joined to them."""
 
     packed_clips: str | None = field(
         default=None,
@@ -115,6 +115,28 @@ class ClipArguments(DataArguments):
     guidance_resampling: str = field(
         default="area",
         metadata={"help": "From the guidance's grid to the model's tokens.", "choices": list(RESAMPLING_RULES)},
+    )
+    detections: str | None = field(
+        default=None,
+        metadata={
+            "help": "Table of detections, a folder or Hub id, whose objects the model is shown as maps beside the "
+            "pixels. The model is one of type a2o."
+        },
+    )
+    object_classes: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Classes of objects that the model is shown, each a channel of the maps, in this order."},
+    )
+    # as for guidance
+    detection_tolerance_s: float = field(
+        default=0.05, metadata={"help": "Seconds that detections may lie from a sampled frame and still be of it."}
+    )
+    map_size_px: int | None = field(
+        default=None,
+        metadata={
+            "help": "Longer side of the maps in pixels, which has to divide that of the model's input: a quarter of "
+            "it takes a sixteenth of the memory. Default: the size of the input."
+        },
     )
     sampling: str = field(
         default="jittered",
@@ -146,6 +168,13 @@ class ClipArguments(DataArguments):
             raise ConfigError("streaming keeps no clips in memory: set cache_videos or streaming to false")
         if self.shuffle_buffer < 1:
             raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}, expected a number of clips")
+        if bool(self.object_classes) != bool(self.detections):
+            raise ConfigError(
+                f"detections are {self.detections!r} and object_classes {self.object_classes}: a table is named "
+                "together with its classes that the model is shown, or neither"
+            )
+        if self.map_size_px is not None and not self.detections:
+            raise ConfigError(f"map_size_px is {self.map_size_px}, but no detections are named")
         # malformed JSON is named here, before any data are read; from here on the field holds a mapping
         self.mirrored_labels = read_mapping(self.mirrored_labels, "mirrored_labels")
 
@@ -211,6 +240,27 @@ def parse_arguments(
     # a flag that is given wins over every default set above
     parsed = parse_flags(parser, arguments)
     return parsed[0], parsed[1], parsed[2]  # behind them a namespace with `method`
+
+
+def named_method(arguments: list[str]) -> str | None:
+    """The method that a command line names, by a flag or in its recipe; None where it names none.
+
+    It decides which system reads all other settings, and so is read ahead of them.
+
+    Args:
+        arguments: Those of the command line; the first may be the path of a YAML recipe.
+
+    Raises:
+        ConfigError: The recipe cannot be read, or its method is no text.
+    """
+    flags = OneLineParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--method", default=None)
+    method = flags.parse_known_args(arguments)[0].method
+    if method is None and arguments and arguments[0].endswith((".yaml", ".yml")):
+        method = read_recipe(arguments[0]).get("method")
+    if not (method is None or isinstance(method, str)):
+        raise ConfigError(f"method is {method!r}, expected the name of one")
+    return method
 
 
 def _add_method(parser: argparse.ArgumentParser, methods: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from ..guidance import GuidanceIndex, load_guidance
 from ..manifests.manifest import Manifest, load_manifest
 from ..video.cache import SharedVideos
 from .arguments import ClipArguments
+from .object_data import ObjectTables
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ class ClipMaker:
         videos: The manifest or the store.
         num_frames: Frames of a clip.
         video_cache: Decoded videos that data sets and runs share; None keeps nothing.
+        objects: Detections whose maps are given beside the pixels; None gives none.
     """
 
     def __init__(
@@ -132,9 +134,10 @@ class ClipMaker:
         videos: Videos,
         num_frames: int,
         video_cache: SharedVideos | None = None,
+        objects: ObjectTables | None = None,
     ):
         self.data_args, self.args, self.videos, self.num_frames = data_args, args, videos, num_frames
-        self.video_cache = video_cache
+        self.video_cache, self.objects = video_cache, objects
         if isinstance(videos, PackedStore) and data_args.decode_max_side_px is not None:
             logger.warning("decode_max_side_px has no effect: packed clips have the size that they were packed in")
         loading = args.accelerator_config
@@ -182,13 +185,14 @@ class ClipMaker:
         )
         # a fixed seed and no flips in evaluation: runs with different seeds are measured on the same input
         mirrors, seed = (data_args.label_mirrors, self.args.seed) if is_training else ({}, 0)
+        maps = None if self.objects is None else self.objects.maps(split, transform.output_size)
         if isinstance(self.videos, Manifest):
             assert not isinstance(guidance, PackedGuidance)  # which a store alone has
             return GuidedClips(
-                self.videos, split, transform, settings, guidance, mirrors, seed, extras, self.video_cache
+                self.videos, split, transform, settings, guidance, mirrors, seed, extras, self.video_cache, maps
             )
         if not data_args.streaming:
-            return PackedClips(self.videos, split, transform, settings, guidance, mirrors, seed, extras)
+            return PackedClips(self.videos, split, transform, settings, guidance, mirrors, seed, extras, maps)
         batch_size = self.args.train_batch_size if is_training else self.args.eval_batch_size
         return PackedStream(
             self.videos,
@@ -202,6 +206,7 @@ class ClipMaker:
             shuffle_buffer=data_args.shuffle_buffer if is_training else 0,
             block_size=batch_size * self.args.world_size,  # clips of one step over all processes
             extras=extras,
+            objects=maps,
         )
 
 

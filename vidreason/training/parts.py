@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ..errors import ConfigError, TrainingError
 from .distributed import DistributedTrainer
@@ -169,3 +170,26 @@ class PartsTrainer(DistributedTrainer):
             # reset here and not per epoch: logging_steps need not divide an epoch
             self._part_sums, self._steps_since_log = {}, 0
         super().log(logs, *args, **kwargs)
+
+
+def classification_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    count: torch.Tensor | float | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Cross-entropy, mean over the labelled clips: the part that every classifier has.
+
+    Args:
+        logits: (batch, labels).
+        labels: (batch,), int64; -100 marks a clip that could not be read and does not count.
+        count: Divide by this many clips, those of the whole step, instead of those that are labelled here.
+        label_smoothing: Share of each target that is spread over all labels, in [0, 1).
+
+    Returns:
+        A scalar, float32; zero, and still connected to the graph, where no clip is labelled.
+    """
+    # cross_entropy's own ignore_index, -100, is the only label below 0
+    total = F.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=label_smoothing)
+    # a sum of nothing stays 0 and keeps its graph
+    return total / torch.as_tensor((labels >= 0).sum() if count is None else count).clamp_min(1)

@@ -38,25 +38,22 @@ The rules, for what the forms leave open:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
 
 from ...boxes_in_text import PIXELS, BoxConvention, points_from_text
 from ...errors import ConfigError, InvalidAnswer
 from ...guidance import points_to_cells
 from ...llm.json_text import has_key, normalise_key, parse_json
+from ...llm.prompt_file import read_prompt_file, render_templates
 
 FORMS = ("key_r", "im_o", "localization")
 """Forms of answers, named by the key that says where; in the order in which they are looked for."""
@@ -64,7 +61,6 @@ FORMS = ("key_r", "im_o", "localization")
 PROMPT_NAMES = ("ucf", "ssv2", "desktop_assembly", "general")
 
 _FOLDER = Path(__file__).parent / "prompt_texts"
-_PART = re.compile(r"^\[(system|user)\][ \t]*$", re.MULTILINE)
 _MAX_OBJECTS = 50
 """Objects of one frame, at most. Without a limit, a model that repeats itself goes on until its answer is cut off."""
 
@@ -136,12 +132,7 @@ class Prompt:
             "scale": scale,
             "scale_end": scale_end,
         }
-        try:
-            templates = map(_compile, (self.system_template, self.user_template))
-            system, user = (template.render(values).strip() for template in templates)
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ConfigError(f"prompt {self.prompt_id!r}: {error}") from error
-        return system, user
+        return render_templates(self.prompt_id, (self.system_template, self.user_template), values)
 
     def schema(self, grid: tuple[int, int], convention: BoxConvention = PIXELS) -> dict[str, Any]:
         """The JSON schema of an answer, within what OpenAI's strict mode allows.
@@ -193,13 +184,6 @@ class Prompt:
         return json.dumps(answer)
 
 
-@lru_cache(maxsize=64)
-def _compile(template: str) -> Template:
-    # the sandbox: a prompt file may come from anywhere, and is text, not a program
-    # StrictUndefined: a misspelt name is an error, and not a gap in a prompt that is paid for
-    return SandboxedEnvironment(undefined=StrictUndefined).from_string(template)
-
-
 def load_prompt(name_or_path: str | os.PathLike) -> Prompt:
     """Read a prompt.
 
@@ -212,36 +196,19 @@ def load_prompt(name_or_path: str | os.PathLike) -> Prompt:
     built_in = str(name_or_path) in PROMPT_NAMES
     path = _FOLDER / f"{name_or_path}.txt" if built_in else Path(name_or_path)
     try:
-        content = path.read_bytes()
-        # byte order mark and line ends of Windows go, so that an edited copy renders to the same requests
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+        file = read_prompt_file(path, ("id", "form"))
     except OSError as error:
         known = ", ".join(PROMPT_NAMES)
         raise ConfigError(
             f"{str(name_or_path)!r} is no prompt: neither one of {known} nor a file ({error})"
         ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"prompt {path}: not UTF-8 text ({error})") from error
-    header, *parts = _PART.split(text)
-    fields = _read_header(header, path)
-    templates = dict(zip(parts[::2], parts[1::2], strict=True))
-    if len(parts) != 4 or len(templates) != 2:
-        raise ConfigError(f"prompt {path}: expected one part [system] and one part [user]")
     return Prompt(
-        prompt_id=fields["id"],
-        form=fields["form"],
-        system_template=templates["system"],
-        user_template=templates["user"],
-        sha256=hashlib.sha256(content).hexdigest(),
+        prompt_id=file.prompt_id,
+        form=file.fields["form"],
+        system_template=file.system_template,
+        user_template=file.user_template,
+        sha256=file.sha256,
     )
-
-
-def _read_header(header: str, path: Path) -> dict[str, str]:
-    pairs = [line.partition(":") for line in header.splitlines() if line.strip()]
-    fields = {name.strip(): value.strip() for name, _, value in pairs}
-    if set(fields) != {"id", "form"} or not all(fields.values()):
-        raise ConfigError(f"prompt {path}: expected the lines `id: ...` and `form: ...` first, got {fields}")
-    return fields
 
 
 def _pair_schema(item: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +25,7 @@ from ...llm.batch import BatchAnswerer
 from ...llm.chat import ANSWER_STATUSES, OK, Answerer, ChatAnswer
 from ...llm.client import OpenAIChatClient
 from ...llm.cost import Budget, ModelPrice, price_of, token_rule
-from ...llm.online import OnlineAnswerer, RetryLimits
+from ...llm.online import OnlineAnswerer, RetryLimits, run_to_end
 from ...llm.store import RequestStore
 from ..frames import FrameJournal, FramePolicy, find_labels, find_policy
 from ..job import Annotation, AnnotationRun, AnnotationTask, Producer
@@ -196,7 +195,7 @@ class LLMRun:
         cap = self.args.max_cost_usd if max_cost_usd is None else max_cost_usd
         # with what earlier runs spent or left in flight: the cap is on all runs into a folder together
         budget = Budget(cap, self.store.totals().spent_usd)
-        return _run_to_end(self._ask(budget, show_progress))
+        return run_to_end(self._ask(budget, show_progress))
 
     async def _ask(self, budget: Budget, show_progress: bool) -> Counter[str]:
         statuses: Counter[str] = Counter()
@@ -268,16 +267,6 @@ class LLMRun:
                 **{f"attempts: {outcome or 'open'}": count for outcome, count in outcomes.items()},
             },
         )
-
-
-def _run_to_end(coroutine: Coroutine[Any, Any, Counter[str]]) -> Counter[str]:
-    """What a coroutine returns, also in a notebook, whose own event loop is running already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:  # a loop cannot be run within another, but in another thread it can
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 class _Bar:

@@ -1,0 +1,88 @@
+"""The command line: a recipe in, a search and its report out; mistakes in one line."""
+
+import json
+import sys
+
+import datasets
+import pytest
+import yaml
+
+from vidreason.a2o.__main__ import main
+from vidreason.a2o.environment import register_environment
+
+WORDS = ["person", "ball", "net", "hoop", "floor", "forearm"]
+
+
+@pytest.fixture(autouse=True)
+def environments():
+    register_environment("worth", "fixtures.object_search:WorthEnvironment")
+
+
+def write_recipe(folder, **settings):
+    path = folder / "recipe.yaml"
+    recipe = {
+        "out": str(folder / "search"),
+        "agent": "random",
+        "environment": "worth",
+        "environment_settings": {"vocabulary": WORDS, "noise": 0.01},
+        "num_trials": 3,
+        "max_classes": 3,
+        **settings,
+    }
+    path.write_text(yaml.safe_dump(recipe))
+    return str(path)
+
+
+def test_searches_from_a_recipe_are_reported_together(tmp_path, capsys, monkeypatch):
+    recipe = write_recipe(tmp_path)
+    folders = []
+    for agent in ("random", "coordinate", "none"):
+        for seed in ("0", "1"):
+            folders.append(str(tmp_path / f"{agent}_{seed}"))
+            assert main([recipe, "--agent", agent, "--seed", seed, "--out", folders[-1]]) == 0
+            assert f"A search by `{agent}`" in capsys.readouterr().out
+    assert len(datasets.load_dataset(f"{folders[0]}/trials")["trials"]) == 3
+    facts = json.loads((tmp_path / "none_0" / "search.json").read_text())
+    assert facts["class_texts"] == [] and facts["test_accuracy"] == {"test": 0.5}
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # no embeddings: the page says so
+    assert main(["report", *folders, "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "README.md").read_text()
+    assert "| random | 2 |" in page and "| coordinate | 2 |" in page and "| none | 2 |" in page
+    assert "not measured: no embeddings" in page and "Rank correlation" in page
+    assert (tmp_path / "report" / "accuracy_over_iterations.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "message"),
+    [
+        ({"num_trial": 3}, [], "unknown settings ['num_trial']"),
+        ({}, ["--num_trials", "0"], "num_trials is 0"),
+        ({"environment": "mars"}, [], "environment is 'mars', expected one of"),
+        ({"environment_settings": {"colour": 1}}, [], "environment 'worth' cannot be made with ['colour']"),
+        ({"environment_settings": "{"}, [], "environment_settings is not valid JSON"),
+        ({"agent_settings": {"colour": 1}}, [], "agent random cannot be made with ['colour']"),
+        ({}, ["--agent_settings", '{"colour": 1}'], "agent random cannot be made with ['colour']"),
+        ({"out": ""}, [], "out is not set"),
+        ({}, ["--agents", "random"], "did you mean --agent"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, capsys, settings, flags, message):
+    assert main([write_recipe(tmp_path, **settings), *flags]) in (1, 2)
+    error = capsys.readouterr().err.splitlines()
+    assert message in error[0] and "Traceback" not in "".join(error) and len(error) <= 2
+
+
+def test_a_report_of_what_is_no_search_names_it(tmp_path, capsys):
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == 1
+    assert f"{tmp_path} holds no search that has ended" in capsys.readouterr().err
+
+
+def test_the_rooms_of_a_search_load_no_torch(repository):
+    import subprocess
+
+    code = (
+        "import sys, vidreason.a2o.loop, vidreason.a2o.agents, vidreason.a2o.__main__; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
