@@ -11,7 +11,8 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor, Pre
 
 from ..errors import DetectionError
 from .class_text import token_spans
-from .pretrained import Candidates, PretrainedDetector, corners, load, load_model, refuse_long_text
+from .loading import load, load_model
+from .pretrained import Candidates, PretrainedDetector, corners, refuse_long_text
 
 
 class _Prompt(NamedTuple):

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoProcessor, Owlv2ForObjectDetection, PreTrainedConfig
 
 from ..errors import DetectionError
-from .pretrained import Candidates, PretrainedDetector, corners, load, load_model, refuse_long_text
+from .loading import load, load_model
+from .pretrained import Candidates, PretrainedDetector, corners, refuse_long_text
 
 
 class _Seen(NamedTuple):

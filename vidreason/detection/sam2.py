@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import Sam2Model, Sam2Processor
 
-from .pretrained import load, load_config, load_model, name_of, revision_of
+from .loading import load, load_config, load_model, name_of, revision_of
 
 _BOXES_AT_ONCE = 16  # the mask decoder holds a copy of the frame's features for each
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from transformers import PreTrainedConfig, Sam3Model, Sam3Processor
 
-from .pretrained import Candidates, PretrainedDetector, load, load_model, refuse_long_text
+from .loading import load, load_model
+from .pretrained import Candidates, PretrainedDetector, refuse_long_text
 
 MAX_TOKENS = 32
 """Tokens of a prompt, special ones included. Its processor pads to as many and cuts nothing, so that the network then

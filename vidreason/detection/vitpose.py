@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, PreTrainedConfig, VitPoseForPoseEst
 
 from ..errors import DetectionError
 from .keypoints import COCO_KEYPOINTS, KeypointDetector, Keypoints
-from .pretrained import find_device, find_dtype, load, load_config, load_model, name_of, revision_of
+from .loading import find_device, find_dtype, load, load_config, load_model, name_of, revision_of
 
 
 class VitPoseDetector(KeypointDetector):
@@ -94,5 +94,6 @@ def _names(config: PreTrainedConfig) -> tuple[str, ...]:
     """The names of a model's keypoints: COCO's where there are 17, or its labels in words, "L_Eye" as "left eye"."""
     if config.num_labels == len(COCO_KEYPOINTS):
         return COCO_KEYPOINTS
-    names = [config.id2label[label].lower().replace("_", " ") for label in range(config.num_labels)]
+    labels: Any = config.id2label
+    names = [labels[label].lower().replace("_", " ") for label in sorted(labels)]
     return tuple(re.sub(r"^l ", "left ", re.sub(r"^r ", "right ", name)) for name in names)
