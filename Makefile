@@ -21,7 +21,7 @@ help:
 	@echo "make browser Debian's Chromium, for the tests of the Space"
 	@echo "make test    the tests"
 	@echo "make test-lower  the tests with the lowest versions that pyproject.toml declares, in $(LOWER)"
-	@echo "make transformers-suite  the model tests of transformers itself, run on TSViT"
+	@echo "make transformers-suite  the model tests of transformers itself, run on TSViT and A2O"
 	@echo "make lint    ruff, who imports whom (import-linter), types (mypy)"
 	@echo "make clean   remove outputs (not the environments)"
 
@@ -68,7 +68,8 @@ transformers-suite: $(STAMP)
 		--no-build-isolation --no-binary transformers --dest $(SUITE) transformers==$$version && \
 		tar -xzf $(SUITE)/transformers-$$version.tar.gz -C $(SUITE); }; } && \
 		TRANSFORMERS_SOURCE=$(SUITE)/transformers-$$version OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -q -rfEs -o addopts= tests/modeling_tsvit/transformers_suite.py
+		$(BIN)/python -m pytest -q -rfEs -o addopts= tests/modeling_tsvit/transformers_suite.py \
+		tests/modeling_a2o/transformers_suite_a2o.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,7 +21,19 @@ from .configuration_a2o import NUM_COLOURS, A2OConfig, channels_field, code_revi
 COMMON_INPUTS = ("output_attentions", "output_hidden_states", "return_dict")
 
 
-class A2OProjection(nn.Conv2d):
+class A2OPointwise(nn.Conv2d):
+    """A 1x1 convolution as the matrix product that it is, forward and backward.
+
+    On a CPU the gradient of a convolution with few channels takes several times as long as that of the product.
+    """
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """maps: (batch, channels, height, width) -> (batch, features, height, width)."""
+        features = torch.matmul(self.weight.flatten(1), maps.flatten(2)).unflatten(-1, maps.shape[-2:])
+        return features if self.bias is None else features + self.bias[:, None, None]
+
+
+class A2OProjection(A2OPointwise):
     """The adapter's last layer. Its class tells it from the others, for it starts from zero."""
 
 
@@ -37,7 +49,7 @@ class A2OAdapter(nn.Module):
         channels = len(config.class_texts)
         self.blocks = nn.Sequential()
         for _ in range(config.adapter_depth):
-            self.blocks.append(nn.Conv2d(channels, config.adapter_hidden_size, 1, bias=config.adapter_bias))
+            self.blocks.append(A2OPointwise(channels, config.adapter_hidden_size, 1, bias=config.adapter_bias))
             self.blocks.append(nn.ReLU())
             channels = config.adapter_hidden_size
         self.projection = A2OProjection(channels, NUM_COLOURS, 1, bias=config.adapter_bias)
@@ -47,6 +59,77 @@ class A2OAdapter(nn.Module):
         maps = object_maps.flatten(0, 1).to(self.projection.weight.dtype)  # a model in bf16 takes maps in float32 too
         added: torch.Tensor = self.projection(self.blocks(maps))
         return added.unflatten(0, object_maps.shape[:2])
+
+
+class _PatchGradient(torch.autograd.Function):
+    """The gradient of a convolution over patches that do not overlap, with respect to its input, as a matrix product.
+
+    A video model never asks its first layer for that gradient, but the adapter learns from it. On a CPU the
+    convolution's own takes four times as long, which would double the training step of a small model.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, frames: torch.Tensor, weight: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        """frames: (batch, 3, *sides), weight: (features, 3, *patch), embedded: (batch, features, *patches)."""
+        ctx.save_for_backward(weight)
+        ctx.size = frames.shape
+        return embedded.view_as(embedded)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, torch.Tensor]:
+        """gradient: (batch, features, *patches)."""
+        (weight,) = ctx.saved_tensors
+        patches = torch.matmul(weight.flatten(1).T, gradient.flatten(2))
+        batch, channels = ctx.size[:2]
+        num_sides = len(ctx.size) - 2
+        patches = patches.view(batch, channels, *weight.shape[2:], *gradient.shape[2:])
+        # from (patch height, patch width, rows, columns) to (rows, patch height, columns, patch width)
+        order = [place for side in range(num_sides) for place in (2 + num_sides + side, 2 + side)]
+        return patches.permute(0, 1, *order).reshape(ctx.size), None, gradient
+
+
+class _PatchHooks:
+    """Hooks that give a convolution over patches its input's gradient by `_PatchGradient`, where that is faster.
+
+    What the convolution computes is its own, to the last bit: it is given the frames cut off from their graph, and its
+    output is tied to them again.
+    """
+
+    def __init__(self) -> None:
+        self._frames: list[torch.Tensor] = []
+
+    def before(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        """Cuts the frames off from their graph."""
+        self._frames.clear()
+        frames = inputs[0]
+        # other devices compute it fast, and a compiler takes no hooks that remember
+        if torch.compiler.is_compiling() or frames.device.type != "cpu" or not frames.requires_grad:
+            return None
+        if not torch.is_grad_enabled() or any(
+            side % patch for side, patch in zip(frames.shape[2:], module.kernel_size, strict=True)
+        ):
+            return None  # pixels beyond the last whole patch have no gradient
+        self._frames.append(frames)
+        return (frames.detach(), *inputs[1:])
+
+    def after(
+        self, module: nn.Module, inputs: tuple[torch.Tensor, ...], embedded: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Ties the output to the frames again."""
+        return _PatchGradient.apply(self._frames.pop(), module.weight, embedded) if self._frames else None
+
+
+def _is_over_patches(module: nn.Module) -> bool:
+    """Whether a module is a convolution of frames over patches that do not overlap."""
+    return (
+        isinstance(module, nn.Conv2d | nn.Conv3d)
+        and module.in_channels == NUM_COLOURS
+        and module.stride == module.kernel_size
+        and module.groups == 1
+        and set(module.dilation) == {1}
+        and module.padding in ("valid", (0,) * len(module.kernel_size))
+    )
 
 
 class A2OPreTrainedModel(PreTrainedModel):
@@ -108,6 +191,10 @@ class A2OForVideoClassification(A2OPreTrainedModel):
         self.adapter: nn.Module = A2OAdapter(config) if config.fusion == "add" else nn.Identity()
         self._can_compile_fullgraph = self.backbone._can_compile_fullgraph
         self._backbone_inputs = {*inspect.signature(self.backbone.forward).parameters, *COMMON_INPUTS} - {"kwargs"}
+        for module in filter(_is_over_patches, self.backbone.modules()):
+            hooks = _PatchHooks()
+            module.register_forward_pre_hook(hooks.before)
+            module.register_forward_hook(hooks.after)
         self.post_init()
 
     def _new_backbone(self) -> PreTrainedModel:
@@ -321,7 +408,7 @@ class A2OForVideoClassification(A2OPreTrainedModel):
             )
 
 
-def _first_convolution(classifier: PreTrainedModel) -> nn.Module:
+def _first_convolution(classifier: PreTrainedModel) -> nn.Conv2d | nn.Conv3d:
     """The convolution that reads a classifier's frames: of its patches, or the first of its stem.
 
     Raises:

@@ -1,5 +1,9 @@
 """A file is detected and classified in one call, as the model was trained to see it."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +76,22 @@ def test_a_file_is_detected_and_classified(video, tmp_path):
     bare = classify(video, maps=False)
     assert bare.answers == bare.answers_without_maps == result.answers_without_maps
     assert not bare.object_maps.any() and bare.detections == {}
+
+
+def test_a_model_around_tsvit_loads_by_the_pipeline_alone(tmp_path):
+    """In a process that has imported nothing else, which this one has."""
+    model, processor = make_model()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    code = (
+        "import sys; from vidreason.a2o.pipeline import ObjectVideoClassifier as Classifier\n"
+        "from fixtures.color_detector import ColorDetector\n"
+        "print(type(Classifier.from_pretrained(sys.argv[1], ColorDetector()).model.backbone).__name__)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.stdout.strip() == "TSViTForVideoClassification", finished.stderr
 
 
 @pytest.mark.parametrize("inside", ["tsvit", "vjepa2_small"])  # one sees the whole frame, the other its middle

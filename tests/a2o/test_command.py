@@ -53,6 +53,55 @@ def test_searches_from_a_recipe_are_reported_together(tmp_path, capsys, monkeypa
     assert (tmp_path / "report" / "accuracy_over_iterations.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_search_trains_on_a_world_by_its_recipe(tmp_path, capsys, detected_world, short_training, tiny_model):
+    training = {
+        **short_training,
+        "method": "object_centric",
+        "manifest": str(detected_world.manifest),
+        "validation_split": "validation",
+        "test_splits": ["test"],
+        "model_type": "a2o_tsvit",
+        "model_config": tiny_model,
+        "map_size_px": 8,
+        "num_train_epochs": 1,
+        "cache_videos": True,
+    }
+    (tmp_path / "training.yaml").write_text(yaml.safe_dump(training))
+    settings = {"recipe": str(tmp_path / "training.yaml"), "training": {"learning_rate": 1e-3}}
+    settings |= {"detector": "truth", "detector_truth": str(detected_world.truth), "frames_per_second": 4.0}
+    changes = {"environment": "training", "agent": "coordinate", "num_trials": 2, "noise_seeds": 2, "max_classes": 2}
+    recipe = write_recipe(tmp_path, **changes, environment_settings=settings)
+    assert main([recipe]) == 0
+    rows = datasets.load_dataset(str(tmp_path / "search" / "trials"))["trials"].to_list()
+    assert [row["status"] for row in rows] == ["ok", "ok"] and len(rows[0]["seeds"]) == 2
+    chosen = next(row for row in rows if row["is_chosen"])
+    assert [entry["name"] for entry in chosen["test_accuracy"]] == ["test"]
+    first, second = (set(row["class_texts"]) for row in rows)
+    assert len(first ^ second) == 1  # one class more or less
+    frames = rows[0]["detections_made"]
+    assert frames > 0 and rows[1]["detections_made"] == (frames if second > first else 0)
+    assert (tmp_path / "search" / "trainings" / "detections.sqlite").is_file()
+    capsys.readouterr()
+
+    # the same training with the chosen set, tuned
+    pytest.importorskip("optuna")
+    table = next((tmp_path / "search" / "trainings" / "tables").iterdir())
+    tuned = {**training, "detections": str(table), "object_classes": list(rows[0]["class_texts"])}
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump({**tuned, "output_dir": "nowhere"}))
+    out = tmp_path / "tuning"
+    assert main(["tune", str(tmp_path / "tuned.yaml"), "--out", str(out), "--num_trials", "2"]) == 0
+    assert "validation accuracy" in capsys.readouterr().out
+    best = yaml.safe_load((out / "tuned.yaml").read_text())
+    assert best["test_splits"] == ["test"] and best["model_config"]["adapter_depth"] in range(5)
+    assert best["learning_rate"] != training["learning_rate"] and best["output_dir"] == "nowhere"
+    (tmp_path / "blind.yaml").write_text(yaml.safe_dump({**tuned, "validation_split": None}))
+    assert main(["tune", str(tmp_path / "blind.yaml"), "--out", str(out)]) == 1
+    assert "validation_split is not set" in capsys.readouterr().err
+
+    wrong = write_recipe(tmp_path, environment="training", environment_settings={"recipe": "x", "detecter": "coco"})
+    assert main([wrong]) == 1 and "has no setting detecter" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("settings", "flags", "message"),
     [

@@ -12,8 +12,9 @@ from vidreason.a2o.environment import Outcome
 from vidreason.a2o.history import render_history
 from vidreason.a2o.loop import SearchSettings, search
 from vidreason.a2o.proposal import OK, Proposal
-from vidreason.a2o.trials import Training, Trial
-from vidreason.errors import ComputeExceeded, ConfigError, TrainingError
+from vidreason.a2o.trials import PROXY, Training, Trial, TrialStore
+from vidreason.errors import ComputeExceeded, ConfigError, LLMError, TrainingError
+from vidreason.files import read_folder
 from vidreason.llm.cost import text_tokens
 
 
@@ -104,6 +105,27 @@ def test_ties_go_to_the_earliest_and_what_is_no_number_never_wins(tmp_path):
     assert history[3].reason == "the loss is not finite"
 
 
+def test_what_fails_at_the_end_loses_nothing(tmp_path):
+    class Mute(ScriptedAgent):
+        def explain(self, state, chosen):
+            raise LLMError("the money is gone")
+
+    class Failing(WorthEnvironment):
+        def final(self, class_texts, seed):
+            raise TrainingError("the disk was full")
+
+    settings = SearchSettings(num_trials=2, noise_seeds=1)
+    with pytest.raises(TrainingError, match="disk"):
+        search(Failing(), Mute("ball", "net"), tmp_path, settings)
+    rows = read_folder(tmp_path / "trials")["trials"].to_list()
+    assert [row["proxy_accuracy"] for row in rows] == pytest.approx([0.5, 0.45])
+    environment = WorthEnvironment()
+    result = search(environment, Mute("ball", "net"), tmp_path, settings)
+    assert [call[0] for call in environment.calls] == ["final"] and result.reasons == ""
+    again = search(environment, ScriptedAgent("ball", "net"), tmp_path, settings)
+    assert again.class_texts == ("ball",) and len(environment.calls) == 1
+
+
 def _trial(number, *accuracies):
     trainings = tuple(Training(seed, Outcome(value)) for seed, value in enumerate(accuracies))
     return Trial(number, Answer("x"), Proposal(OK, (f"thing {number}",)), trainings)
@@ -166,8 +188,6 @@ def test_a_limit_on_time_counts_what_is_about_to_run_and_wants_an_estimate(tmp_p
     run(tmp_path / "c", environment, "ball", **settings)
     assert environment.calls[0][3] == pytest.approx(25.0)  # how long it may run
     # a training that was killed counts at what was set aside for it: begun here as a killed process leaves it
-    from vidreason.a2o.trials import PROXY, TrialStore
-
     with TrialStore(tmp_path / "d" / "trials.sqlite") as store:
         store.begin(PROXY, 1, 0, 20.0)
     with pytest.raises(ComputeExceeded, match=r"5\.0 s left"):

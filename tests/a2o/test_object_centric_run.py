@@ -12,8 +12,13 @@ from transformers import AutoModelForVideoClassification
 from vidreason import commands
 from vidreason.a2o import run as a2o_run
 from vidreason.a2o.config import ObjectCentricConfig
-from vidreason.detection import make_detector
+from vidreason.a2o.tasks import ObjectCentricTask
+from vidreason.annotation import truth_guidance
+from vidreason.clips.data import GuidedClipCollator
+from vidreason.clips.views import ViewedClips, clip_views
+from vidreason.detection import load_detections, make_detector, write_detections
 from vidreason.errors import ConfigError, DetectionError
+from vidreason.files import read_folder
 from vidreason.guidance import write_guidance
 from vidreason.rs import run as rs_run
 
@@ -84,9 +89,6 @@ def test_the_method_chooses_the_system(write_object_recipe, write_recipe):
 
 def test_reasoning_supervision_trains_a_model_with_maps(write_object_recipe, detected_world, tmp_path):
     """Both losses and exchanged surroundings, on the same clips, with the same maps."""
-    from vidreason.annotation import truth_guidance
-    from vidreason.files import read_folder
-
     truth = read_folder(detected_world.truth)
     guidance = write_guidance(
         tmp_path / "guidance", {split: truth_guidance(rows, (4, 4)) for split, rows in truth.items()}
@@ -136,8 +138,6 @@ def test_what_does_not_fit_is_named_before_training(write_object_recipe, detecte
     mixed = detect_world(
         detected_world.truth, tmp_path / "first", make_detector("truth", truth=detected_world.truth), ["hand"]
     )
-    from vidreason.detection import load_detections, write_detections
-
     rows = {split: list(table) for split, table in load_detections(mixed).items()}
     for split_rows in rows.values():
         split_rows[0]["threshold"] = 0.25
@@ -159,8 +159,6 @@ def test_frames_without_detections_are_counted(write_object_recipe, detected_wor
 def test_the_adapter_may_have_a_rate_of_its_own_and_the_classifier_stay(write_object_recipe, tmp_path):
     recipe = write_object_recipe(method="object_adapter", adapter_learning_rate=0.01, weight_decay=0.1)
     model_args, data_args, args = a2o_run.parse_arguments([recipe])
-    from vidreason.a2o.tasks import ObjectCentricTask
-
     task = ObjectCentricTask(model_args, data_args, args)
     trainer = task.make_trainer(task.prepare(), [])
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -208,3 +206,23 @@ def test_settings_out_of_range_are_named(tmp_path):
     ]:
         with pytest.raises(ConfigError, match=re.escape(message)):
             ObjectCentricConfig(output_dir=str(tmp_path), **changes)
+
+
+def test_several_readings_are_averaged(write_object_recipe, detected_world):
+    """In evaluation alone, and as probabilities: the same that each view gives by itself."""
+    recipe = write_object_recipe(evaluation_clips=2, evaluation_crops=3, per_device_eval_batch_size=5)
+    task = ObjectCentricTask(*a2o_run.parse_arguments([recipe]))
+    prepared = task.prepare()
+    trainer = task.make_trainer(prepared, [])
+    clips = prepared.data.validation
+    metrics = trainer.evaluate(clips, metric_key_prefix="validation")
+    trainer.model.eval()
+    probabilities = 0
+    for view in clip_views(2, 3):
+        batch = GuidedClipCollator()([ViewedClips(clips, view)[number] for number in range(12)])
+        with torch.no_grad():
+            outputs = trainer.model(**trainer.model_inputs(batch))
+        probabilities = probabilities + outputs["logits"].softmax(-1) / 6
+    loss = torch.nn.functional.nll_loss(probabilities.log(), batch["labels"]).item()
+    assert metrics["validation_loss"] == pytest.approx(loss, abs=1e-5)
+    assert metrics["validation_num_clips"] == 12

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from fixtures.detected_world import detection_rows
 from torchvision.transforms import v2
 
 from modeling_tsvit import TSViTVideoProcessor
+from vidreason.clips.data import GuidedClipCollator
 from vidreason.clips.object_maps import ClipObjects, ObjectMaps, map_size
 from vidreason.clips.transforms import AugmentationConfig, ClipTransform, evaluation_transform, training_transform
 from vidreason.detection import FEATURES, DetectionIndex, Found
 from vidreason.detection.index import FrameDetections
-from vidreason.errors import ConfigError
+from vidreason.errors import ConfigError, DetectionError, VideoError
+from vidreason.guidance import GridMap
 
 HEIGHT, WIDTH = 90, 160
 BOXES = {"ball": (20, 30, 60, 50), "racket": (90, 10, 130, 80)}
@@ -130,8 +133,6 @@ def test_colour_never_touches_maps_and_any_transform_moves_them():
 
 def test_guidance_is_the_same_with_objects_and_without():
     """Boxes of objects travel behind the cells of the guidance grid, in the same tensor."""
-    from vidreason.guidance import GridMap
-
     transform = training_transform(processor(), (4, 4), AugmentationConfig(crop_scale_min=0.4, mirror_probability=0.5))
     maps = [GridMap(np.eye(16)[cell], (4, 4)) for cell in (5, 10)]
     results = []
@@ -187,29 +188,6 @@ def test_sizes_of_maps():
         map_size(32, (64, 96))
 
 
-def detection_rows(video_id: str, times_s: list[float], class_text: str = "ball") -> list[dict]:
-    from vidreason.detection import detection_row
-
-    class Fixed:
-        name, model, revision, threshold, max_side_px = "fixed", "one", "r1", 0.3, None
-
-    rows = []
-    for index, time_s in enumerate(times_s):
-        key = {
-            "video_id": video_id,
-            "source": "tiny@1",
-            "split": "train",
-            "frame_index": index,
-            "timestamp_s": time_s,
-            "frame_height": 64,
-            "frame_width": 64,
-        }
-        # wide enough to tell frames apart: each further frame's box reaches further right
-        one = Found.of([[0.0, 0.0, (index + 1) / len(times_s), 1.0]], [1.0])
-        rows.append(detection_row(key, class_text, one, Fixed()))
-    return rows
-
-
 def test_clips_join_detections_by_time_and_stack_them(make_clips, tiny_world):
     """Frames 1, 3, 5 and 7 of 8 are sampled; clip 1 has no detections at all."""
     ids = [row["video_id"] for row in make_clips().rows]
@@ -221,10 +199,47 @@ def test_clips_join_detections_by_time_and_stack_them(make_clips, tiny_world):
     assert torch.allclose(clip["object_maps"].mean(dim=(1, 2, 3)), torch.tensor([2, 4, 6, 8]) / 8)
     assert clip["maps_missing"] == 0.0
     assert clips[1]["maps_missing"] == 1.0
-    from vidreason.clips.data import GuidedClipCollator
-
     batch = GuidedClipCollator()([clips[i] for i in range(3)])
     assert batch["object_maps"].shape == (3, 4, 1, 32, 32)
     assert batch["object_maps"][1].sum() == 0
     assert batch["maps_missing"].tolist() == [0.0, 1.0, 0.0]
     assert "object_maps" not in GuidedClipCollator()([make_clips()[0]])
+
+
+def test_maps_are_the_same_in_any_worker(make_clips):
+    ids = [row["video_id"] for row in make_clips().rows]
+    rows = [row for video_id in ids for row in detection_rows(video_id, [i / 8 for i in range(8)])]
+    index = DetectionIndex(Dataset.from_list(rows, features=FEATURES), ["ball"])
+
+    def batches(num_workers):
+        clips = make_clips(augment=True, sampling="jittered", objects=ObjectMaps(index, (16, 16)))
+        loader = torch.utils.data.DataLoader(
+            clips,
+            batch_size=4,
+            collate_fn=GuidedClipCollator(),
+            num_workers=num_workers,
+            multiprocessing_context="spawn" if num_workers else None,  # the index has to travel
+        )
+        return [batch["object_maps"] for batch in loader]
+
+    assert all(torch.equal(one, other) for one, other in zip(batches(0), batches(1), strict=True))
+
+
+def test_an_unreadable_video_has_maps_of_zeros_and_a_damaged_row_is_named(make_clips, monkeypatch):
+    rows = detection_rows("videos/train/0", [i / 8 for i in range(8)])
+    index = DetectionIndex(Dataset.from_list(rows, features=FEATURES), ["ball"])
+    clips = make_clips(objects=ObjectMaps(index, (8, 8)))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(clips.reader), "read", _unreadable)
+        clip = clips[0]
+    assert clip["object_maps"].shape == (4, 1, 8, 8)
+    assert clip["object_maps"].sum() == 0
+    assert clip["maps_missing"] == 1.0
+    rows[3]["boxes"] = [[0.0, 0.0, 7.0, 1.0]]
+    broken = DetectionIndex(Dataset.from_list(rows, features=FEATURES), ["ball"])
+    with pytest.raises(DetectionError, match="videos/train/0 frame 3 class 'ball'"):
+        make_clips(objects=ObjectMaps(broken, (8, 8)))[0]
+
+
+def _unreadable(*args):
+    raise VideoError("videos/train/0.mp4", "decode_failed")

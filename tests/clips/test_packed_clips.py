@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 from accelerate.data_loader import IterableDatasetShard
+from datasets import Dataset, List
 from datasets import Image as ImageFeature
-from datasets import List
+from fixtures.detected_world import detection_rows
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from vidreason.clips.data import IGNORED_LABEL, ClipSettings, GuidedClipCollator
+from vidreason.clips.object_maps import ObjectMaps
 from vidreason.clips.packed import PackedClips, PackedStream, buffered_order
 from vidreason.clips.packed_store import open_packed
 from vidreason.clips.packing import PackRequest, PackSettings, pack_clips
 from vidreason.clips.transforms import AugmentationConfig, evaluation_transform, training_transform
+from vidreason.detection import FEATURES, DetectionIndex
 from vidreason.errors import ConfigError
 from vidreason.files import write_split
 from vidreason.guidance import MISSING
@@ -255,3 +258,24 @@ def test_a_second_look_is_at_the_packed_frames(make_packed, make_clips):
     spread = theirs["pixel_values"].std()
     assert (ours["pixel_values"] - theirs["pixel_values"]).abs().mean() < 0.05 * spread  # JPEG
     assert (whole["pixel_values"] - theirs["pixel_values"]).abs().mean() > 0.2 * spread
+
+
+@pytest.mark.parametrize("kind", [PackedClips, PackedStream])
+def test_packed_clips_are_joined_to_detections_by_the_times_of_their_frames(make_clips, make_packed, kind):
+    """As the videos are, also where not every frame was detected."""
+    ids = [row["video_id"] for row in make_clips().rows]
+    rows = [
+        row
+        for video_id in ids
+        for row in detection_rows(video_id, [i / 8 for i in range(8)])
+        if row["frame_index"] % 4 != 3
+    ]
+    index = DetectionIndex(Dataset.from_list(rows, features=FEATURES), ["ball"])
+    objects = ObjectMaps(index, (8, 8))
+    of_videos = make_clips(objects=objects)
+    packed = make_packed(kind, objects=objects)
+    for number, clip in enumerate(packed if kind is PackedStream else map(packed.__getitem__, range(len(packed)))):
+        expected = of_videos[number]
+        assert torch.equal(clip["object_maps"], expected["object_maps"])
+        assert clip["maps_missing"] == expected["maps_missing"] == 0.5  # frames 3 and 7 of 1, 3, 5 and 7
+        assert clip["object_maps"][0].sum() > 0 and clip["object_maps"][1].sum() == 0

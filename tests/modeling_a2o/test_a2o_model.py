@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModelForVideoClassification
+from transformers import AutoConfig, AutoModelForVideoClassification
 
 from modeling_a2o import A2OConfig, A2OForVideoClassification
 
@@ -243,6 +243,21 @@ def test_other_wrong_inputs_are_named(make_model, make_classifier, clips, maps):
         make_model(revision="main")
     with pytest.raises(ValueError, match="A2O model itself"):
         A2OForVideoClassification.from_backbone(model, ["ball"])
+
+
+def test_the_papers_size_without_its_weights():
+    """V-JEPA 2 ViT-L as it is published for Something-Something v2, on a device that holds shapes and no numbers."""
+    inside = AutoConfig.for_model("vjepa2", frames_per_clip=16, crop_size=256, num_labels=174)
+    with torch.device("meta"):
+        classifier = AutoModelForVideoClassification.from_config(inside)
+        model = A2OForVideoClassification.from_backbone(classifier, [f"object {n}" for n in range(8)], adapter_depth=4)
+        clips, maps = torch.empty(2, 16, 3, 256, 256), torch.empty(2, 16, 8, 64, 64)
+        assert model(clips, maps).logits.shape == (2, 174)
+    own = sum(parameter.numel() for parameter in model.adapter.parameters())
+    assert own == 8 * 32 + 3 * 32 * 32 + 32 * 3  # of 375 million
+    assert 370e6 < model.num_parameters() < 380e6
+    names = {name.removeprefix("backbone.") for name in model.state_dict() if not name.startswith("adapter.")}
+    assert names == set(classifier.state_dict())  # so that the published weights find their places
 
 
 def test_a_copy_is_a_model_of_its_own(make_model, clips, maps):

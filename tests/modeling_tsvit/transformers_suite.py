@@ -9,17 +9,11 @@ What it found is in the tests beside this file. It skips what TSViT does not hav
 what the machine does not have, such as a GPU.
 """
 
-import atexit
 import inspect
-import os
-import shutil
-import sys
-import tempfile
 import unittest
-from pathlib import Path
 
-import pytest
 import torch
+from fixtures.transformers_sources import add_tests_of_transformers
 from transformers.models.auto import modeling_auto
 
 from modeling_tsvit import (
@@ -30,45 +24,7 @@ from modeling_tsvit import (
     TSViTVideoProcessor,
 )
 
-if "TRANSFORMERS_SOURCE" not in os.environ:
-    pytest.exit(
-        "TRANSFORMERS_SOURCE does not name the sources of transformers; see the top of this file", returncode=2
-    )
-
-# What a source distribution leaves out of the tests' folder, and what the rest imports of it. Generation is not for
-# TSViT, and what is exported is compared in `test_tsvit_graphs.py`.
-LEFT_OUT = {
-    "exporters/test_export.py": "class ExportTesterMixin:\n    pass\n",
-    "generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
-    "utils/test_configuration_utils.py": "config_common_kwargs = "
-    + repr({"return_dict": False, "output_hidden_states": True, "dtype": "float16", "chunk_size_feed_forward": 5}),
-}
-
-
-def package_of_tests(source: Path) -> Path:
-    """Lays the common tests out as a package that can be imported.
-
-    Args:
-        source: Folder of transformers' sources.
-
-    Returns:
-        The folder that holds the package, `tests_of_transformers`; it is removed when Python ends.
-    """
-    parent = Path(tempfile.mkdtemp(prefix="transformers_suite_"))
-    atexit.register(shutil.rmtree, parent, ignore_errors=True)
-    package = parent / "tests_of_transformers"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    for file in (source / "tests").glob("test_*.py"):
-        shutil.copy(file, package)
-    for name, text in LEFT_OUT.items():
-        (package / name).parent.mkdir(exist_ok=True)
-        (package / name).parent.joinpath("__init__.py").touch()
-        (package / name).write_text(text)
-    return parent
-
-
-sys.path.insert(0, str(package_of_tests(Path(os.environ["TRANSFORMERS_SOURCE"]))))
+add_tests_of_transformers()
 
 from tests_of_transformers.test_configuration_common import ConfigTester  # noqa: E402  the path is made above
 from tests_of_transformers.test_modeling_common import (  # noqa: E402

@@ -13,6 +13,7 @@ from vidreason.errors import VidreasonError
 from vidreason.publishing.cards import (
     NOT_RECORDED,
     GuidanceFacts,
+    ObjectFacts,
     RecipeFacts,
     SupervisionFacts,
     TrainingFacts,
@@ -42,6 +43,9 @@ FULL = TrainingFacts(
     notes=("Trained on procedural clips only.",),
 )
 PLAIN = TrainingFacts(model_name="organisation/tsvit-plain", architecture="TSViT")
+SHOWN_OBJECTS = dataclasses.replace(
+    PLAIN, objects=ObjectFacts(("person", "tennis racket"), "coco ssd_mobilenet_v2", "0.4.4", 0.25, "detections")
+)
 
 
 def section(text, heading):
@@ -143,7 +147,7 @@ def test_examples_are_python(full_card):
         ast.parse(snippet)
 
 
-@pytest.mark.parametrize("facts", [FULL, PLAIN], ids=["full", "plain"])
+@pytest.mark.parametrize("facts", [FULL, PLAIN, SHOWN_OBJECTS], ids=["full", "plain", "objects"])
 def test_the_template_uses_no_unknown_fact(tmp_path, monkeypatch, facts):
     """Jinja renders an unknown name as nothing, so that a misspelt fact would be a silent blank."""
     strict = functools.partial(jinja2.Template, undefined=jinja2.StrictUndefined)
@@ -188,3 +192,22 @@ def test_import_is_cheap():
     program = "import sys, vidreason.publishing.cards; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert finished.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("gives_attention", [True, False])
+def test_a_model_that_is_shown_objects_brings_its_code_and_says_how_to_detect(tmp_path, gives_attention):
+    """Around any classifier: one of transformers inside does not make it one of transformers."""
+    facts = dataclasses.replace(SHOWN_OBJECTS, gives_attention=gives_attention)
+    text = write_model_card(tmp_path, facts).read_text(encoding="utf-8")
+    used = section(text, "How to use")
+    assert "The code of the model travels with its weights" in used
+    loads = re.findall(r"AutoModelForVideoClassification\.from_pretrained\((.*?)\)", text)
+    assert loads == ["name, trust_remote_code=True"]
+    shown = section(text, "Object maps")
+    (code,) = re.findall(r"```python\n(.*?)```", shown, flags=re.DOTALL)
+    names = {
+        alias.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert names == {"ObjectVideoClassifier", "make_detector"}
+    assert 'make_detector("coco")' in code and f'from_pretrained("{PLAIN.model_name}", detector)' in code
+    assert "`person`, `tennis racket`" in shown and "0.25" in shown

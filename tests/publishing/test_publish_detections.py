@@ -48,7 +48,11 @@ def test_it_is_told_as_what_it_is_and_holds_no_pixels(published):
     card = (published.folder / "README.md").read_text()
     facts = yaml.safe_load(card.split("---")[1])
     assert facts["license"] == "cc-by-4.0" and "object-detection" in facts["tags"]
-    assert "# Detections" in card and "detector tests m@abc (9 rows)" in card and "detections_made 9" in card.replace("`", "")
+    assert (
+        "# Detections" in card
+        and "detector tests m@abc (9 rows)" in card
+        and "detections_made 9" in card.replace("`", "")
+    )
     assert "| person | 3 | 0 | 0 | 3 |" in card and "| train | 9 | 1 | 3 | 3 |" in card
     assert "Boxes are drawn on blank frames" in card
     picture = np.asarray(Image.open(published.folder / "example.png").convert("RGB"))

@@ -278,3 +278,27 @@ def test_zoom_settings_are_checked(processor):
 def test_what_needs_guidance():
     assert not RSConfig(output_dir="unused", spatial_weight=0, temporal_weight=0.1, report_to="none").needs_guidance
     assert RSConfig(output_dir="unused", spatial_weight=0, evidence_swap=0.5, report_to="none").needs_guidance
+
+
+def test_maps_of_objects_follow_the_pixels_that_are_exchanged():
+    """Maps that hold what the pixels hold, at a quarter of their size, still do so in every view."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(3, 2, 2, 4, 4, generator=generator)
+    pixels = maps.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    pixels = torch.cat([pixels, pixels[:, :, :1]], dim=2)
+    guidance = torch.zeros(3, 2, 16)
+    guidance[:, :, 5] = 1
+    for draws in ([0.1, 0.1, 0.1], [0.6, 0.6, 0.6], [0.1, 0.6, 0.9]):
+        batch = {
+            "pixel_values": pixels,
+            "object_maps": maps,
+            "guidance": guidance,
+            "guidance_mask": torch.ones(3, 2, dtype=torch.bool),
+            "view_draw": torch.tensor(draws),
+        }
+        shown = EvidenceViews(swap=0.5, blank=0.3).show(batch, (4, 4))
+        assert torch.equal(shown["pixel_values"][:, :, :2, ::4, ::4], shown["object_maps"])
+        assert not torch.equal(shown["object_maps"], maps)
+        assert torch.equal(shown["object_maps"][..., 1, 1], maps[..., 1, 1])  # the evidence stays
+    without = {name: value for name, value in batch.items() if name != "object_maps"}
+    assert "object_maps" not in EvidenceViews(swap=1.0).show(without, (4, 4))

@@ -2,8 +2,10 @@
 
     python -m vidreason.a2o recipes/a2o_search.yaml --agent nearest --out outputs/search
     python -m vidreason.a2o report outputs/search_0 outputs/search_1 --out docs/results/search
+    python -m vidreason.a2o tune recipes/a2o_demo.yaml --out outputs/tuning --num_trials 20
 
-The first searches, and goes on where an earlier process stopped; the second compares searches. A recipe holds the same
+The first searches, and goes on where an earlier process stopped; the second compares searches; the third tunes a
+recipe of `train.py` by Optuna. A search's recipe holds the same
 settings as the flags; `environment_settings` and `agent_settings` are mappings there, and JSON as flags.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from ..command_line import OneLineParser, end_with_status, flag_parser, parse_flags
@@ -23,7 +25,7 @@ from .analysis import write_report
 from .environment import make_environment
 from .loop import SearchSettings, search, search_page
 
-REQUESTS_NAME = "requests.sqlite"
+REQUESTS_NAME, TRAININGS_NAME = "requests.sqlite", "trainings"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def parse_arguments(arguments: list[str]) -> SearchArguments:
 
 def run_search(args: SearchArguments) -> None:
     """Search, and print what was found."""
-    environment = make_environment(args.environment, read_mapping(args.environment_settings, "environment_settings"))
+    settings = read_mapping(args.environment_settings, "environment_settings")
+    environment = make_environment(args.environment, settings, Path(args.out) / TRAININGS_NAME)
     with RequestStore(Path(args.out) / REQUESTS_NAME) as store:
         agent = make_agent(args.agent, read_mapping(args.agent_settings, "agent_settings"), store)
         print(search_page(search(environment, agent, args.out, args.settings)))
@@ -85,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["report"]:
         return end_with_status(lambda: _report(words[1:]))
+    if words[:1] == ["tune"]:
+        return end_with_status(lambda: _tune(words[1:]), "trials that ended are kept, and the same command goes on")
     kept = "what was asked and trained is kept, and the same command goes on"
     return end_with_status(lambda: run_search(parse_arguments(words)), kept)
 
@@ -95,6 +100,20 @@ def _report(words: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the page and its figure")
     args = parser.parse_args(words)
     print(write_report(args.out, args.folders))
+
+
+def _tune(words: list[str]) -> None:
+    parser = OneLineParser(prog="python -m vidreason.a2o tune", description="Tune an object-centric recipe.")
+    parser.add_argument("recipe", help="a recipe of train.py, with a validation split")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study and of the tuned recipe")
+    parser.add_argument("--num_trials", type=int, default=20, help="number of trainings")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampler")
+    args = parser.parse_args(words)
+    from .tuning_run import BEST_FILE, tune_recipe  # late: it loads torch
+
+    tuned = tune_recipe(args.recipe, args.out, args.num_trials, args.seed)
+    shown = ", ".join(f"{name} {value:g}" for name, value in asdict(tuned.best).items())
+    print(f"{shown}: validation accuracy {tuned.accuracy:.2%} ({args.out / BEST_FILE})")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ validation alone, and only `final`, which is called when the classes are settled
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -130,8 +131,8 @@ class Environment(ABC):
         return None
 
 
-_ADDRESSES = {"training": "vidreason.a2o.training_environment:TrainingEnvironment"}
-"""Name -> "module:class". An address and not a class: torch is loaded when an environment is made."""
+_ADDRESSES = {"training": "vidreason.a2o.environment_recipe:training_environment"}
+"""Name -> "module:function". An address and not a function: torch is loaded when an environment is made."""
 
 
 def register_environment(name: str, address: str) -> None:
@@ -139,7 +140,8 @@ def register_environment(name: str, address: str) -> None:
 
     Args:
         name: Name, as a recipe has it.
-        address: Where its class is, "package.module:ClassName". Its settings are the arguments that it is made with.
+        address: Where its class is, or a function that makes it, "package.module:ClassName". Its settings are the
+            arguments that it is made with, `folder` among them: the folder of what it makes.
 
     Raises:
         ConfigError: The name is taken by another one, or the address is none.
@@ -151,12 +153,13 @@ def register_environment(name: str, address: str) -> None:
     _ADDRESSES[name] = address
 
 
-def make_environment(name: str, settings: Mapping[str, Any]) -> Environment:
+def make_environment(name: str, settings: Mapping[str, Any], folder: str | os.PathLike) -> Environment:
     """An environment by the name of its kind.
 
     Args:
         name: A name that is registered; "training" trains with `vidreason.training`.
         settings: Its own settings.
+        folder: Folder of what it makes, where its settings name no other.
 
     Raises:
         ConfigError: There is no such environment, or it has no such setting.
@@ -169,6 +172,6 @@ def make_environment(name: str, settings: Mapping[str, Any]) -> Environment:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"environment {name!r} cannot be loaded from {_ADDRESSES[name]}: {error}") from error
     try:
-        return made(**settings)
+        return made(**{"folder": folder, **settings})
     except TypeError as error:  # an argument that it does not have
         raise ConfigError(f"environment {name!r} cannot be made with {sorted(settings)}: {error}") from error

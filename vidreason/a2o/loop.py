@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import ComputeExceeded, ConfigError, DetectionError, TrainingError, VideoError
+from ..errors import ComputeExceeded, ConfigError, DetectionError, LLMError, TrainingError, VideoError
 from ..files import write_whole
 from ..reporting.seeds import derive_seed
 from .agent import Agent, Answer, State, Task
@@ -176,6 +176,8 @@ class _Search:
         )
         for number in range(1, self.agent.num_trials(self.task) + 1):
             self._trial(number)
+        # before what may fail, so that the table is there in any case
+        self._write_table(trial_rows(self.store.trials(), self.agent.name))
         chosen = self._choose()
         final = self.store.final(chosen.number)
         if final is None:
@@ -184,10 +186,13 @@ class _Search:
                 FULL, chosen.number, seed, 0.0, lambda: self.environment.final(chosen.class_texts, seed)
             )
         result = self._result(chosen, final)
-        write_trials(self.store.path.parent / TABLE_NAME, result.rows())
+        self._write_table(result.rows())
         write_whole(self.store.path.parent / PAGE_NAME, search_page(result))
         write_whole(self.store.path.parent / FACTS_NAME, json.dumps(result.facts(), indent=2) + "\n")
         return result
+
+    def _write_table(self, rows: list[dict[str, Any]]) -> None:
+        write_trials(self.store.path.parent / TABLE_NAME, rows)
 
     def _check_estimate(self) -> None:
         """Without an estimate the first training could take any time, as a request of unknown price any money."""
@@ -215,7 +220,9 @@ class _Search:
         is_first = not any(earlier.status == OK for earlier in trials[: number - 1])
         self._train_proxies(trial, self.settings.proxy_seeds if is_first else self.settings.proxy_seeds[:1])
         trial = self.store.trials()[number - 1]
-        logger.info("trial %d: %s, %s: %.4f", number, trial.status, ", ".join(trial.class_texts), trial.reward)
+        logger.info(
+            "trial %d: %s, %s: %.4f", number, trial.status, ", ".join(trial.class_texts) or "no maps", trial.reward
+        )
 
     def _propose(self, trials: list[Trial]) -> tuple[Answer, Proposal]:
         answer = self.agent.propose(self._state())
@@ -327,9 +334,15 @@ class _Search:
         reasons = self.store.fact("reasons")
         if reasons is None:
             # afterwards, as the paper does: an answer with reasons in it would be no plain list
-            answer = self.agent.explain(self._state(), chosen.class_texts)
-            reasons = "" if answer is None else answer.text  # reasons that are cut are reasons
-            self.store.set_fact("reasons", reasons)
+            try:
+                answer = self.agent.explain(self._state(), chosen.class_texts)
+            except LLMError as error:
+                # what was searched and trained is worth more than its explanation, which the next call asks for again
+                logger.warning("the agent could not be asked for its reasons: %s", error)
+                reasons = ""
+            else:
+                reasons = "" if answer is None else answer.text  # reasons that are cut are reasons
+                self.store.set_fact("reasons", reasons)
         trials = tuple(self.store.trials())
         noise = noise_std(trials)
         return SearchResult(chosen.class_texts, chosen.number, trials, noise, final, reasons, self.agent.name)

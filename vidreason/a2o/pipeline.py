@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor, BaseVideoProcessor
 
+import modeling_tsvit  # noqa: F401  registers TSViT, so that a model with one inside loads
 from modeling_a2o import A2OConfig, A2OForVideoClassification
 
 from ..clips.object_maps import ClipObjects, map_size

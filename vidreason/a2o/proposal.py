@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..detection.class_text import check_class_text
 from ..errors import DetectionError
@@ -99,7 +100,7 @@ def parse_proposal(
         return _nothing_found(entries, dropped, refusals, unknown)
     dropped += [(name, f"beyond the limit of {max_classes} classes") for name in found[max_classes:]]
     class_texts = tuple(found[:max_classes])
-    common = {"class_texts": class_texts, "dropped": tuple(dropped), "num_proposed": len(found)}
+    common: dict[str, Any] = {"class_texts": class_texts, "dropped": tuple(dropped), "num_proposed": len(found)}
     if frozenset(class_texts) in set(earlier):
         return Proposal(DUPLICATE, reason="this set was proposed before", **common)
     return Proposal(OK, **common)

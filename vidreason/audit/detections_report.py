@@ -111,6 +111,9 @@ class DetectionAuditSettings:
     )
     resamples: int = field(default=1000, metadata={"help": "Number of bootstrap resamples of whole videos."})
     seed: int = field(default=0, metadata={"help": "Seed of the bootstrap and of the random examples."})
+    with_pixels: bool = field(
+        default=True, metadata={"help": "Show the videos in the pictures, where --manifest tells where they are."}
+    )
     frames_per_group: int = field(default=12, metadata={"help": "Frames of each group on the page."})
     sheet_frames: int = field(default=4, metadata={"help": "Frames of each group on the contact sheet."})
 
@@ -194,7 +197,7 @@ def audit_detections(settings: DetectionAuditSettings) -> list[Path]:
         reference=sections[0].reference,
         is_judged=True,
         choice=CHOICE,
-        has_pixels=manifest is not None,
+        has_pixels=manifest is not None and settings.with_pixels,
     )
     return [*written, page]
 
@@ -421,7 +424,7 @@ def _draw(
         for frame in frames:
             if frame.timestamp_s not in times_s.setdefault(frame.video_id, []):
                 times_s[frame.video_id].append(frame.timestamp_s)
-    pixels = {} if manifest is None else read_pixels(manifest, times_s, MAX_SIDE_PX)
+    pixels = {} if manifest is None or not settings.with_pixels else read_pixels(manifest, times_s, MAX_SIDE_PX)
     figures: dict[str, list[dict[str, Any]]] = {}
     tiles: dict[str, list[np.ndarray]] = {}
     for group, frames in chosen.items():

@@ -18,7 +18,7 @@ from torchvision import tv_tensors
 
 from ..detection.detector import LASTING, Found
 from ..detection.index import DetectionIndex, FrameDetections
-from ..detection.score_maps import box_map
+from ..detection.score_maps import box_maps
 from ..errors import ConfigError
 
 
@@ -104,12 +104,13 @@ class ClipObjects:
         Returns:
             float32 (frames, classes, height, width), in [0, 1].
         """
-        num_classes = len(self._found[0]) if self._found else 0
-        maps = np.zeros((len(self._found), num_classes, *self.size), dtype=np.float32)
-        start = 0
-        for frame, channel, found in self._with_boxes:
-            maps[frame, channel] = box_map(boxes[start : start + len(found)], found.scores, self.size)
-            start += len(found)
+        num_frames, num_classes = len(self._found), len(self._found[0]) if self._found else 0
+        counts = [len(found) for *_, found in self._with_boxes]
+        numbers = [frame * num_classes + channel for frame, channel, _ in self._with_boxes]
+        scores = np.concatenate([np.zeros(0, np.float32), *(found.scores for *_, found in self._with_boxes)])
+        map_of = np.repeat(np.asarray(numbers, dtype=np.int64), counts)
+        maps = box_maps(boxes, scores, map_of, num_frames * num_classes, self.size)
+        maps = maps.reshape(num_frames, num_classes, *self.size)
         if reference is not None:
             self._render_masks(maps, reference)
         return torch.from_numpy(maps)

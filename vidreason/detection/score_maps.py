@@ -23,15 +23,34 @@ def box_map(boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> np.
         scores: (instances,), in [0, 1].
         size: Height and width of the map in pixels.
     """
+    return box_maps(boxes, scores, np.zeros(len(scores), dtype=np.int64), 1, size)[0]
+
+
+def box_maps(
+    boxes: np.ndarray, scores: np.ndarray, map_of: np.ndarray, num_maps: int, size: tuple[int, int]
+) -> np.ndarray:
+    """The maps of several frames and classes from all of their boxes: float32 (maps, height, width), in [0, 1].
+
+    Args:
+        boxes: (instances, 4): as in `box_map`.
+        scores: (instances,), in [0, 1].
+        map_of: (instances,), whole numbers: which map each is drawn in.
+        num_maps: Number of maps.
+        size: Height and width of the maps in pixels.
+    """
     height, width = size
-    rendered = np.zeros(size, dtype=np.float32)
-    # one instance at a time: all together would take (instances, height, width), and a detector may give hundreds
-    for (x0, y0, x1, y1), score in zip(np.asarray(boxes, dtype=np.float64), scores, strict=True):
-        down, right = _coverage(y0, y1, height), _coverage(x0, x1, width)
-        rows, cols = _touched(down), _touched(right)
-        # a box covers a pixel by the product of the shares along both sides
-        covered = (np.float32(score) * down[rows, None] * right[None, cols]).astype(np.float32)
-        np.maximum(rendered[rows, cols], covered, out=rendered[rows, cols])
+    rendered = np.zeros((num_maps, height, width), dtype=np.float32)
+    x0, y0, x1, y1 = np.asarray(boxes, dtype=np.float64).reshape(-1, 4).T
+    # a box covers a pixel by the product of the shares along both sides
+    down = _coverage(y0[:, None], y1[:, None], height) * np.asarray(scores, dtype=np.float32)[:, None]
+    right = _coverage(x0[:, None], x1[:, None], width)
+    tops, bottoms, lefts, rights = (*_touched(down), *_touched(right))
+    # drawn one after another: all together would take (instances, height, width), and a detector may give hundreds
+    for one, (number, top, bottom, left, end) in enumerate(
+        zip(map_of.tolist(), tops, bottoms, lefts, rights, strict=True)
+    ):
+        place = rendered[number, top:bottom, left:end]
+        np.maximum(place, down[one, top:bottom, None] * right[one, None, left:end], out=place)
     return rendered
 
 
@@ -73,17 +92,19 @@ def render_maps(found: Sequence[Found | None], size: tuple[int, int]) -> np.ndar
     return maps
 
 
-def _coverage(start: float, stop: float, pixels: int) -> np.ndarray:
-    """The share of each pixel along one side that lies within [start, stop] of that side: float32 (pixels,)."""
+def _coverage(start: np.ndarray | float, stop: np.ndarray | float, pixels: int) -> np.ndarray:
+    """The share of each pixel along one side that lies within [start, stop] of that side: float32 (..., pixels)."""
     edges = np.arange(pixels + 1) / pixels
     lengths = np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start)
     return (lengths.clip(min=0.0) * pixels).astype(np.float32)
 
 
-def _touched(shares: np.ndarray) -> slice:
-    """From the first to the last pixel that is covered at all."""
-    places = np.flatnonzero(shares)
-    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+def _touched(shares: np.ndarray) -> tuple[list[int], list[int]]:
+    """First pixel that is covered at all, and the one behind the last, of each row of (instances, pixels)."""
+    covered = shares > 0
+    counts = covered.sum(axis=1)  # those that are covered lie side by side
+    first = covered.argmax(axis=1)
+    return first.tolist(), (first + counts).tolist()
 
 
 def _overlaps(parts: int, pixels: int) -> np.ndarray:

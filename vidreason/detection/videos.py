@@ -138,8 +138,8 @@ def _detect_missing(
                 new.setdefault(_ALL, {}).update({shown[position]: Found.without("empty") for position in positions})
             counts.made += len(positions) * len(texts)
         for index, error in errors.items():
-            for text, by_frame in known.items():
-                if index not in by_frame:
+            for text, known_frames in known.items():
+                if index not in known_frames:
                     new.setdefault(text, {})[index] = Found.without("failed", error.reason)
                     counts.failed += 1
         yield new

@@ -1,4 +1,4 @@
-"""A table of guidance or detections as it goes to the Hub: checked rows in Parquet shards, a card, an example picture."""
+"""A table of guidance or detections as it goes to the Hub: checked Parquet shards, a card, an example picture."""
 
 from __future__ import annotations
 

@@ -226,7 +226,9 @@ def _add_legend(figure: Figure, series: Sequence[str], style: Callable[[int], di
 
     if any(series):
         handles = [Line2D([], [], label=name, **style(number)) for number, name in enumerate(series)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(series), 5), fontsize="small")
+        # an entry is about an inch and a half wide; five of them side by side are cut off below a single panel
+        num_columns = max(1, min(len(series), 5, int(figure.get_figwidth() / 1.5)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=num_columns, fontsize="small")
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> Path:

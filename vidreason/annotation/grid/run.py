@@ -6,16 +6,15 @@ earlier one left of it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tqdm.auto import tqdm
 
