@@ -191,7 +191,13 @@ class Detector(ABC):
 
 _ADDRESSES: dict[str, str] = {
     "coco": "vidreason.detection.coco:CocoDetector",
+    "grounding_dino": "vidreason.detection.grounding_dino:GroundingDinoDetector",
+    "movenet": "vidreason.detection.movenet:MoveNetDetector",
+    "owlv2": "vidreason.detection.owlv2:Owlv2Detector",
+    "person_mask": "vidreason.detection.person_mask:PersonMaskDetector",
+    "sam3": "vidreason.detection.sam3:Sam3Detector",
     "truth": "vidreason.detection.truth:TruthDetector",
+    "vitpose": "vidreason.detection.vitpose:VitPoseDetector",
 }
 """Name -> "module:class". An address and not a class: a detector's libraries are loaded when it is made."""
 
