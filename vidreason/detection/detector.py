@@ -82,7 +82,7 @@ class Found:
         kept = np.flatnonzero(has_area & (scores > 0))
         # stable: of two that score alike, the detector's own order decides, on every machine
         kept = kept[np.argsort(-scores[kept], kind="stable")]
-        found = None if masks is None else tuple(np.asarray(masks[i], dtype=bool) for i in kept)
+        found = None if masks is None else tuple(np.asarray(masks[i]).astype(bool) for i in kept.tolist())
         return cls(boxes[kept], scores[kept].clip(max=1.0), found, "ok" if len(kept) else "empty")
 
     @classmethod
