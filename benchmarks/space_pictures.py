@@ -1,10 +1,12 @@
 """Draw the Space's pictures in `docs/images`: the page of the running app, in headless Chromium.
 
-    python benchmarks/space_pictures.py --model_ids release/rs_evidence release/plain --segmenter_ids release/assembly
+    python benchmarks/space_pictures.py --model_ids release/rs_evidence release/plain \
+        --segmenter_ids release/assembly --object_ids release/object_maps
 
 The first of `--model_ids` is compared with the second on one of the examples (`space_compare.png`), and shown alone on
 a phone in the dark (`space_phone.png`); the first one or two of `--segmenter_ids` draw the timeline of the example of
-several actions (`space_timeline.png`). `make browser` installs Chromium; playwright is in the extra `test`.
+several actions (`space_timeline.png`); that of `--object_ids` draws the object maps of an example
+(`space_objects.png`). `make browser` installs Chromium; playwright is in the extra `test`.
 """
 
 from __future__ import annotations
@@ -41,6 +43,10 @@ class PictureArguments:
     segmenter_ids: list[str] = field(
         default_factory=list, metadata={"help": "One or two that segment; without, there is no timeline."}
     )
+    object_ids: list[str] = field(
+        default_factory=list, metadata={"help": "One that is shown object maps; without, there are none."}
+    )
+    object_example: int = field(default=4, metadata={"help": "Example whose object maps are shown, counted from 0."})
     example: int = field(default=2, metadata={"help": "Example that is shown, counted from 0 without the assembly."})
     time_s: float = field(default=1.0, metadata={"help": "Moment of the example that is shown, in seconds."})
     timeline_time_s: float = field(default=12.0, metadata={"help": "Moment of the example of several actions."})
@@ -56,13 +62,18 @@ def main(args: PictureArguments) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise ConfigError("no Chromium on this machine: `make browser` installs it")
-    if len(args.model_ids) == 1 or not (args.model_ids or args.segmenter_ids):
-        raise ConfigError("--model_ids names two checkpoints that are compared, or none where --segmenter_ids does")
+    if len(args.model_ids) == 1 or not (args.model_ids or args.segmenter_ids or args.object_ids):
+        raise ConfigError("--model_ids names two checkpoints that are compared, or none where another option does")
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for model_ids, draw in ((args.model_ids[:2], draw_comparison), (args.segmenter_ids[:2], draw_timeline)):
+        pictures = (
+            (args.model_ids[:2], draw_comparison),
+            (args.segmenter_ids[:2], draw_timeline),
+            (args.object_ids[:1], draw_objects),
+        )
+        for model_ids, draw in pictures:
             if model_ids:
                 with tempfile.TemporaryDirectory() as scratch, running_app(model_ids, Path(scratch)) as (url, _):
                     draw(browser, url, [Path(name).name for name in model_ids[1:]], args, out)
@@ -93,6 +104,18 @@ def draw_timeline(browser: Browser, url: str, others: list[str], args: PictureAr
     page.locator("[data-testid=timeline] .vr-segment").first.wait_for(state="visible", timeout=PATIENCE_MS)
     _halt(page, args.timeline_time_s)
     page.screenshot(path=out / "space_timeline.png")
+
+
+def draw_objects(browser: Browser, url: str, others: list[str], args: PictureArguments, out: Path) -> None:
+    """The tab of object maps with an example."""
+    page = _open(browser, url, 1280, 900)
+    page.get_by_role("tab", name="Objects", exact=True).click()
+    tab = page.get_by_role("tabpanel").filter(has=page.locator("#objects-input"))
+    tab.locator(".gallery-item, .gallery button").nth(args.object_example).click()
+    page.locator("[data-testid=maps]").wait_for(state="visible", timeout=PATIENCE_MS)
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(1000)  # what fades in and out on the page
+    page.screenshot(path=out / "space_objects.png", full_page=True)
 
 
 def _open(browser: Browser, url: str, width: int, height: int) -> Page:

@@ -41,9 +41,11 @@ def build(settings: SpaceSettings, closing: contextlib.ExitStack) -> gr.Blocks:
     segments = any(checkpoint.task == SEGMENTATION for checkpoint in checkpoints.values())
     examples = build_examples(settings.examples_folder, assembly=segments)
     known = KnownClips({**examples.tables, **load_tables(settings.guidance_ids)})
-    service = Service(settings, checkpoints, known, examples.truth)
+    service = Service(settings, checkpoints, known, examples.truth, examples.worlds)
     closing.callback(service.close)
     service.reader.warm_up()
+    models = [checkpoint.object_model for checkpoint in checkpoints.values()]
+    service.detectors.prepare([model.config for model in models if model is not None])
     # Gradio reads it when the page is made: its uploads lie where nobody else's do, and go when the service closes
     os.environ["GRADIO_TEMP_DIR"] = str(service.scratch.uploads)
     return build_page(service, examples.clips)

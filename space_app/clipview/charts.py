@@ -40,14 +40,26 @@ def label_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
     Args:
         answers: (name of the checkpoint, what it makes of the clip) of each checkpoint.
     """
-    parts = []
+    cards = []
     for name, analysis in answers:
-        rows = "".join(_bar(label, share) for label, share in analysis.top(TOP_LABELS))
         note = "" if analysis.segments is None else '<p class="vr-note">Share of the time</p>'
-        parts.append(
-            f'<section class="vr-card"><h3>{escape(name)}</h3>{note}<ol class="vr-bars">{rows}</ol></section>'
-        )
-    return f'<div class="vr-columns" data-testid="answers">{"".join(parts)}</div>'
+        cards.append(_card(name, analysis.top(TOP_LABELS), note))
+    return f'<div class="vr-columns" data-testid="answers">{"".join(cards)}</div>'
+
+
+def pair_bars(pair: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> str:
+    """Answers to the same clip side by side as bars.
+
+    Args:
+        pair: (heading, labels with their shares, the largest first) of each answer.
+    """
+    cards = "".join(_card(heading, shares) for heading, shares in pair)
+    return f'<div class="vr-columns" data-testid="objects-answers">{cards}</div>'
+
+
+def _card(heading: str, shares: Sequence[tuple[str, float]], note: str = "") -> str:
+    rows = "".join(_bar(label, share) for label, share in shares)
+    return f'<section class="vr-card"><h3>{escape(heading)}</h3>{note}<ol class="vr-bars">{rows}</ol></section>'
 
 
 def view_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
@@ -86,18 +98,30 @@ def _bar(label: str, share: float) -> str:
 
 def attention_scale() -> str:
     """What the colours of the heat maps mean: a bar that their own painter paints, and its ends in words."""
-    cells = 256  # one for each colour
-    shares = np.linspace(0, ATTENTION_PEAK, cells)
-    bar = overlay_heatmap(np.zeros((1, cells, 3), np.uint8), shares, (1, cells), alpha=1.0, peak=ATTENTION_PEAK)
-    buffer = io.BytesIO()
-    Image.fromarray(bar).save(buffer, "PNG")
-    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
     highest = f"{100 * ATTENTION_PEAK:.0f} % or more"
     return (
         f'<p class="vr-scale vr-note">Share of a picture\'s attention in a cell: <span>none</span>'
-        f'<img src="{source}" alt="from dark to light"><span>{highest}</span>. One scale for all checkpoints and '
+        f"{_color_bar()}<span>{highest}</span>. One scale for all checkpoints and "
         "clips. Guidance is red, and reddest in the cell of the picture that weighs most.</p>"
     )
+
+
+def maps_scale() -> str:
+    """What the colours of object maps mean."""
+    return (
+        f'<p class="vr-scale vr-note">Score of the class at a place: <span>0</span>{_color_bar()}<span>1</span>. One '
+        "scale for all classes and clips.</p>"
+    )
+
+
+def _color_bar() -> str:
+    """All colours of a heat map, as their own painter paints them."""
+    cells = 256  # one for each colour
+    bar = overlay_heatmap(np.zeros((1, cells, 3), np.uint8), np.linspace(0, 1, cells), (1, cells), alpha=1.0, peak=1.0)
+    buffer = io.BytesIO()
+    Image.fromarray(bar).save(buffer, "PNG")
+    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return f'<img src="{source}" alt="from dark to light">'
 
 
 def agreement_chart(

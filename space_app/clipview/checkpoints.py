@@ -21,6 +21,7 @@ from transformers import (
 )
 
 import modeling_tsvit  # noqa: F401  registers TSViT, so that its checkpoints need no code of their own
+from modeling_a2o import A2OForVideoClassification  # which registers A2O likewise
 from vidreason.backbones import supervised_view
 from vidreason.errors import ConfigError
 
@@ -53,6 +54,7 @@ class Checkpoint:
         processor: Video processor of the model.
         card: Markdown of its card without the front matter, empty where it has none.
         per_frame: Whether its attention in a frame depends on that frame alone, so that any frame can be asked about.
+        object_model: The model itself where it can be shown object maps, None where it cannot.
         lock: Held while a clip is read by a model whose attention comes through hooks: one clip at a time.
     """
 
@@ -62,6 +64,7 @@ class Checkpoint:
     processor: object
     card: str
     per_frame: bool
+    object_model: A2OForVideoClassification | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -104,7 +107,8 @@ def load_checkpoint(model_id: str, remote_code: bool = False) -> Checkpoint:
 
     Raises:
         ConfigError: It cannot be loaded, its weights are not in safetensors, its task is not known here, it gives
-            no attention, or labels frames at a rate that it does not say or that is too high.
+            no attention, does not say how many frames it takes, or labels frames at a rate that it does not say or
+            that is too high.
     """
     try:
         config = AutoConfig.from_pretrained(model_id, trust_remote_code=remote_code)
@@ -124,11 +128,15 @@ def load_checkpoint(model_id: str, remote_code: bool = False) -> Checkpoint:
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ConfigError(f"checkpoint {model_id} lacks {len(missing)} weights, such as {missing[0]}")
-    per_frame = config.model_type == "tsvit"
+    if not config.num_frames:
+        raise ConfigError(f"checkpoint {model_id} does not say how many frames it takes")
+    object_model = model if isinstance(model, A2OForVideoClassification) else None
+    inside = config.backbone_config if object_model is not None else config
+    per_frame = inside.model_type == "tsvit"
     if not hasattr(model, "token_grid"):
         model = supervised_view(model)
     model.eval().requires_grad_(False)
-    return Checkpoint(display_name(model_id), task, model, processor, read_card(model_id), per_frame)
+    return Checkpoint(display_name(model_id), task, model, processor, read_card(model_id), per_frame, object_model)
 
 
 def task_of(model_id: str, architectures: Sequence[str] | None) -> str:

@@ -16,7 +16,8 @@ from vidreason.segmentation.labelling import ActionSegment, true_segments
 from vidreason.synthetic import ACTIONS, TRUTH_FOLDER, WorldConfig, build_synthetic_actions
 from vidreason.synthetic.assembly import AssemblyConfig, build_synthetic_assembly
 
-from .settings import GRID
+from .detectors import WorldTruth
+from .settings import GRID, digest_of
 
 SPLIT, SEED = "test", 20
 TABLE = "synthetic actions (ground truth)"
@@ -40,11 +41,13 @@ class Examples:
         clips: Paths of the clips, in the order in which they are offered.
         tables: Guidance of the clips: name for the visitor -> split -> rows.
         truth: File -> true segments, for the clip of several actions.
+        worlds: Where the clips' objects are, for checkpoints that are shown object maps.
     """
 
     clips: list[Path]
     tables: dict[str, Mapping[str, Any]]
     truth: dict[Path, list[ActionSegment]] = field(default_factory=dict)
+    worlds: list[WorldTruth] = field(default_factory=list)
 
 
 def build_examples(folder: Path, assembly: bool = False) -> Examples:
@@ -68,7 +71,8 @@ def build_examples(folder: Path, assembly: bool = False) -> Examples:
     manifest = build_synthetic_actions(folder / "world", WorldConfig(), {SPLIT: _NUM_CLIPS}, seed=SEED)
     clips += _clips_of(manifest, SPLIT)
     tables[TABLE] = _guidance(folder / "world", folder / "guidance", SPLIT)
-    return Examples(clips, tables, truth)
+    ids = {digest_of(Path(manifest.video_path(row))): row["video_id"] for row in manifest.split(SPLIT)}
+    return Examples(clips, tables, truth, [WorldTruth(folder / "world" / TRUTH_FOLDER, ids)])
 
 
 def _clips_of(manifest: Manifest, split: str) -> list[Path]:

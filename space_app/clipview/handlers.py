@@ -14,10 +14,11 @@ from typing import Any
 import gradio as gr
 
 from . import language_model
-from .charts import agreement_chart, label_bars, view_bars
+from .charts import agreement_chart, label_bars, pair_bars, view_bars
 from .guidance import LLM, MOTION, PUBLISHED
 from .limits import Refused
-from .service import AUTOMATIC, MOTION_ONLY, Ask, Service, Shown
+from .object_pictures import channels_table, maps_html
+from .service import AUTOMATIC, MOTION_ONLY, Ask, Service, Shown, ShownObjects
 from .strip import make_strip, strip_html
 from .timeline import timeline_html
 
@@ -118,6 +119,34 @@ class Handlers:
         checkpoint = self.service.checkpoints.get(name) if isinstance(name, str) else None
         return checkpoint.card if checkpoint and checkpoint.card else "This checkpoint has no card."
 
+    def classes(self, name) -> str:
+        """The classes that a checkpoint learned with, a line for each channel of its object maps."""
+        checkpoint = self.service.checkpoints.get(name) if isinstance(name, str) else None
+        if checkpoint is None or checkpoint.object_model is None:
+            return ""
+        return "\n".join(checkpoint.object_model.config.class_texts)
+
+    def objects(self, video, name, classes, progress=gr.Progress()):  # noqa: B008
+        """What object maps change: status, answers with them and without, pictures, what each channel got."""
+        if not video:
+            return "", "", "", ""
+
+        def make() -> ShownObjects:
+            if not isinstance(video, str) or not isinstance(name, str) or not isinstance(classes, str):
+                raise Refused("wrong_type", "video, name and classes: expected an uploaded file and two texts.")
+            return self.service.show_objects(video, name, classes, lambda share, what: progress(share, desc=what))
+
+        shown, text = self._guarded(make)
+        if shown is None:
+            return text, "", "", ""
+        answer = shown.answer
+        pair = [
+            ("With object maps", answer.top(answer.with_maps)),
+            ("Without: the frames alone", answer.top(answer.without_maps)),
+        ]
+        table = channels_table(answer.channels, shown.detector)
+        return _objects_status(shown), pair_bars(pair), maps_html(answer, shown.clip), table
+
     def _ask(self, video, name, other, guidance, strength, llm_rows) -> Ask:
         """What was asked for. Raises `Refused` where a value is of another kind, as only a program's can be."""
         if not isinstance(video, str):
@@ -188,7 +217,28 @@ def _status(shown: Shown) -> str:
     return (
         f'<p role="status">{escape(name)} {says} <strong data-testid="label">{escape(label)}</strong> '
         f"({100 * share:.0f} %{of_what}). {facts.width} x {facts.height} pixels, {facts.duration_s:.1f} s, "
-        f"answered in {shown.seconds['total']:.1f} s.{_replaced(shown.clip.num_replaced)}</p>"
+        f"answered in {shown.seconds['total']:.1f} s.{_replaced(shown.clip.num_replaced)}{_without_maps(shown)}</p>"
+    )
+
+
+def _without_maps(shown: Shown) -> str:
+    """Says of checkpoints that learned with object maps that they were shown none here."""
+    names = [answer.name for answer in shown.answers if answer.takes_maps]
+    return (
+        f" No object maps are shown here to {escape(' and '.join(names))}; the tab Objects has them." if names else ""
+    )
+
+
+def _objects_status(shown: ShownObjects) -> str:
+    answer = shown.answer
+    (label, share), (bare, bare_share) = (answer.top(s, 1)[0] for s in (answer.with_maps, answer.without_maps))
+    found = sum(channel.frames_with > 0 for channel in answer.channels)
+    note = f" {shown.note}" if shown.note else ""
+    return (
+        f'<p role="status">With object maps: <strong data-testid="objects-label">{escape(label)}</strong> '
+        f"({100 * share:.0f} %). Without: <strong>{escape(bare)}</strong> ({100 * bare_share:.0f} %). "
+        f"{found} of {len(answer.channels)} channels show something, by the detector {escape(shown.detector)}; "
+        f"answered in {shown.seconds:.1f} s.{escape(note)}{_replaced(shown.clip.num_replaced)}</p>"
     )
 
 

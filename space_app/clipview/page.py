@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 
-from .charts import attention_scale
+from .charts import attention_scale, maps_scale
 from .checked_blocks import CheckedBlocks
 from .handlers import GUIDANCE_CHOICES, NOBODY, Handlers
 from .language_model import MAX_FRAMES, MODELS
@@ -20,6 +20,8 @@ _FOLDER = Path(__file__).parent
 TITLE = "See what a video model sees"
 STYLE = _FOLDER / "style.css"
 HEAD = f"<script>{(_FOLDER / 'page.js').read_text(encoding='utf-8')}</script>"
+
+_MAX_CLASSES_CHARACTERS = 10_000  # more than 100 classes of the length that detectors take
 
 _GROUP = "work"  # all that computes shares one limit
 _API_EXAMPLE = """from gradio_client import Client, handle_file
@@ -47,6 +49,7 @@ def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
         gr.Markdown(f"# {TITLE}\nDrop in a clip: what the model answers, where it looked, and where it should have.")
         with gr.Tab("Look"):
             parts = _look(service, names, examples)
+        objects = _objects(handlers, examples)
         with gr.Tab("How it works"):
             gr.Markdown((_FOLDER / "method.md").read_text(encoding="utf-8"))
             gr.HTML((_FOLDER / "method.svg").read_text(encoding="utf-8"), elem_classes="vr-method")
@@ -58,6 +61,8 @@ def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
             _programs(handlers, parts, names[0])
         gr.Markdown(_footer(settings))
         _connect(handlers, parts)
+        if objects is not None:
+            _connect_objects(handlers, objects)
         if settings.offer_llm:
             _connect_llm(handlers, parts)
     service.kept_uploads = lambda: {path for block in list(page.blocks.values()) for path in block.keep_in_cache}
@@ -105,7 +110,49 @@ def _look(service: Service, names: list[str], examples: Sequence[Path]) -> Simpl
     return parts
 
 
-def _upload() -> gr.Video:
+def _objects(handlers: Handlers, examples: Sequence[Path]) -> SimpleNamespace | None:
+    """The tab of object maps; there is none where no checkpoint takes them."""
+    names = [name for name, checkpoint in handlers.service.checkpoints.items() if checkpoint.object_model is not None]
+    if not names:
+        return None
+    parts = SimpleNamespace()
+    with gr.Tab("Objects", elem_id="objects-tab"):
+        gr.Markdown(
+            "A detector looks for objects. Where it finds them becomes a map for each class, which an adapter adds to "
+            "the frames that the model sees. Change what is looked for, and see what that changes."
+        )
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                parts.video = _upload("objects-input")
+                gr.Markdown(handlers.service.settings.limits.describe())
+                if examples:
+                    gr.Examples(
+                        [[str(path)] for path in examples], parts.video, label="Or an example", examples_per_page=6
+                    )
+                parts.name = gr.Dropdown(names, value=names[0], label="Checkpoint", elem_id="objects-checkpoint")
+                parts.classes = gr.Textbox(
+                    handlers.classes(names[0]),
+                    label="What to look for",
+                    info="A line for each channel of the checkpoint. An empty line is a map of zeros.",
+                    lines=6,
+                    max_lines=24,
+                    max_length=_MAX_CLASSES_CHARACTERS,
+                    elem_id="objects-classes",
+                )
+                with gr.Row():
+                    parts.run = gr.Button("Look for these", variant="primary", elem_id="objects-run")
+                    parts.reset = gr.Button("As it learned", elem_id="objects-reset")
+            with gr.Column(scale=3, min_width=300):
+                parts.status = gr.HTML("", elem_id="objects-status", elem_classes="vr-status")
+                parts.bars = gr.HTML("")
+                parts.maps = gr.HTML("", elem_id="objects-maps")
+                gr.HTML(maps_scale(), elem_id="objects-scale")
+                with gr.Accordion("Channel by channel", open=False):
+                    parts.table = gr.HTML("")
+    return parts
+
+
+def _upload(elem_id: str = "input") -> gr.Video:
     """Where clips come in."""
     # include_audio and no format: otherwise Gradio would hand strangers' files to a system's ffmpeg
     passed_on = {"include_audio": True, "format": None}
@@ -116,7 +163,7 @@ def _upload() -> gr.Video:
         label="Your clip",
         sources=["upload", "webcam"],
         webcam_options=options,
-        elem_id="input",
+        elem_id=elem_id,
         height=300,
         **passed_on,
     )
@@ -193,6 +240,16 @@ def _connect(handlers: Handlers, parts: SimpleNamespace) -> None:
     repaints = [parts.strength.release, parts.heat_map.input]
     gr.on(repaints, handlers.repaint, inputs, painted, trigger_mode="always_last", **_private(_GROUP))
     parts.strip_button.click(handlers.strip, [*settings, parts.llm_rows], parts.strip, **_private(_GROUP))
+
+
+def _connect_objects(handlers: Handlers, parts: SimpleNamespace) -> None:
+    inputs = [parts.video, parts.name, parts.classes]
+    outputs = [parts.status, parts.bars, parts.maps, parts.table]
+    shown = {"trigger_mode": "always_last", **_private(_GROUP)}
+    gr.on([parts.video.change, parts.run.click], handlers.objects, inputs, outputs, **shown)
+    for event in (parts.name.input, parts.reset.click):
+        renewed = event(handlers.classes, parts.name, parts.classes, **_private("cards"))
+        renewed.then(handlers.objects, inputs, outputs, **_private(_GROUP))
 
 
 def _connect_llm(handlers: Handlers, parts: SimpleNamespace) -> None:

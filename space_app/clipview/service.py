@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vidreason.detection import Found
 from vidreason.guidance import GridMap
 from vidreason.segmentation.labelling import ActionSegment
 from vidreason.segmentation.segment_files import rounded_segment
@@ -24,13 +24,15 @@ from .agreement import AgreementSummary, FrameAgreement, frame_agreement, summar
 from .analysis import VIEWS, Analysis, analyse
 from .cache import Cache
 from .checkpoints import Checkpoint
+from .detectors import Detectors, WorldTruth
 from .guidance import PUBLISHED, ClipGuidance, KnownClips, motion_guidance, rows_guidance
 from .limits import Deadline, Refused, check_file
+from .objects import ObjectsAnswer, answer_with_objects, frame_keys, read_classes
 from .painting import write_attention, write_guidance
 from .reader import ClipReader
 from .reading import Clip
 from .scratch import Scratch, sweep_regularly
-from .settings import MIB, SpaceSettings
+from .settings import MIB, SpaceSettings, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ AUTOMATIC, MOTION_ONLY = "automatic", "motion"
 
 _MAX_CLIP_BYTES = 600 * MIB
 _MAX_VIDEOS = 60
+_MAX_FOUND = 600  # classes of clips; of most of them some boxes in some frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,7 @@ class Ask:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one checkpoint, whose task this is, made of the clip."""
+    """What one checkpoint, whose task this is, made of the clip. One that takes object maps was shown none."""
 
     name: str
     task: str
@@ -71,6 +74,7 @@ class Answer:
     frames: list[FrameAgreement]
     summary: AgreementSummary
     video: Path
+    takes_maps: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +114,25 @@ class Shown:
             "true_segments": [_without_score(rounded_segment(s)) for s in self.true_segments] or None,
             "seconds": self.seconds,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class ShownObjects:
+    """What the page shows of object maps.
+
+    Args:
+        clip: Clip as it was read.
+        answer: What the checkpoint made of it.
+        detector: Name of the detector that looked.
+        note: What a visitor should know about the detector, may be empty.
+        seconds: Seconds that the request took.
+    """
+
+    clip: Clip
+    answer: ObjectsAnswer
+    detector: str
+    note: str
+    seconds: float
 
 
 def _answer_json(answer: Answer) -> dict[str, Any]:
@@ -157,6 +180,7 @@ class Service:
         known: Guidance tables for clips that they know.
         truth: File -> true segments of clips that have them. A visitor's clip is one of these if it has the same
             bytes.
+        worlds: Worlds whose clips' objects are known.
     """
 
     def __init__(
@@ -165,9 +189,10 @@ class Service:
         checkpoints: Mapping[str, Checkpoint],
         known: KnownClips,
         truth: Mapping[Path, Sequence[ActionSegment]] | None = None,
+        worlds: Sequence[WorldTruth] = (),
     ):
         self.settings, self.checkpoints, self.known = settings, checkpoints, known
-        self._truth = {_digest_of(path): segments for path, segments in (truth or {}).items()}
+        self._truth = {digest_of(path): segments for path, segments in (truth or {}).items()}
         self.scratch = Scratch()
         self.kept_uploads: Callable[[], Collection[str]] = (
             tuple  # Gradio's copies of the examples, once there is a page
@@ -182,6 +207,8 @@ class Service:
         self._analyses: Cache[Analysis] = Cache(_MAX_VIDEOS, kept_s)
         self._guidance: Cache[ClipGuidance] = Cache(_MAX_VIDEOS, kept_s)
         self._videos: Cache[Path] = Cache(_MAX_VIDEOS, kept_s, on_removed=_delete)
+        self._found: Cache[dict[str, list[Found]]] = Cache(_MAX_FOUND, kept_s)
+        self.detectors = Detectors(worlds, self._found)
         self._closed = threading.Event()
         sweeping = (self.sweep, settings.sweep_every_s, self._closed.wait)
         threading.Thread(target=sweep_regularly, args=sweeping, name="sweeper", daemon=True).start()
@@ -217,10 +244,46 @@ class Service:
         answers = []
         for checkpoint, analysis, video in zip(chosen, analyses, videos, strict=True):
             frames = frame_agreement(analysis.attention, guidance.maps)
-            answers.append(Answer(checkpoint.name, checkpoint.task, analysis, frames, summarize(frames), video))
+            made = (analysis, frames, summarize(frames), video, checkpoint.object_model is not None)
+            answers.append(Answer(checkpoint.name, checkpoint.task, *made))
         seconds["total"] = round(time.perf_counter() - started, 3)
         progress(1.0, "done")
         return Shown(digest, clip, guidance, guidance_video, answers, self._truth.get(digest, ()), seconds)
+
+    def show_objects(
+        self, path: str, name: str, classes: str, progress: Callable[[float, str], None] = lambda share, text: None
+    ) -> ShownObjects:
+        """Look for objects in a clip and ask a checkpoint with their maps and without.
+
+        Args:
+            path: File of the video.
+            name: Name of a checkpoint that takes object maps.
+            classes: Class of each channel, a line each; an empty line is a map of zeros.
+            progress: Called with the share that is done, 0 to 1, and a word for the visitor.
+
+        Raises:
+            Refused: The request cannot be carried out; the text is for the visitor.
+        """
+        started = time.perf_counter()
+        deadline = self._deadline()
+        (checkpoint,) = self._chosen([name])
+        if checkpoint.object_model is None:
+            raise Refused("no_maps", "This checkpoint takes no object maps.")
+        progress(0.05, "reading the video")
+        digest, clip = self.read(path, deadline)
+        config = checkpoint.object_model.config
+        chosen = self.detectors.choose(config, digest)
+        detector = chosen.lookout.detector
+        asked = read_classes(classes, config.class_texts, detector)
+        progress(0.3, "looking for objects")
+        keys = frame_keys(clip, checkpoint.num_frames, chosen.video_id)
+        frames = clip.frames[clip.sampled[checkpoint.num_frames]]
+        texts = [text for text in asked if text is not None]
+        found = self.detectors.find(chosen, frames, keys, texts, digest, deadline)
+        progress(0.8, "asking the model")
+        answer = answer_with_objects(checkpoint, clip, asked, found, deadline)
+        progress(1.0, "done")
+        return ShownObjects(clip, answer, detector.name, chosen.note, time.perf_counter() - started)
 
     def single_frames(self, path: str, count: int) -> tuple[str, list[np.ndarray], list[dict[str, Any]]]:
         """Frames of a clip at equal distances, for a language model: the clip's digest, pictures and frame keys.
@@ -249,7 +312,7 @@ class Service:
             Refused: The clip breaks a limit or cannot be read.
         """
         check_file(path, self.settings.limits)
-        digest = _digest_of(Path(path))  # of a size that was looked at
+        digest = digest_of(Path(path))  # of a size that was looked at
 
         def make() -> Clip:
             return self.reader.read(path, self._frame_counts, self._rates, deadline.left_s)
@@ -265,7 +328,7 @@ class Service:
 
     def sweep(self) -> None:
         """Forget and delete what is too old."""
-        for cache in (self._clips, self._analyses, self._guidance, self._videos):
+        for cache in (self._clips, self._analyses, self._guidance, self._videos, self._found):
             cache.sweep()
         settings = self.settings
         self.scratch.sweep_uploads(settings.clips_kept_s, settings.sweep_every_s, self.kept_uploads())
@@ -318,10 +381,6 @@ class Service:
 
     def _new_path(self, name: str) -> Path:
         return self.scratch.drawn / f"{name}_{uuid.uuid4().hex}.mp4"
-
-
-def _digest_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _delete(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -144,6 +145,11 @@ class SpaceSettings:
             project_url=environment.get("PROJECT_URL") or None,
             **optional,
         )
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, by which a clip is known again, whatever its name."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _split(text: str) -> tuple[str, ...]:

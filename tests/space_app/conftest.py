@@ -66,9 +66,11 @@ def make_service(checkpoint_folders, checkpoints):
     """Makes services, with tables of guidance, other checkpoints and limits if wanted, and closes them."""
     made = []
 
-    def make(tables=None, loaded=None, truth=None, **settings) -> Service:
+    def make(tables=None, loaded=None, truth=None, worlds=(), **settings) -> Service:
         ids = tuple(str(folder) for folder in checkpoint_folders)
-        service = Service(SpaceSettings(ids, **settings), loaded or checkpoints, KnownClips(tables or {}), truth)
+        service = Service(
+            SpaceSettings(ids, **settings), loaded or checkpoints, KnownClips(tables or {}), truth, worlds
+        )
         made.append(service)
         return service
 

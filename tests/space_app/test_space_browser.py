@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures.space_clips import bad_files, moving_square, write_clip
+from fixtures.space_object_model import save_object_model
 from fixtures.space_segmenter import SEGMENT_LABELS
 from fixtures.space_server import SpaceServer
 
@@ -40,7 +41,10 @@ PLAYS = """selector => { const video = document.querySelector(selector + " video
 def server(checkpoint_folders, segmenter_folder, tmp_path_factory, chat):
     named = [Path(name) for name in os.environ.get("SPACE_TEST_MODEL_IDS", "").split(",") if name]
     folders = named or checkpoint_folders[::-1]
-    with SpaceServer([*folders, segmenter_folder], tmp_path_factory.mktemp("space"), LLM_BASE_URL=chat.url) as running:
+    with_maps = save_object_model(tmp_path_factory.mktemp("maps") / "with_maps", detector="truth")
+    with SpaceServer(
+        [*folders, segmenter_folder, with_maps], tmp_path_factory.mktemp("space"), LLM_BASE_URL=chat.url
+    ) as running:
         yield running
 
 
@@ -192,6 +196,34 @@ def test_an_example_is_answered_with_its_published_guidance(open_page):
     guided, pictures = map(int, re.search(source, agreement.inner_text()).groups())
     assert pictures / 3 < guided <= pictures
     assert page.locator("#guidance label").first.inner_text().strip() == "Guidance: published"
+
+
+def test_objects_are_looked_for_and_their_classes_edited(open_page, screenshots):
+    """With the truth of an example, which needs no detector's package."""
+    page = open_page()
+    page.get_by_role("tab", name="Objects", exact=True).click()
+    tab = page.get_by_role("tabpanel").filter(has=page.locator("#objects-input"))
+    tab.locator(".gallery-item, .gallery button").last.click()
+    answers = page.locator("[data-testid=objects-answers]")
+    expect(answers.locator("section")).to_have_count(2, timeout=PATIENCE_MS)
+    expect(page.locator("#objects-status")).to_contain_text("Of this example the truth is known")
+    captions = page.locator("[data-testid=maps] figcaption")
+    assert any(text.startswith("hand: in ") for text in captions.all_inner_texts())
+    page.screenshot(path=screenshots / "objects.png", full_page=True)
+    classes = page.locator("#objects-classes textarea")
+    learned = classes.input_value().split("\n")
+    classes.fill("\n".join("" if text == "hand" else text for text in learned))
+    page.locator("#objects-run").click()
+    expect(captions.filter(has_text="hand: in")).to_have_count(0, timeout=PATIENCE_MS)
+    page.get_by_text("Channel by channel").click()
+    hand = page.locator("[data-testid=channels] tr").filter(has=page.locator("th", has_text="hand"))
+    expect(hand).to_contain_text("a map of zeros")
+    classes.fill("\n".join(["a, b", *learned[1:]]))
+    page.locator("#objects-run").click()
+    expect(page.locator("#objects-status [role=alert]")).to_contain_text("line 1", timeout=PATIENCE_MS)
+    page.locator("#objects-reset").click()
+    expect(captions.filter(has_text="hand: in")).to_have_count(1, timeout=PATIENCE_MS)
+    assert classes.input_value().split("\n") == learned
 
 
 def test_a_segmentation_checkpoint_draws_a_timeline(open_page, colors_path, screenshots):
