@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from vidreason.errors import ConfigError
-from vidreason.llm.prompt_file import read_prompt_file
+from vidreason.llm.chat import read_prompt_file
 
 TEXT = "id: greeting-1\n\n[system]\nYou greet.\n\n[user]\nGreet {{ name }}.\n"
 

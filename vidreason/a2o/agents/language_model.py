@@ -16,11 +16,10 @@ from typing import Any
 from ...errors import ConfigError
 from ...llm.chat import OK as ANSWERED
 from ...llm.chat import REFUSED as WOULD_NOT
-from ...llm.chat import TRUNCATED, ChatAnswer, ChatRequest, Question
+from ...llm.chat import TRUNCATED, ChatAnswer, ChatRequest, PromptFile, Question, read_prompt_file
 from ...llm.client import ChatClient, OpenAIChatClient
 from ...llm.cost import FREE, Budget, ModelPrice, price_of
 from ...llm.online import OnlineAnswerer, run_to_end
-from ...llm.prompt_file import PromptFile, read_prompt_file
 from ...llm.store import RequestStore
 from ..agent import Answer
 from ..proposal import FAILED, OK, OVER_LONG, REFUSED
