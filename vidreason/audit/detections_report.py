@@ -20,8 +20,7 @@ from ..errors import ConfigError, GuidanceError
 from ..files import read_folder, write_whole
 from ..manifests.manifest import Manifest, load_manifest
 from ..reporting.bootstrap import FEW_VIDEOS, Bootstrap, Estimate
-from ..reporting.row_counts import status_table
-from ..reporting.tables import Column, markdown_table, write_csv
+from ..reporting.tables import Column, markdown_table, status_table, write_csv
 from ..video import side_by_side
 from .detections import (
     BoxReference,

@@ -20,8 +20,7 @@ from PIL import Image
 from ..files import write_whole
 from ..guidance.table import merge_summaries
 from ..provenance import STATUSES
-from ..reporting.row_counts import RowSummary
-from ..reporting.tables import Column
+from ..reporting.tables import Column, RowSummary
 from .drawing import GUIDANCE_COLOR, TRUTH_COLOR
 from .pictures import CHOICE, CHOICE_UNJUDGED, GROUPS, ExampleFrame, describe_frame
 from .report import (

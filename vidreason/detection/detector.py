@@ -82,7 +82,7 @@ class Found:
         kept = np.flatnonzero(has_area & (scores > 0))
         # stable: of two that score alike, the detector's own order decides, on every machine
         kept = kept[np.argsort(-scores[kept], kind="stable")]
-        found = None if masks is None else tuple(np.asarray(masks[i], dtype=bool) for i in kept)
+        found = None if masks is None else tuple(np.asarray(masks[i]).astype(bool) for i in kept.tolist())
         return cls(boxes[kept], scores[kept].clip(max=1.0), found, "ok" if len(kept) else "empty")
 
     @classmethod
@@ -191,7 +191,13 @@ class Detector(ABC):
 
 _ADDRESSES: dict[str, str] = {
     "coco": "vidreason.detection.coco:CocoDetector",
+    "grounding_dino": "vidreason.detection.grounding_dino:GroundingDinoDetector",
+    "movenet": "vidreason.detection.movenet:MoveNetDetector",
+    "owlv2": "vidreason.detection.owlv2:Owlv2Detector",
+    "person_mask": "vidreason.detection.person_mask:PersonMaskDetector",
+    "sam3": "vidreason.detection.sam3:Sam3Detector",
     "truth": "vidreason.detection.truth:TruthDetector",
+    "vitpose": "vidreason.detection.vitpose:VitPoseDetector",
 }
 """Name -> "module:class". An address and not a class: a detector's libraries are loaded when it is made."""
 

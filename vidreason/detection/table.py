@@ -16,9 +16,8 @@ import datasets
 
 from ..errors import DetectionError
 from ..files import FileLimits, read_folder, write_card, write_split
-from ..reporting import row_counts
-from ..reporting.row_counts import COUNTED_COLUMNS, RowSummary
-from ..reporting.tables import text_table
+from ..reporting import tables
+from ..reporting.tables import COUNTED_COLUMNS, RowSummary, text_table
 from .detector import STATUSES
 from .schema import FEATURES, SCHEMA_VERSION, check_row
 
@@ -146,7 +145,7 @@ class DetectionSummary(RowSummary):
 
 def merge_summaries(summaries: Iterable[DetectionSummary]) -> DetectionSummary:
     """The summary of all rows together."""
-    return row_counts.merge_summaries(summaries, DetectionSummary())
+    return tables.merge_summaries(summaries, DetectionSummary())
 
 
 def summarize_table(rows: datasets.Dataset) -> DetectionSummary:
@@ -194,7 +193,7 @@ def _card_body(summaries: Mapping[str, DetectionSummary], title: str, descriptio
     return CARD_BODY.format(
         title=title,
         description=description,
-        statuses=row_counts.status_table(summaries, STATUSES),
+        statuses=tables.status_table(summaries, STATUSES),
         producers=whole.producer_text,
         thresholds=whole.threshold_text,
         classes=whole.class_table(),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import GuidanceError
-from ..reporting.row_counts import producer_name
+from ..reporting.tables import producer_name
 from .merge import join_names, mix_maps
 from .schema import complete_row, guidance_row
 

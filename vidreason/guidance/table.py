@@ -18,8 +18,8 @@ import pyarrow as pa
 from ..errors import GuidanceError
 from ..files import read_folder, write_card, write_split
 from ..provenance import STATUSES
-from ..reporting import row_counts
-from ..reporting.row_counts import COUNTED_COLUMNS, RowSummary
+from ..reporting import tables
+from ..reporting.tables import COUNTED_COLUMNS, RowSummary
 from .checks import check_table
 from .schema import ADDED_COLUMNS, FEATURES, SCHEMA_VERSION, check_row, complete_row
 
@@ -177,7 +177,7 @@ class TableSummary(RowSummary):
 
 def merge_summaries(summaries: Iterable[TableSummary]) -> TableSummary:
     """The summary of all rows together."""
-    return row_counts.merge_summaries(summaries, TableSummary())
+    return tables.merge_summaries(summaries, TableSummary())
 
 
 def summarize_table(rows: datasets.Dataset) -> TableSummary:
@@ -192,4 +192,4 @@ def summarize_table(rows: datasets.Dataset) -> TableSummary:
 
 def status_table(summaries: Mapping[str, TableSummary]) -> str:
     """Rows, videos and statuses of each split as a Markdown table."""
-    return row_counts.status_table(summaries, STATUSES)
+    return tables.status_table(summaries, STATUSES)

@@ -15,10 +15,13 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
-from ..errors import LLMError
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from ..errors import ConfigError, LLMError
 
 logger = logging.getLogger(__name__)
 
@@ -272,3 +275,28 @@ class QuestionSource:
                 close()
             except Exception:
                 logger.exception("an iterator of questions could not be closed")
+
+
+def render_templates(prompt_id: str, templates: tuple[str, str], values: Mapping[str, Any]) -> tuple[str, str]:
+    """Two templates with some values filled in, without the blank space around them.
+
+    Args:
+        prompt_id: Id of the prompt, for messages.
+        templates: Jinja templates, of the system message and of the user's.
+        values: What the templates may use, by name.
+
+    Raises:
+        ConfigError: A template is no valid one, or uses a name that it is not given.
+    """
+    try:
+        system, user = (_compile(template).render(values).strip() for template in templates)
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"prompt {prompt_id!r}: {error}") from error
+    return system, user
+
+
+@lru_cache(maxsize=64)
+def _compile(template: str) -> Template:
+    # the sandbox: a prompt file may come from anywhere, and is text, not a program
+    # StrictUndefined: a misspelt name is an error, and not a gap in a prompt that is paid for
+    return SandboxedEnvironment(undefined=StrictUndefined).from_string(template)

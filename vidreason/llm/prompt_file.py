@@ -10,14 +10,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
-
 from ..errors import ConfigError
+from .chat import render_templates
 
 _PART = re.compile(r"^\[(system|user)\][ \t]*$", re.MULTILINE)
 
@@ -80,28 +77,3 @@ def _read_header(header: str, path: Path, keys: tuple[str, ...]) -> dict[str, st
         expected = " and ".join(f"`{key}: ...`" for key in keys)
         raise ConfigError(f"prompt {path}: expected the lines {expected} first, got {fields}")
     return fields
-
-
-def render_templates(prompt_id: str, templates: tuple[str, str], values: Mapping[str, Any]) -> tuple[str, str]:
-    """Two templates with some values filled in, without the blank space around them.
-
-    Args:
-        prompt_id: Id of the prompt, for messages.
-        templates: Jinja templates, of the system message and of the user's.
-        values: What the templates may use, by name.
-
-    Raises:
-        ConfigError: A template is no valid one, or uses a name that it is not given.
-    """
-    try:
-        system, user = (_compile(template).render(values).strip() for template in templates)
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise ConfigError(f"prompt {prompt_id!r}: {error}") from error
-    return system, user
-
-
-@lru_cache(maxsize=64)
-def _compile(template: str) -> Template:
-    # the sandbox: a prompt file may come from anywhere, and is text, not a program
-    # StrictUndefined: a misspelt name is an error, and not a gap in a prompt that is paid for
-    return SandboxedEnvironment(undefined=StrictUndefined).from_string(template)

@@ -24,7 +24,7 @@ from ..audit.drawing import blank_frame, captioned, in_column, in_row, read_pixe
 from ..errors import GuidanceError
 from ..files import folder_card_data
 from ..manifests.manifest import Manifest
-from ..reporting.row_counts import RowSummary, merge_summaries, status_table
+from ..reporting.tables import RowSummary, merge_summaries, status_table
 from .cards import read_template, stated
 from .checks import find_leak
 from .table_kinds import GUIDANCE, TableKind

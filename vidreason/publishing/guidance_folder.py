@@ -18,7 +18,7 @@ from ..annotation.job import AnnotationRun, read_run
 from ..errors import GuidanceError, VidreasonError
 from ..files import FileLimits, write_split
 from ..manifests.manifest import Manifest
-from ..reporting.row_counts import merge_summaries
+from ..reporting.tables import merge_summaries
 from .checks import PublishChecker, find_leak
 from .guidance_card import (
     CARD_FILE,

@@ -19,7 +19,7 @@ from ..guidance import schema as guidance_schema
 from ..guidance import table as guidance_table
 from ..guidance.geometry import GridMap
 from ..provenance import STATUSES
-from ..reporting.row_counts import RowSummary
+from ..reporting.tables import RowSummary
 
 GUIDANCE_CODE = """from datasets import load_dataset
 from vidreason.guidance.videos import guided_frames

@@ -52,8 +52,9 @@ import numpy as np
 from ...boxes_in_text import PIXELS, BoxConvention, points_from_text
 from ...errors import ConfigError, InvalidAnswer
 from ...guidance import points_to_cells
+from ...llm.chat import render_templates
 from ...llm.json_text import has_key, normalise_key, parse_json
-from ...llm.prompt_file import read_prompt_file, render_templates
+from ...llm.prompt_file import read_prompt_file
 
 FORMS = ("key_r", "im_o", "localization")
 """Forms of answers, named by the key that says where; in the order in which they are looked for."""
