@@ -108,7 +108,7 @@ NOTES = (
     "Its world is drawn: one arm, plain objects, textured backgrounds. It has seen no person and no real video, and "
     "its answers on them mean nothing.",
     f"Trained and, above, tested on the {{world}} world of seed {SEED}, whose test splits share no video with the "
-    "training split, and with training seed 0. One seed says little: docs/results/{study} has five.",
+    "training split, and with training seed 0. One seed says little{study}.",
 )
 MAPS_STUDY, MAPS_SETTING = "object_maps.yaml", "objects_noisy"
 """The study's recipe, and the value of its axis `maps` that the released model was trained with."""
@@ -296,7 +296,10 @@ def stage(name: str, plan: Plan, trained: Path, out: Path) -> None:
     """Copy a model as it goes to the Hub, with its card under the name it has there."""
     shutil.rmtree(out, ignore_errors=True)
     stage_model(trained, out)
-    notes = [note.format(world=f"synthetic {plan.world}", study=plan.study) for note in NOTES]
+    # only where they are: a card must not name results that were not made yet
+    has_results = (HERE.parent / "docs" / "results" / plan.study).is_dir()
+    study = f": docs/results/{plan.study} has five" if has_results else ""
+    notes = [note.format(world=f"synthetic {plan.world}", study=study) for note in NOTES]
     if plan.maps:
         options = maps_source().options
         notes.append(MAPS_NOTE.format(mistakes=", ".join(f"{name} {value}" for name, value in options.items())))
