@@ -257,7 +257,8 @@ def test_a_process_gives_the_memory_of_a_large_clip_back_by_ending(limits, squar
         assert second._process.pid != first._process.pid and second.num_requests == 1
         # it is the process's own memory: that of its parent, with torch and the models, is no part of it
         own = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{second._process.pid}/status").read_text())[1]
-        assert 10 * MIB < second.peak_memory_bytes <= int(own) * 1024
+        # up to a MiB: Linux counts pages by thread and sums them late, so that its two figures differ (proc(5), VmHWM)
+        assert 10 * MIB < second.peak_memory_bytes <= int(own) * 1024 + MIB
         assert limits.kept_memory_bytes > 1.3 * second.peak_memory_bytes  # the Space's own bound leaves room for clips
     finally:
         reader.close()
