@@ -15,6 +15,7 @@ from ..errors import GuidanceError
 from ..guidance.geometry import GridMap, Rectangle
 from ..guidance.join import DEFAULT_TOLERANCE_S, MISSING, GuidanceIndex
 from ..reporting.bootstrap import Bootstrap, Estimate, estimate_means
+from ..video.decode import nearest_in_time
 from .measures import DISTANCES, MEASURES, centre_prior, map_distances, score_maps, uniform_prior
 from .references import EMPTY, OK, NoReference, Reference, times_by_video
 
@@ -282,19 +283,10 @@ def match_times(first_s: np.ndarray, second_s: np.ndarray, tolerance_s: float) -
     if not len(first_s) or not len(second_s):
         return np.full(len(first_s), -1)
     # mutual, so that no row speaks for two frames where the reference has more frames than the table
-    partner, back = _nearest(first_s, second_s), _nearest(second_s, first_s)
-    mutual = back[partner] == np.arange(len(first_s))
-    # the slack forgives the rounding of times that were stored and computed in different ways
-    near = np.abs(second_s[partner] - first_s) <= tolerance_s + 1e-6
-    return np.where(mutual & near, partner, -1)
-
-
-def _nearest(times_s: np.ndarray, others_s: np.ndarray) -> np.ndarray:
-    """For each time the position of the nearest of the others, the earlier one where two are as near."""
-    if len(others_s) == 1:
-        return np.zeros(len(times_s), dtype=int)
-    right = np.searchsorted(others_s, times_s).clip(1, len(others_s) - 1)
-    return np.where(times_s - others_s[right - 1] <= others_s[right] - times_s, right - 1, right)
+    partner = nearest_in_time(second_s, first_s, tolerance_s)
+    back = nearest_in_time(first_s, second_s, tolerance_s)
+    mutual = (partner >= 0) & (back[partner] == np.arange(len(first_s)))
+    return np.where(mutual, partner, -1)
 
 
 def count_frames(audit: Audit) -> FrameCounts:

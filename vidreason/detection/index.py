@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import DetectionError
+from ..video.decode import nearest_in_time
 from .class_text import check_class_texts
 from .detector import STATUSES, UNKNOWN_CLASS, Found
 from .schema import FEATURES, check_row, found_of
@@ -183,14 +184,8 @@ class DetectionIndex:
         start, stop = np.searchsorted(self._pairs, pair, "left"), np.searchsorted(self._pairs, pair, "right")
         if start == stop:
             return nothing
-        times_s = self._times_s[start:stop]
-        right = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
-        left = np.maximum(right - 1, 0)
-        # of two rows as near, the earlier one
-        best = np.where(np.abs(times_s[left] - wanted_s) <= np.abs(times_s[right] - wanted_s), left, right)
-        # the slack forgives the rounding of times that were stored and computed in different ways
-        within = np.abs(times_s[best] - wanted_s) <= self.tolerance_s + 1e-6
-        return np.where(within, best + start, nothing)
+        places = nearest_in_time(self._times_s[start:stop], wanted_s, self.tolerance_s)
+        return np.where(places >= 0, places + start, nothing)
 
 
 def _are_sound(boxes: np.ndarray, scores: np.ndarray, ends: np.ndarray) -> bool:

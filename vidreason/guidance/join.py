@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import GuidanceError
+from ..video.decode import nearest_in_time
 from .checks import checked_batches
 from .geometry import GridMap, Layout, grid_maps
 
@@ -137,13 +138,8 @@ class GuidanceIndex:
         of_video = slice(self._video_starts[number], self._video_starts[number + 1])
         times_s, rows = self._times_s[of_video], self._rows[of_video]
         wanted_s = np.asarray(timestamps_s, dtype=np.float64)
-        right = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
-        left = np.maximum(right - 1, 0)
-        # of two rows as near, the earlier one
-        best = np.where(np.abs(times_s[left] - wanted_s) <= np.abs(times_s[right] - wanted_s), left, right)
-        # the slack forgives the rounding of times that were stored and computed in different ways
-        within = np.abs(times_s[best] - wanted_s) <= self.tolerance_s + 1e-6
-        return [row if near else None for row, near in zip(rows[best].tolist(), within.tolist(), strict=True)]
+        places = nearest_in_time(times_s, wanted_s, self.tolerance_s)
+        return [None if place < 0 else int(rows[place]) for place in places.tolist()]
 
     def _find_video(self, video_id: str) -> int | None:
         # a search among Arrow's texts: a dict of hundreds of thousands of names is as large as all numbers here

@@ -316,6 +316,24 @@ def jittered_indices(num_frames: int, num_samples: int, rng: np.random.Generator
     return np.minimum(positions.astype(int), num_frames - 1).tolist()
 
 
+def nearest_in_time(times_s: np.ndarray, wanted_s: np.ndarray, tolerance_s: float) -> np.ndarray:
+    """Which row of a video speaks for each frame: the nearest in time, where one lies within the tolerance.
+
+    Args:
+        times_s: Times in seconds of the rows, ascending; at least one.
+        wanted_s: Times in seconds of the frames.
+        tolerance_s: How far, in seconds, a row may lie from a frame and still speak for it.
+
+    Returns:
+        Places among the rows, -1 where none is near enough: (frames,). Of two rows as near, the earlier one.
+    """
+    right = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
+    left = np.maximum(right - 1, 0)
+    best = np.where(np.abs(times_s[left] - wanted_s) <= np.abs(times_s[right] - wanted_s), left, right)
+    # the slack forgives the rounding of times that were stored and computed in different ways
+    return np.where(np.abs(times_s[best] - wanted_s) <= tolerance_s + 1e-6, best, -1)
+
+
 def fps_timestamps(duration_s: float, fps: float) -> list[float]:
     """The times 0, 1 / fps, 2 / fps, ... before `duration_s`; at least the first one.
 
