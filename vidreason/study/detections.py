@@ -10,22 +10,19 @@ A value of an axis, or the recipe, names a source in place of a table:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..annotation.detections import DetectionJob
+from ..annotation.frames import find_policy
 from ..detection.class_text import check_class_texts
 from ..detection.detector import Detector, make_detector
-from ..detection.schema import detection_row
 from ..detection.store import DetectionStore
 from ..detection.table import write_detections
-from ..detection.videos import detect_video
-from ..errors import ConfigError, DetectionError, VideoError, one_of_many
-from ..files import read_folder
+from ..errors import ConfigError, DetectionError
 from ..manifests.manifest import load_manifest
-from ..provenance import FRAME_KEY
-from ..video.decode import read_frame_table
 from .plugins import DataPlaces
 
 SETTING = "detections"
@@ -124,53 +121,11 @@ def write_source(
         VidreasonError: The data or the detector are not there.
     """
     detector = source.make_detector(data.truth, seed)
-    with DetectionStore(store) as kept:
-        rows = {
-            split: _rows(source, detector, data, split, None if source.detector == TRUTH else kept) for split in splits
-        }
-        write_detections(folder, rows, title="Detections of a study", description=detector.model)
-
-
-def _rows(
-    source: DetectionSource, detector: Detector, data: DataPlaces, split: str, store: DetectionStore | None
-) -> Iterator[dict[str, Any]]:
     manifest = load_manifest(data.manifest, data.video_root)
-    if source.detector == TRUTH and data.truth is not None:
-        yield from _truth_rows(source, detector, data.truth, split, set(manifest.split(split)["video_id"]))
-        return
-    for video in manifest.split(split):
-        path = manifest.video_path(video)
-        key = {"video_id": video["video_id"], "source": manifest.source, "split": split}
-        size = {"frame_height": video["height"], "frame_width": video["width"]}
-        try:
-            with one_of_many(path):
-                keys = list(_frame_keys(path, {**key, **size}, source.frames_per_second))
-                found = detect_video(path, keys, detector, source.classes, store)
-        except VideoError:
-            continue  # training counts and names the videos that cannot be read
-        for text, of_frames in found.items():
-            for frame_key, one in zip(keys, of_frames, strict=True):
-                yield detection_row(frame_key, text, one, detector)
-
-
-def _frame_keys(path: Path, key: Mapping[str, Any], frames_per_second: float | None) -> Iterable[dict[str, Any]]:
-    times_s = read_frame_table(path).times_s
-    last_s = float("-inf")
-    for index, time_s in enumerate(times_s.tolist()):
-        if frames_per_second is None or time_s - last_s >= 1 / frames_per_second - 1e-6 or index == len(times_s) - 1:
-            last_s = time_s
-            yield {**key, "frame_index": index, "timestamp_s": time_s}
-
-
-def _truth_rows(
-    source: DetectionSource, detector: Detector, truth: Path, split: str, videos: set[str]
-) -> Iterator[dict[str, Any]]:
-    """From the keys of the truth's own rows, which takes no video to be opened."""
-    import numpy as np
-
-    no_pixels = np.zeros((1, 1, 1, 3), np.uint8)
-    for row in read_folder(truth)[split].select_columns(list(FRAME_KEY)):
-        if row["video_id"] not in videos:
-            continue
-        for text in source.classes:
-            yield detection_row(row, text, detector.detect_class(no_pixels, [row], text)[0], detector)
+    policy = find_policy("all_frames").changed(frames_per_second=source.frames_per_second)
+    with DetectionStore(store) as kept:
+        # the truth costs nothing to ask again, and would fill the store with every seed's mistakes
+        cache = None if source.detector == TRUTH else kept
+        job = DetectionJob(manifest, policy, detector, source.classes, cache, totals={}, progress=False)
+        rows = {split: job.rows(split, manifest.split(split).to_list()) for split in splits}
+        write_detections(folder, rows, title="Detections of a study", description=detector.model)
