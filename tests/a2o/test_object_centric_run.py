@@ -21,6 +21,7 @@ from vidreason.errors import ConfigError, DetectionError
 from vidreason.files import read_folder
 from vidreason.guidance import write_guidance
 from vidreason.rs import run as rs_run
+from vidreason.rs.tasks import ClassificationTask
 
 
 @pytest.fixture
@@ -167,19 +168,36 @@ def test_the_adapter_may_have_a_rate_of_its_own_and_the_classifier_stay(write_ob
     assert changed == {name for name in before if name.startswith("adapter.")}
     assert {group["lr"] > 0 for group in trainer.optimizer.param_groups} <= {True, False}
 
-    recipe = write_object_recipe(adapter_learning_rate=0.5, learning_rate=0.001)
-    task = ObjectCentricTask(*a2o_run.parse_arguments([recipe]))
-    trainer = task.make_trainer(task.prepare(), [])
-    trainer.create_optimizer()
-    rates = {}
-    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
-    for group in trainer.optimizer.param_groups:
-        for parameter in group["params"]:
-            rates[names[id(parameter)]] = group["lr"]
-    assert set(rates) == set(names.values())
-    assert {name: rate for name, rate in rates.items() if rate == 0.5} == {
-        name: 0.5 for name in rates if name.startswith("adapter.")
-    }
+    for system, make_task, method in [
+        (a2o_run, ObjectCentricTask, "object_centric"),
+        (rs_run, ClassificationTask, "plain"),
+    ]:
+        recipe = write_object_recipe(method=method, adapter_learning_rate=0.5, learning_rate=0.001)
+        task = make_task(*system.parse_arguments([recipe]))
+        trainer = task.make_trainer(task.prepare(), [])
+        trainer.create_optimizer()
+        rates = {}
+        names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+        for group in trainer.optimizer.param_groups:
+            for parameter in group["params"]:
+                rates[names[id(parameter)]] = group["lr"]
+        assert set(rates) == set(names.values())
+        assert {name: rate for name, rate in rates.items() if rate == 0.5} == {
+            name: 0.5 for name in rates if name.startswith("adapter.")
+        }
+
+
+def test_a_model_without_an_adapter_has_no_rate_of_one(write_object_recipe):
+    for system, make_task, method in [
+        (a2o_run, ObjectCentricTask, "object_centric"),
+        (rs_run, ClassificationTask, "plain"),
+    ]:
+        recipe = write_object_recipe(
+            method=method, model_type="tsvit", detections=None, object_classes=None, adapter_learning_rate=0.5
+        )
+        task = make_task(*system.parse_arguments([recipe]))
+        with pytest.raises(ConfigError, match="adapter_learning_rate is of the adapter, and a model of type tsvit"):
+            task.make_trainer(task.prepare(), [])
 
 
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(write_object_recipe, tmp_path):

@@ -14,19 +14,17 @@ from transformers.trainer_utils import EvalLoopOutput
 from ..clips.data import GuidedClipCollator
 from ..clips.views import ViewedClips, check_views, clip_views
 from ..errors import ConfigError, TrainingError
+from ..training.clip_trainer import ClipTrainer
 from ..training.evaluation import mean_probability_logits
-from ..training.parts import PartsTrainer, classification_loss
+from ..training.parts import classification_loss
 from .config import ObjectCentricConfig
 from .evaluation import ObjectMetrics
-
-ADAPTER = "adapter."
-"""How the names of the adapter's weights begin in `modeling_a2o`."""
 
 NO_MAPS = -1.0
 """Stands for the share of missing maps where clips carry none."""
 
 
-class ObjectCentricTrainer(PartsTrainer):
+class ObjectCentricTrainer(ClipTrainer):
     """Trains a video classifier with its clips' maps of objects.
 
     The model takes `pixel_values` (batch, frames, channels, height, width), `frame_mask` (batch, frames) and, where
@@ -49,37 +47,11 @@ class ObjectCentricTrainer(PartsTrainer):
         if self.compute_metrics is None:
             names = model.config.id2label
             self.compute_metrics = ObjectMetrics([names[number] for number in range(len(names))])
-        has_adapter = any(name.startswith(ADAPTER) for name, _ in model.named_parameters())
-        if not has_adapter and (self.args.freeze_classifier or self.args.adapter_learning_rate is not None):
-            raise ConfigError(
-                "freeze_classifier and adapter_learning_rate are of the adapter, and a model of type "
-                f"{model.config.model_type} has none"
-            )
         if self.args.freeze_classifier:
+            self.check_has_adapter("freeze_classifier")
+            of_adapter = {name for name, _ in self.adapter_weights()}
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name.startswith(ADAPTER))
-
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """The optimizer, in which the adapter may have a learning rate of its own."""
-        had_none = self.optimizer is None
-        optimizer = super().create_optimizer(*args, **kwargs)
-        if had_none and self.args.adapter_learning_rate is not None:
-            self._split_groups(optimizer)
-        return optimizer
-
-    def _split_groups(self, optimizer: torch.optim.Optimizer) -> None:
-        """Move the adapter's weights into groups of their own, with the settings of those that they were in."""
-        model: Any = self.model
-        of_adapter = {id(p) for name, p in model.named_parameters() if name.startswith(ADAPTER)}
-        for group in list(optimizer.param_groups):
-            own = [parameter for parameter in group["params"] if id(parameter) in of_adapter]
-            if not own:
-                continue
-            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in of_adapter]
-            settings = {name: value for name, value in group.items() if name not in ("params", "lr", "initial_lr")}
-            optimizer.add_param_group({**settings, "params": own, "lr": self.args.adapter_learning_rate})
-        # a group without weights would still be scheduled and logged, as that of a frozen classifier
-        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+                parameter.requires_grad_(name in of_adapter)
 
     def count(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Labelled clips of a batch."""

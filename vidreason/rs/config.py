@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from transformers import TrainingArguments
-
 from ..backbones.layers import read_layers
 from ..errors import ConfigError
 from ..segmentation.frame_labels import WEIGHTING_RULES
 from ..training.arguments import ClipArguments
+from ..training.clip_trainer import ClipTrainingArguments
 from .evidence import EvidenceViews
 
 TASKS = ("classification", "segmentation")
@@ -21,17 +20,14 @@ TASKS = ("classification", "segmentation")
 
 
 @dataclass
-class RSConfig(TrainingArguments):
-    """`transformers.TrainingArguments`, and what reasoning supervision adds to them.
+class RSConfig(ClipTrainingArguments):
+    """`ClipTrainingArguments`, those of transformers among them, and what reasoning supervision adds to them.
 
     total loss = cross-entropy + spatial_weight * spatial alignment + temporal_weight * temporal consistency
     ("Reasoning Supervision for Vision Transformers in Human Activity Recognition", section 2.3; the paper does not
     state its weights, temperature or layer). Evidence views (`vidreason.rs.evidence`) go beyond it: they change what
     training clips show. With both weights 0 and no evidence views this is plain training. What is marked as of
     segmentation has no effect on clips with one label each.
-
-    Defaults that differ from `TrainingArguments`: `remove_unused_columns` is False, because guidance is no argument
-    of a model; `logging_nan_inf_filter` is False, because a loss that is not finite ends the run with a named error.
     """
 
     spatial_weight: float = field(
@@ -103,12 +99,6 @@ class RSConfig(TrainingArguments):
     attention_epsilon: float = field(
         default=1e-8, metadata={"help": "The constant that keeps the attention's normalisation and logarithm defined."}
     )
-    remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Leave this False: guidance is no argument of a model and would be removed."}
-    )
-    logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "Leave this False: a loss that is not finite ends the run with an error."}
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,10 +117,6 @@ class RSConfig(TrainingArguments):
         self.evidence_views  # noqa: B018  # its own checks run when it is built
         if not 0 <= self.weight_warmup_ratio <= 1:
             raise ConfigError(f"weight_warmup_ratio is {self.weight_warmup_ratio}, expected a share in [0, 1]")
-        if self.remove_unused_columns:
-            raise ConfigError(
-                "remove_unused_columns must be False, or the guidance is removed before the loss sees it"
-            )
 
     @property
     def supervised_layer_indices(self) -> tuple[int, ...] | str | None:

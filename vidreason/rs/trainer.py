@@ -15,7 +15,8 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..clips.data import IGNORED_LABEL, GuidedClipCollator
 from ..errors import ConfigError, TrainingError
-from ..training.parts import PartsTrainer, classification_loss
+from ..training.clip_trainer import ClipTrainer
+from ..training.parts import classification_loss
 from .config import RSConfig
 from .evaluation import ClipMetrics, ClipOutcome, clip_outcome
 from .losses import linear_warmup, spatial_alignment_loss, temporal_consistency_loss
@@ -28,7 +29,7 @@ class _TokenGrid(Protocol):
     def token_grid(self, height: int, width: int) -> tuple[int, int]: ...
 
 
-class RSTrainer(PartsTrainer):
+class RSTrainer(ClipTrainer):
     """Trains a video classifier with the spatial and temporal losses of reasoning supervision.
 
     The model gives `logits` (batch, labels), `segment_logits` (batch, 3, labels) and `frame_attention`
