@@ -66,6 +66,15 @@ def test_a_study_has_settings_of_its_own_between_the_recipes_and_a_values(make_s
     assert plain.settings["recipe"]["seed"] == 3
 
 
+def test_a_method_may_stand_in_the_recipe_or_in_the_settings(make_study):
+    for study in (make_study({"method": "evidence_supervision"}), make_study(settings={"method": "evidence_supervision"})):
+        run = study.plan(study.cells[0], 0)
+        assert "method" not in run.recipe
+        # what the method sets, unless the setting of an axis says otherwise
+        assert run.recipe["evidence_zoom"] > 0
+        check_settings(study)
+
+
 def test_a_guidance_source_can_bring_settings(make_study):
     axes = {
         **STUDY["axes"],

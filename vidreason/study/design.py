@@ -168,7 +168,8 @@ class Study:
 
     def plan(self, cell: Cell, seed: int) -> RunPlan:
         """The run of a setting with a seed."""
-        recipe, guidance = dict(self.recipe), None
+        # a method that the recipe or the study's `settings` name is spelled out as one of an axis is
+        recipe, guidance = self.system.spell_out(self.recipe), None
         for axis, value in cell.values.items():
             settings = dict(self.axes[axis][value])
             if axis == GUIDANCE_AXIS:

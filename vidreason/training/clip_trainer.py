@@ -29,7 +29,7 @@ class ClipTrainingArguments(TrainingArguments):
     adapter_learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": "Learning rate of the adapter of a model that is shown maps of objects, which starts from zero while "
+            "help": "Learning rate of the adapter of a model with maps of objects, which starts from zero while "
             "the classifier may start from trained weights. By default that of all."
         },
     )
