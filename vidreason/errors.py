@@ -101,6 +101,14 @@ class DetectionError(VidreasonError):
     """A table of detections, a class text, or a detector breaks the contract of `vidreason.detection`."""
 
 
+class GraphError(VidreasonError):
+    """A scene graph, or an annotation that one is read from, breaks the contract of `vidreason.scenegraph`."""
+
+
+class QuestionError(VidreasonError):
+    """A question, prediction or judgement, or a file of a benchmark, breaks the contract of `vidreason.videoqa`."""
+
+
 class ConfigError(VidreasonError):
     """A recipe, flag or model configuration asks for something that cannot be done."""
 

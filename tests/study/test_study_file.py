@@ -67,7 +67,8 @@ def test_a_study_has_settings_of_its_own_between_the_recipes_and_a_values(make_s
 
 
 def test_a_method_may_stand_in_the_recipe_or_in_the_settings(make_study):
-    for study in (make_study({"method": "evidence_supervision"}), make_study(settings={"method": "evidence_supervision"})):
+    named = {"method": "evidence_supervision"}
+    for study in (make_study(named), make_study(settings=named)):
         run = study.plan(study.cells[0], 0)
         assert "method" not in run.recipe
         # what the method sets, unless the setting of an axis says otherwise

@@ -1,0 +1,1 @@
+"""Questions about videos: the tables of questions, predictions and judgements, answering, scoring and training."""
