@@ -19,9 +19,9 @@ EDGE_KINDS = ("relation", "motion", "reference", "event", "spatial", "temporal")
 """What an edge says of its subject and object.
 
 `relation`: what one does with or is to the other ("person holds cup"). `motion`: how one object moves in the
-interval; subject and object are the same node, or that object at two times (STEP, section 3.1). `reference`: both nodes
-are the same object, seen in two clips. `event`: the object takes part in the event. `spatial`: where one is to the
-other ("left of"), which follows from geometry. `temporal`: how two events lie in time ("before").
+interval; subject and object are the same node, or that object at two times (STEP, section 3.1). `reference`: both
+nodes are the same object, seen in two clips. `event`: the object takes part in the event. `spatial`: where one is to
+the other ("left of"), which follows from geometry. `temporal`: how two events lie in time ("before").
 """
 
 Box = tuple[float, float, float, float]

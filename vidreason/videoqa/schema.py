@@ -15,8 +15,8 @@ PREDICTION_VERSION = "1.0"
 JUDGEMENT_VERSION = "1.0"
 
 ANSWER_FORMATS = ("choice", "yes_no", "open", "caption")
-"""`choice`: one of `options`. `yes_no`: "yes" or "no". `open`: a word or a phrase. `caption`: sentences that are judged
-by what they say."""
+"""`choice`: one of `options`. `yes_no`: "yes" or "no". `open`: a word or a phrase. `caption`: sentences that are
+judged by what they say."""
 
 _SPAN = {"start_s": Value("float64"), "end_s": Value("float64")}
 
