@@ -4,9 +4,9 @@ import json
 import sys
 
 import pytest
-from datasets_scripts import build_questions as build_questions_script
 from fixtures import benchmark_trees as trees
 
+from datasets_scripts import build_questions as build_questions_script
 from vidreason.errors import QuestionError
 from vidreason.manifests.manifest import write_manifest
 from vidreason.videoqa.building import BuildSettings, build_questions
