@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import InvalidAnswer, QuestionError
 from ..plain_json import parse_plain_json, read_plain_json
+from .benchmarks.tempcompass import TASKS
 from .judging.scales import OPEN_EQA, TEMPCOMPASS, VIDEO_CHATGPT, Mark, Scale
 from .rows import find_span_problem, hash_prediction, judgement_row, prediction_row
 from .scoring.choice import letter_of
@@ -183,19 +184,16 @@ def _once(seen: set[str], question_id: str, where: str) -> None:
 
 # TempCompass
 
-TEMPCOMPASS_TASKS = ("multi-choice", "yes_no", "caption_matching", "captioning")
-
-
 def tempcompass_files(path: Path) -> dict[str, Path]:
     """Task -> file, of a folder of files or of one file, which are named by their tasks.
 
     Raises:
         QuestionError: There is no such file.
     """
-    files = [path] if path.is_file() else [path / f"{task}.json" for task in TEMPCOMPASS_TASKS]
-    found = {file.stem: file for file in files if file.is_file() and file.stem in TEMPCOMPASS_TASKS}
+    files = [path] if path.is_file() else [path / f"{task}.json" for task in TASKS]
+    found = {file.stem: file for file in files if file.is_file() and file.stem in TASKS}
     if not found:
-        raise QuestionError(f"{path}: expected a file, or files in a folder, of the names {TEMPCOMPASS_TASKS}")
+        raise QuestionError(f"{path}: expected a file, or files in a folder, of the names {TASKS}")
     return found
 
 

@@ -6,7 +6,7 @@ where a judge failed, or has not been asked, is nothing known, and the score bec
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,9 @@ from .wups import EXACT_TYPES, measure_wups
 Row = Mapping[str, Any]
 
 SCORED, MISSING, JUDGE_FAILED, NOT_JUDGED = "scored", "missing", "judge_failed", "not_judged"
+RULED_FORMATS = ("choice", "yes_no")
+"""Formats of answers that a rule reads, whatever a judge says of them."""
+
 OPEN_STATUSES = (JUDGE_FAILED, NOT_JUDGED)
 """Nothing is known: these make the score an interval. All other statuses but `SCORED` are worth 0."""
 
@@ -174,10 +177,10 @@ class Judged:
         names: Names of these values, the score's first.
         accepts_stale: Whether a judgement of another text than the prediction's counts all the same, as published
             files need it whose predictions were made anew after they were judged. They are counted.
-        rule: Measure of what the judge was not asked; None where all is the judge's.
+        rule: Measure of options and of yes and no that the judge was not asked; None where all is the judge's.
     """
 
-    worth_of: Any
+    worth_of: Callable[[Row], dict[str, float]]
     names: tuple[str, ...]
     accepts_stale: bool = False
     rule: Measure | None = None
@@ -187,7 +190,9 @@ class Judged:
         if not prediction["prediction"].strip():
             return Worth(EMPTY)
         if judgement is None:
-            return self.rule(question, prediction, None) if self.rule else Worth(NOT_JUDGED)
+            if self.rule is None or question["answer_format"] not in RULED_FORMATS:
+                return Worth(NOT_JUDGED)
+            return self.rule(question, prediction, None)
         is_stale = judgement["prediction_sha256"] != hash_prediction(prediction["prediction"])
         if is_stale and not self.accepts_stale:
             return Worth(NOT_JUDGED, detail="the judgement is of another text")

@@ -52,7 +52,7 @@ def make_report(scores: Scores, bootstrap: Bootstrap | None = None, **facts: Any
         "judge_failed": tally.statuses[JUDGE_FAILED],
         "not_judged": tally.statuses[NOT_JUDGED],
         "statuses": dict(sorted(tally.statuses.items())),
-        "by_type": {name: cells[kind, name]["score"] for kind, name in scores.groups("type")},
+        "by_type": {name: cells[kind, name]["score"] for kind, name in _types(scores)},
         "micro": cells[ALL]["score"],
         "macro": {kind: _percent(scores.macro(kind)) for kind in _KINDS if scores.groups(kind)},
         "baselines": {"prior": _percent(scores.prior), "blind": _blind(scores)},
@@ -92,6 +92,11 @@ def _cell(scores: Scores, group: Group, bootstrap: Bootstrap) -> dict[str, Any]:
     return cell
 
 
+def _types(scores: Scores) -> list[Group]:
+    """The types with the groups of types."""
+    return [*scores.groups("type_group"), *scores.groups("type")]
+
+
 def _blind(scores: Scores) -> dict[str, Any] | None:
     blind = scores.blind
     if blind is None:
@@ -119,14 +124,14 @@ def _add_judgements(report: dict[str, Any], scores: Scores) -> None:
         report["stale_judgements"] = {
             "n": stale,
             "score_bounds_without": [_percent(total / count), _percent((total + stale) / count)],
-            "by_type": {name: tally.stale[kind, name] for kind, name in scores.groups("type")},
+            "by_type": {name: tally.stale[kind, name] for kind, name in _types(scores)},
         }
     if ruled.count(ALL):
         report["by_our_rule"] = {
             "score": _percent(ruled.mean(ALL, "accuracy")),
             "n": ruled.count(ALL),
             "unparsable": ruled.statuses[UNPARSABLE],
-            "by_type": {name: _percent(ruled.mean((kind, name), "accuracy")) for kind, name in scores.groups("type")},
+            "by_type": {name: _percent(ruled.mean((kind, name), "accuracy")) for kind, name in _types(scores)},
             "differences": scores.num_differences,
             "rows": [vars(difference) for difference in scores.differences],
         }

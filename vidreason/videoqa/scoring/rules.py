@@ -47,7 +47,7 @@ class Rule:
     """How a benchmark counts.
 
     Args:
-        types_of: Function that names the types of a question under which it is shown.
+        types_of: Function that names the type of a question, and then the groups of types that it belongs to.
         measure: "right" (option, yes or no, equal text), "wups" or "grounded".
         normalisation: How open answers are changed before they are compared.
         average: What the score is the mean over.
@@ -62,7 +62,8 @@ class Rule:
 
     def groups(self, question: Row) -> list[Group]:
         """The groups of a question, each once."""
-        groups = [("type", name) for name in dict.fromkeys(self.types_of(question)) if name]
+        names = [name for name in dict.fromkeys(self.types_of(question)) if name]
+        groups = [("type" if place == 0 else "type_group", name) for place, name in enumerate(names)]
         for kind in ("task", "aspect"):
             if question[kind]:
                 groups.append((kind, question[kind]))

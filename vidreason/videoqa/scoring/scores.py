@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .joining import Row, Stream, key_of
-from .measures import JUDGE_FAILED, NOT_JUDGED, Measure, RightOrWrong, Worth, measure
+from .measures import JUDGE_FAILED, NOT_JUDGED, RULED_FORMATS, Measure, RightOrWrong, Worth, measure
 from .rules import MACRO_TASKS, Rule
 from .tally import ALL, Group, Tally
 
 MAX_DIFFERENCES = 10_000
 """Rows on which two rules disagree that are kept; all are counted."""
-
-_RULED = ("choice", "yes_no")
-"""Formats of answers that a rule reads, whatever a judge says of them."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def score_predictions(
         found = {name: stream.take(key) for name, stream in streams.items()}
         worth = measure(how, question, found["predictions"], found.get("judgements"))
         scores.tally.add(worth, question["video_id"], groups)
-        if scores.ruled is not None and question["answer_format"] in _RULED:
+        if scores.ruled is not None and question["answer_format"] in RULED_FORMATS:
             ruled = measure(RightOrWrong(rule.normalisation), question, found["predictions"])
             scores.ruled.add(ruled, question["video_id"], groups)
             _compare(scores, question, found["predictions"], worth, ruled)
