@@ -159,7 +159,7 @@ def render(processor: Any, messages: Messages) -> str:
     Raises:
         QuestionError: A text holds what the tokenizer would take for a frame of a video, or for the end of a turn.
     """
-    control = {token for token in processor.tokenizer.get_added_vocab() if len(token) > 2}
+    control = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
     for message in messages:
         written = [token for part in message["content"] for token in control if token in part.get("text", "")]
         if written:
