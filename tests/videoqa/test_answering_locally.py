@@ -175,7 +175,7 @@ def test_models_that_are_refused(saved, tmp_path):
         with pytest.raises(ConfigError, match="has no"):
             check_processor("tiny", absent, FRAMES)
     dropping = make_processor("llava_onevision")
-    dropping.replace_video_token = lambda inputs, index, **_: "<video>" * 17  # as many for any number of frames
+    dropping.replace_video_token = lambda *_, **__: "<video>" * 17  # as many for any number of frames
     with pytest.raises(ConfigError, match="tiny: LlavaOnevisionProcessor drops video tokens"):
         check_processor("tiny", dropping, FRAMES)
     folder = tmp_path / "wrong"
