@@ -21,13 +21,11 @@ from .conversation import PROMPT_NAMES, load_answer_prompt
 from .frames import SAMPLINGS, FrameSampling
 from .tables import load_questions
 
-KEPT = "what was answered is kept, and the same command goes on"
-
 RETRIED = ("failed", "invalid", "refused", "truncated")
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the sub-command `answer`; what it parses has `run`, a function that does the work, and `kept`.
+    """Add the sub-command `answer`; what it parses has `run`, a function that does the work.
 
     Args:
         subparsers: What `ArgumentParser.add_subparsers` gave.
@@ -56,7 +54,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--dry_run", action="store_true", help="print questions, tokens and dollars; ask nothing")
     _add_local(parser.add_argument_group("a local model"))
     _add_server(parser.add_argument_group("a server"))
-    parser.set_defaults(run=run, kept=KEPT)
+    parser.set_defaults(run=run)
     return parser
 
 
