@@ -96,6 +96,17 @@ def serving(model: Path, log_path: Path):
         process.wait()
 
 
+@contextlib.contextmanager
+def working_in(folder: Path):
+    """In another working folder."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def can_serve() -> bool:
     """Whether what `transformers serve` wants is installed."""
     return all(importlib.util.find_spec(name) for name in SERVING_EXTRA)
@@ -124,7 +135,7 @@ def answer_all(data: Path, work: Path, out: Path) -> dict[str, dict]:
     model, records = save_tiny_model(work / "tiny_llava_onevision"), {}
     made = {name: make(data, work / name) for name, make in QUESTIONS.items()}
     # a relative name, so that no record names a folder of this machine
-    with contextlib.chdir(work):
+    with working_in(work):
         for name, (questions, manifest) in made.items():
             ways = {"local": ["--model", model.name], "blind": ["--model", model.name, "--condition", "blind"]}
             for way, flags in ways.items():
@@ -136,7 +147,19 @@ def answer_all(data: Path, work: Path, out: Path) -> dict[str, dict]:
                     flags = ["--model", str(model), "--base_url", url, "--timeout_s", "300", "--max_in_flight", "2"]
                     table = out / f"{name}_served"
                     records[table.name] = answer(questions, manifest, data / name, table, *flags)
-    return records
+    return {
+        name: {**record, "score": score(made[name.split("_")[0]][0], out / name)} for name, record in records.items()
+    }
+
+
+def score(questions: Path, table: Path) -> dict:
+    """The report of a table of predictions, written beside it."""
+    condition = json.loads((table / "run.json").read_text(encoding="utf-8"))["condition"]
+    words = ["score", "--questions", str(questions), "--predictions", str(table), "--condition", condition]
+    code = videoqa([*words, "--out", str(table / "score")])
+    if code:
+        raise RuntimeError(f"scoring ended with status {code}")
+    return json.loads((table / "score" / "report.json").read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -148,7 +171,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         records = answer_all(args.data.resolve(), Path(work), args.out.resolve())
     for name, record in records.items():
-        print(name, record["statuses"])
+        print(
+            name,
+            record["statuses"],
+            {key: record["score"].get(key) for key in ("score", "n", "unparsable", "missing")},
+        )
 
 
 if __name__ == "__main__":

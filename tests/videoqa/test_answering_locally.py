@@ -93,7 +93,7 @@ def test_the_command_and_its_second_run(saved, manifest, tmp_path, capsys, monke
     extra = [{"question_id": "unknown", "video_id": "nowhere", "question": "Is it?"}]
     questions = make_questions(tmp_path / "questions", 1, ("rising", "still", "broken", "missing"), extra)
     words = ["answer", "--questions", str(questions), "--manifest", str(manifest), "--out", str(tmp_path / "out")]
-    words += ["--model", str(saved / "smolvlm"), "--num_frames", "4", "--max_completion_tokens", "5", "--device", "cpu"]
+    words += ["--model", str(saved / "smolvlm"), "--num_frames", "4", "--max_completion_tokens", "5"]
     assert main(words) == 0
     record = json.loads(capsys.readouterr().out)
     rows = {row["question_id"]: row for row in load_predictions(tmp_path / "out")["test"]}
@@ -159,13 +159,13 @@ def test_models_that_are_refused(saved, tmp_path):
         check_processor("tiny", make_processor("internvl", template=False), FRAMES)
     processor = make_processor("llava_onevision")
     processor.chat_template = processor.chat_template.replace("<video>", "")
-    with pytest.raises(ConfigError, match="tiny: it cannot be shown videos|tiny: .*drops video tokens"):
+    with pytest.raises(ConfigError, match=r"tiny: it cannot be shown videos|tiny: .*drops video tokens"):
         check_processor("tiny", processor, FRAMES)
     processor = make_processor("qwen3_vl")
     processor.chat_template = "{% for message in messages %}<|video_pad|>{% endfor %}"
     with pytest.raises(ConfigError, match="leaves out the question"):
         check_processor("tiny", processor, FRAMES)
-    with pytest.raises(ConfigError, match="tiny: it cannot be shown videos: .*larger than temporal_factor"):
+    with pytest.raises(ConfigError, match=r"tiny: it cannot be shown videos: .*larger than temporal_factor"):
         check_processor("tiny", make_processor("qwen3_vl"), 1)
     processor = make_processor("qwen2_5_vl")
     processor.text_kwargs = {"truncation": True, "max_length": 20}

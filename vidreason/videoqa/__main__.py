@@ -1,8 +1,8 @@
 """Video question answering on the command line.
 
-    python -m vidreason.videoqa answer --questions DIR --manifest DIR --model ID --out DIR
-    python -m vidreason.videoqa score --benchmark nextqa --data DIR --predictions FILE
-    python -m vidreason.videoqa judge --benchmark activitynet_qa --data DIR --predictions DIR --out DIR
+python -m vidreason.videoqa answer --questions DIR --manifest DIR --model ID --out DIR
+python -m vidreason.videoqa score --benchmark nextqa --data DIR --predictions FILE
+python -m vidreason.videoqa judge --benchmark activitynet_qa --data DIR --predictions DIR --out DIR
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         VidreasonError: A setting, the questions, the manifest or the model cannot be used, or the run cannot go on.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each request
     settings = _asking_settings(args)
     if args.max_cost_usd is not None and not 0 <= args.max_cost_usd < math.inf:  # not "< 0", which lets NaN pass
         raise ConfigError(f"--max_cost_usd is {args.max_cost_usd}, expected a number of dollars from 0 on")
