@@ -65,9 +65,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Judge, and write the table; or say what it would cost."""
-    inputs = open_inputs(
-        args.predictions, args.benchmark, args.data, args.questions, args.split, args.condition
-    )
+    inputs = open_inputs(args.predictions, args.benchmark, args.data, args.questions, args.split, args.condition)
     if args.judge == "llm":
         _judge_by_model(args, inputs)
         return
