@@ -94,9 +94,9 @@ class GraphComparison:
         graph_id: Name of the graph.
         video_id: Its video.
         pairs: Names of matched nodes, in the graph and in the reference.
-        nodes: Kind of node -> agreement of nodes.
+        names: Kind and name of nodes -> agreement of those nodes.
         attributes: Agreement of attributes, each a type and value of a node.
-        triples: Kind of edge -> agreement of statements, each counted once whenever it holds.
+        predicates: Kind and predicate of edges -> agreement of those statements, each counted once whenever it holds.
         timed: Kind of edge -> agreement of statements with an interval, each time that they hold, where intervals
             must overlap too.
         overlaps: For each statement that both have with times, the shared part of the time in which either says that
@@ -108,13 +108,28 @@ class GraphComparison:
     graph_id: str
     video_id: str
     pairs: tuple[tuple[str, str], ...]
-    nodes: Mapping[str, Agreement]
+    names: Mapping[tuple[str, str], Agreement]
     attributes: Agreement
-    triples: Mapping[str, Agreement]
+    predicates: Mapping[tuple[str, str], Agreement]
     timed: Mapping[str, Agreement]
     overlaps: tuple[float, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+
+    @property
+    def nodes(self) -> dict[str, Agreement]:
+        """Kind of node -> agreement of nodes."""
+        return _by_kind(self.names, NODE_KINDS)
+
+    @property
+    def triples(self) -> dict[str, Agreement]:
+        """Kind of edge -> agreement of statements."""
+        return _by_kind(self.predicates, EDGE_KINDS)
+
+
+def _by_kind(agreements: Mapping[tuple[str, str], Agreement], kinds: Sequence[str]) -> dict[str, Agreement]:
+    known = {kind: [one for (of, _), one in agreements.items() if of == kind] for kind in kinds}
+    return {kind: total(ones) for kind, ones in known.items() if ones}
 
 
 def compare_graphs(graph: SceneGraph, reference: SceneGraph, matching: Matching | None = None) -> GraphComparison:
@@ -137,10 +152,6 @@ def compare_graphs(graph: SceneGraph, reference: SceneGraph, matching: Matching 
     names = {node.node_id: pairs.get(node.node_id, f"{node.node_id} (unmatched)") for node in graph.nodes}
     ours = _statements(graph, names, matching.turned)
     theirs = _statements(reference, {node.node_id: node.node_id for node in reference.nodes}, matching.turned)
-    triples = {
-        kind: _agreement({key for key in ours if key[0] == kind}, {key for key in theirs if key[0] == kind})
-        for kind in EDGE_KINDS
-    }
     both = [(ours[key], theirs[key]) for key in ours if key in theirs]
     overlaps = [interval_overlap(a, b) for a, b in ((_times(a), _times(b)) for a, b in both) if a and b]
     matched = {of: by for by, of in pairs.items()}
@@ -148,9 +159,9 @@ def compare_graphs(graph: SceneGraph, reference: SceneGraph, matching: Matching 
         graph_id=graph.graph_id,
         video_id=graph.video_id,
         pairs=tuple(pairs.items()),
-        nodes={kind: _compare_nodes(graph, reference, pairs, kind) for kind in NODE_KINDS},
+        names=_count_names(graph, reference, pairs),
         attributes=attributes,
-        triples={kind: agreement for kind, agreement in triples.items() if agreement.found or agreement.expected},
+        predicates=_count_predicates(ours, theirs),
         timed=_compare_times(ours, theirs, matching.min_overlap),
         overlaps=tuple(overlaps),
         missing=(
@@ -250,10 +261,17 @@ def _likeness(roles: Counter, others: Counter) -> float:
     return (roles & others).total() / joint if joint else 0.0
 
 
-def _compare_nodes(graph: SceneGraph, reference: SceneGraph, pairs: Mapping[str, str], kind: str) -> Agreement:
-    mine = [node.node_id for node in graph.nodes if node.kind == kind]
-    others = sum(node.kind == kind for node in reference.nodes)
-    return Agreement(sum(name in pairs for name in mine), len(mine), others)
+def _count_names(
+    graph: SceneGraph, reference: SceneGraph, pairs: Mapping[str, str]
+) -> dict[tuple[str, str], Agreement]:
+    found = Counter((node.kind, node.name) for node in graph.nodes)
+    expected = Counter((node.kind, node.name) for node in reference.nodes)
+    shared = Counter((node.kind, node.name) for node in graph.nodes if node.node_id in pairs)
+    return _agreements(shared, found, expected)
+
+
+def _agreements(shared: Counter, found: Counter, expected: Counter) -> dict[tuple[str, str], Agreement]:
+    return {key: Agreement(shared[key], found[key], expected[key]) for key in sorted({*found, *expected})}
 
 
 def _compare_attributes(
@@ -286,8 +304,10 @@ def _statements(graph: SceneGraph, names: Mapping[str, str], turned: Mapping[str
     return dict(statements)
 
 
-def _agreement(ours: set[_Key], theirs: set[_Key]) -> Agreement:
-    return Agreement(len(ours & theirs), len(ours), len(theirs))
+def _count_predicates(ours: Iterable[_Key], theirs: Iterable[_Key]) -> dict[tuple[str, str], Agreement]:
+    mine, others = set(ours), set(theirs)
+    shared, found, expected = (Counter((key[0], key[2]) for key in keys) for keys in (mine & others, mine, others))
+    return _agreements(shared, found, expected)
 
 
 def _times(edges: Sequence[Edge]) -> list[Interval]:
