@@ -66,9 +66,8 @@ def spatial_edges(
 ) -> list[Edge]:
     """Where objects with tracks are to one another, by `vidreason.scenegraph.geometry`, in intervals.
 
-    A pair is looked at in the frames in which both have a box. "left of" and the like are said in both directions,
-    "a left of b" and "b right of a"; what is the same both ways, "near" and "overlaps", once, from the node that comes
-    first.
+    A pair is looked at in the frames in which both have a box. Everything is said in both directions, "a left of b"
+    and "b right of a", "a near b" and "b near a", so that whoever asks for what is near b need not turn it round.
 
     Args:
         nodes: The objects; those without a track have no spatial edges.
@@ -98,6 +97,5 @@ def spatial_edges(
                 start_s, end_s = holding.start_s, holding.end_s
                 edges.append(Edge("spatial", node_a.node_id, predicate, node_b.node_id, start_s, end_s, seen))
                 inverse = INVERSES[predicate]
-                if inverse != predicate:
-                    edges.append(Edge("spatial", node_b.node_id, inverse, node_a.node_id, start_s, end_s, seen))
+                edges.append(Edge("spatial", node_b.node_id, inverse, node_a.node_id, start_s, end_s, seen))
     return edges
