@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import GraphError
 from ...plain_json import read_plain_json
 from ...plain_pickle import read_plain_pickle
-from .reading import Unusable, read_whole
+from .reading import Unusable, read_whole, short
 
 MAX_RATE = 1000.0
 """Frames per second beyond which a number is none of a video."""
@@ -148,7 +148,7 @@ def read_rate(value: Any) -> float:
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and math.isfinite(value) and 0 < value <= MAX_RATE):
-        raise Unusable("no_frame_rate", f"{repr(value)[:80]} frames per second")
+        raise Unusable("no_frame_rate", f"{short(value)} frames per second")
     return float(value)
 
 
