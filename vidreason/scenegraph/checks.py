@@ -131,6 +131,8 @@ def _header_problems(graph: SceneGraph) -> Iterator[Problem]:
     if not (_is_number(rate) and rate >= 0):
         yield Problem("bad_header", "graph", f"frames_per_second is {rate!r}, expected a finite number, 0 or more")
     yield from _provenance_problems(graph.provenance, "graph")
+    if not isinstance(graph.provenance, Mapping):
+        return
     if not graph.provenance.get("producer"):
         yield Problem("bad_provenance", "graph", "no producer")
     status = graph.provenance.get("status")
@@ -141,7 +143,10 @@ def _header_problems(graph: SceneGraph) -> Iterator[Problem]:
         yield Problem("status_against_nodes", "graph", detail)
 
 
-def _provenance_problems(provenance: Mapping[str, Any], where: str) -> Iterator[Problem]:
+def _provenance_problems(provenance: Any, where: str) -> Iterator[Problem]:
+    if not isinstance(provenance, Mapping):
+        yield Problem("bad_provenance", where, f"{str(provenance)[:80]!r}, expected columns by name")
+        return
     for name, value in provenance.items():
         feature = PROVENANCE_FEATURES.get(name)
         if feature is None:
@@ -163,6 +168,8 @@ def _node_problems(node: Node, limits: _Limits) -> Iterator[Problem]:
         yield from _spelling_problems(type_, "type of an attribute", where)
         if not isinstance(value, str) or not value:
             yield Problem("bad_name", where, f"attribute {type_!r} is {value!r}, expected a text")
+    if node.is_static not in (None, True, False):
+        yield Problem("bad_name", where, f"is_static is {node.is_static!r}, expected True, False or None")
     has_interval = node.start_s is not None or node.end_s is not None
     if node.kind == "object" and has_interval:
         yield Problem("object_with_interval", where, "when an object is there, its track and its edges say")
@@ -237,13 +244,14 @@ _NEVER_WITH_ITSELF = ("reference", "spatial", "temporal")
 
 
 def _edge_problems(edge: Edge, where: str, kinds: Mapping[str, str], limits: _Limits) -> Iterator[Problem]:
-    if edge.kind not in EDGE_KINDS:
+    is_known = edge.kind in EDGE_KINDS
+    if not is_known:
         yield Problem("unknown_kind", where, f"{edge.kind!r}, expected one of {EDGE_KINDS}")
     yield from _spelling_problems(edge.predicate, "predicate", where)
     dangling = [name for name in dict.fromkeys((edge.subject, edge.object)) if name not in kinds]
     for name in dangling:
         yield Problem("dangling_edge", where, f"there is no node {name!r}")
-    if not dangling and edge.kind in _WANTED_KINDS:
+    if is_known and not dangling and edge.kind in _WANTED_KINDS:
         wanted, ends = _WANTED_KINDS[edge.kind], (kinds[edge.subject], kinds[edge.object])
         if ends != wanted:
             detail = f"{edge.kind} from {ends[0]} to {ends[1]}, expected from {wanted[0]} to {wanted[1]}"

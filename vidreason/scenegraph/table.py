@@ -274,9 +274,15 @@ class GraphTable:
         return list(self._by_id)
 
     @property
+    def graph_keys(self) -> list[tuple[str, str]]:
+        """(graph_id, video_id) of the graphs, in order; nothing else is read."""
+        columns = self._headers.select_columns(["graph_id", "video_id"])[:]
+        return list(zip(columns["graph_id"].to_pylist(), columns["video_id"].to_pylist(), strict=True))
+
+    @property
     def _by_id(self) -> dict[str, int]:
         if self._positions is None:
-            names = self._headers.select_columns(["graph_id"])[:]["graph_id"].to_pylist()
+            names = [graph_id for graph_id, _ in self.graph_keys]
             self._positions = {name: position for position, name in enumerate(names)}
             if len(self._positions) < len(names):
                 twice = next(name for name, count in collections.Counter(names).items() if count > 1)
