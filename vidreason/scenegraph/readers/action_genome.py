@@ -130,11 +130,8 @@ def split_of_videos(files: ActionGenomeFiles, split: str, known: KnownVideos | N
     """
     videos: dict[str, list[str]] = defaultdict(list)
     for video, frames in files.frames.items():
-        try:
-            facts = known.find(video) if known else None
-        except Unusable:
-            facts = None  # the graph itself will be counted by this reason
-        videos[(facts.split if facts else "") or _own_split(files, frames) or split].append(video)
+        own = _own_split(files, frames) or split
+        videos[known.split_of(video, own) if known else own].append(video)
     return dict(videos)
 
 

@@ -103,6 +103,20 @@ class KnownVideos:
         return found[0] if found else None
 
 
+    def split_of(self, name: str, default: str) -> str:
+        """The split of a video, for putting files in order; the default where its split is not known.
+
+        Args:
+            name: Name of the video in an annotation.
+            default: Split of a video that is not known, or that could be several.
+        """
+        try:
+            facts = self.find(name)
+        except Unusable:
+            return default  # it is counted when its annotation is read
+        return (facts.split if facts else "") or default
+
+
 def read_video_facts(path: str | os.PathLike) -> list[VideoFacts]:
     """Frame rates and sizes from a file.
 
