@@ -80,6 +80,16 @@ def _named(graph: SceneGraph, but: str = "") -> Iterator[tuple[Node, Reference]]
         yield from ((node, reference) for reference in references(graph, node) if but not in reference.says)
 
 
+def _named_twice(graph: SceneGraph) -> list[tuple[Node, Reference]]:
+    """Every thing with its shortest and its longest name, for questions about two: all pairs of names are many."""
+    found = {(node.node_id, reference.text): (node, reference) for node, reference in _named(graph)}
+    ends = {}
+    for node in things_of(graph):
+        own = [key for key in found if key[0] == node.node_id]
+        ends |= {key: found[key] for key in (*own[:1], *own[-1:])}
+    return list(ends.values())
+
+
 def _events(graph: SceneGraph) -> list[Node]:
     return [node for node in graph.nodes if node.kind == "event" and node.name in ACTION_WORDS]
 
@@ -94,7 +104,7 @@ def _done_with(graph: SceneGraph) -> Iterator[tuple[Node, Reference, str]]:
     for event in _events(graph):
         thing = participant(graph, event)
         if thing is not None and takes_thing(event.name):
-            for reference in references(graph, thing):
+            for reference in references(graph, thing)[:3]:
                 yield event, reference, ACTION_WORDS[event.name][1].format(reference.text)
 
 
@@ -153,7 +163,7 @@ def how_many(graph: SceneGraph) -> Iterator[Proposal]:
 
 def is_beside(graph: SceneGraph) -> Iterator[Proposal]:
     """Is the ball left of the mug at the start?"""
-    for (node, reference), (other, far) in itertools.product(_named(graph), repeat=2):
+    for (node, reference), (other, far) in itertools.permutations(_named_twice(graph), 2):
         if node is other:
             continue
         for predicate, when in itertools.product(("left of", "right of", "above", "below"), ("start", "end")):
@@ -262,7 +272,7 @@ def is_before(graph: SceneGraph) -> Iterator[Proposal]:
 
 def is_handled_beside(graph: SceneGraph) -> Iterator[Proposal]:
     """Is the thing that the hand shakes left of the mug at the start?"""
-    for action, (_, far) in itertools.product(_actions(graph), _named(graph)):
+    for action, (_, far) in itertools.product(_actions(graph), _named_twice(graph)):
         finite = ACTION_WORDS[action][1].replace(" {}", "")
         for predicate in ("left of", "right of"):
             program = Program()
