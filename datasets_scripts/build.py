@@ -28,6 +28,8 @@ BUILDERS = {
     "joined": "several manifests with the same classes, to train on one and test on another",
     "synthetic-actions": "rendered clips of twelve actions, with full ground truth",
     "synthetic-assembly": "rendered long videos of many actions, with full ground truth",
+    "synthetic-tabletop": "rendered videos of actions with colored things in a row, to ask questions about",
+    "world-questions": "scene graphs of a rendered world, and questions about them with answers and evidence",
 }
 
 
