@@ -29,6 +29,8 @@ BUILDERS = {
     "graphs": "scene graphs of published annotations, a synthetic world, or detections",
     "synthetic-actions": "rendered clips of twelve actions, with full ground truth",
     "synthetic-assembly": "rendered long videos of many actions, with full ground truth",
+    "synthetic-tabletop": "rendered videos of actions with colored things in a row, to ask questions about",
+    "world-questions": "scene graphs of a rendered world, and questions about them with answers and evidence",
 }
 
 
