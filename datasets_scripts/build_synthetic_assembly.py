@@ -14,10 +14,10 @@ import sys
 from dataclasses import dataclass, field
 
 from vidreason.command_line import run_command
-from vidreason.errors import ConfigError
 from vidreason.manifests.segments import SEGMENTS_FOLDER
 from vidreason.synthetic import TRUTH_FOLDER
 from vidreason.synthetic.assembly import DEFAULT_SPLIT_SIZES, AssemblyConfig, build_synthetic_assembly
+from vidreason.synthetic.world_folder import read_split_sizes
 
 
 @dataclass
@@ -42,7 +42,7 @@ def build(arguments: BuildArguments, config: AssemblyConfig) -> None:
     manifest = build_synthetic_assembly(
         arguments.out,
         config,
-        _read_sizes(arguments.split_sizes),
+        read_split_sizes(arguments.split_sizes, DEFAULT_SPLIT_SIZES),
         arguments.seed,
         arguments.num_proc,
         arguments.overwrite,
@@ -54,16 +54,6 @@ def build(arguments: BuildArguments, config: AssemblyConfig) -> None:
         f"videos and manifest in {arguments.out}, segments in {arguments.out}/{SEGMENTS_FOLDER}, ground truth in "
         f"{arguments.out}/{TRUTH_FOLDER}"
     )
-
-
-def _read_sizes(text: str) -> dict[str, int]:
-    try:
-        sizes = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"split_sizes is {text!r}, expected JSON such as {DEFAULT_SPLIT_SIZES} ({error})") from error
-    if not isinstance(sizes, dict):
-        raise ConfigError(f"split_sizes is {text!r}, expected numbers by split")
-    return sizes
 
 
 def main() -> int:

@@ -105,6 +105,19 @@ class GraphError(VidreasonError):
     """A scene graph, or an annotation that one is read from, breaks the contract of `vidreason.scenegraph`."""
 
 
+class UnanswerableProgram(GraphError):
+    """A program cannot be answered on a graph: a step finds nothing, or several things where one is meant.
+
+    Args:
+        message: What happened, at which step.
+        reason: One of "nothing" and "several", by which those that make questions count what they leave out.
+    """
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 class QuestionError(VidreasonError):
     """A question, prediction or judgement, or a file of a benchmark, breaks the contract of `vidreason.videoqa`."""
 

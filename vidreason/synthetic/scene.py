@@ -12,7 +12,7 @@ from .hand import HandLook
 from .shapes import Color
 from .things import THING_KINDS
 
-_SKIN_TONES = ((255, 219, 186), (236, 188, 148), (206, 150, 108), (160, 108, 72), (112, 74, 50), (84, 56, 40))
+SKIN_TONES = ((255, 219, 186), (236, 188, 148), (206, 150, 108), (160, 108, 72), (112, 74, 50), (84, 56, 40))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Scene:
 
 def draw_scene(rng: np.random.Generator) -> Scene:
     """Draw a scene. The number and order of draws is always the same: both worlds' versions hang on it."""
-    tone = np.asarray(_SKIN_TONES[rng.integers(len(_SKIN_TONES))]) + rng.integers(-10, 11)
+    tone = np.asarray(SKIN_TONES[rng.integers(len(SKIN_TONES))]) + rng.integers(-10, 11)
     look = HandLook(tuple(np.clip(tone, 0, 255).tolist()), draw_color(rng), int(rng.choice((-1, 1))))
     return Scene(
         kind=list(THING_KINDS)[rng.integers(len(THING_KINDS))],

@@ -20,6 +20,25 @@ SETTINGS_FILE, UNFINISHED_FILE = "settings.json", "settings.unfinished.json"
 OWN_ENTRIES = (VIDEO_FOLDER, TRUTH_FOLDER, "data", "README.md", "manifest.json", "skipped.jsonl", UNFINISHED_FILE)
 
 
+def read_split_sizes(text: str, example: Mapping[str, int]) -> dict[str, int]:
+    """Split sizes as a command line gives them, as JSON.
+
+    Args:
+        text: JSON, such as `{"train": 30, "test": 10}`.
+        example: What the error shows.
+
+    Raises:
+        ConfigError: It is not JSON, or no mapping.
+    """
+    try:
+        sizes = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"split_sizes is {text!r}, expected JSON such as {dict(example)} ({error})") from error
+    if not isinstance(sizes, dict):
+        raise ConfigError(f"split_sizes is {text!r}, expected numbers by split")
+    return sizes
+
+
 def check_request(split_sizes: Mapping[str, int], seed: int, num_proc: int) -> None:
     """Raise `ConfigError` where no data set can be made of these."""
     unknown = sorted(set(split_sizes) - set(SPLITS))

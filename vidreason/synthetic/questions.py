@@ -1,0 +1,298 @@
+"""Questions about a world, made from its true graphs: answered by executing a program, balanced, the same each time.
+
+A question whose program finds nothing, or several things where one is meant, is not asked (the counts say how many);
+what is asked has its answer, the evidence and the reasons in words from the one execution that gave the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError, UnanswerableProgram
+from ..scenegraph.graph import Node, SceneGraph, TrackPoint
+from ..scenegraph.programs import Execution, Step, count_steps, execute, program_text, read_program
+from ..videoqa.rows import question_row
+from .question_templates import TEMPLATES
+from .question_words import rationale_text
+
+QUESTION_MAKER_VERSION = "1.0"
+"""Goes up whenever the same graphs and settings give other questions than before."""
+
+
+@dataclass(frozen=True)
+class QuestionSettings:
+    """Which questions are made.
+
+    Raises:
+        ConfigError: A setting that no questions can be made with.
+    """
+
+    seed: int = field(default=0, metadata={"help": "Seed of the choice among all questions that can be asked."})
+    questions_per_video: float = field(
+        default=8.0, metadata={"help": "Questions to ask on average; types that cannot give their part give fewer."}
+    )
+    proposals_per_type: int = field(
+        default=8, metadata={"help": "Questions of a type that are tried on a graph before they are balanced."}
+    )
+    choice_share: float = field(
+        default=0.0, metadata={"help": "Share of the open questions that are asked with four options, 0 to 1."}
+    )
+
+    def __post_init__(self):
+        if not (math.isfinite(self.questions_per_video) and self.questions_per_video > 0):
+            raise ConfigError(f"questions_per_video is {self.questions_per_video}, expected a positive number")
+        if self.proposals_per_type < 1:
+            raise ConfigError(f"proposals_per_type is {self.proposals_per_type}, expected at least 1")
+        if not 0 <= self.choice_share <= 1:
+            raise ConfigError(f"choice_share is {self.choice_share}, expected a share")
+
+
+@dataclass(frozen=True)
+class MadeQuestions:
+    """The questions of a split, and what became of all that were proposed.
+
+    Args:
+        rows: Rows of `vidreason.videoqa.schema.QUESTION_FEATURES`.
+        counts: "asked", "nothing" and "several" (no answer, for this reason), "balance" (left out so that no answer
+            is more common than it must be); together all proposals that were tried.
+    """
+
+    rows: list[dict[str, Any]]
+    counts: Counter[str]
+
+
+class _Tried(NamedTuple):
+    """A question that has an answer, in as few bytes as it takes to make it again."""
+
+    draw: str  # pseudo-random by the question's own id, so that the choice hangs on no order
+    question_id: str
+    graph_id: str
+    kind: str
+    text: str
+    program: str
+    answer_format: str
+    answer: str
+
+
+def world_questions(
+    graphs: Iterable[SceneGraph], settings: QuestionSettings | None = None
+) -> MadeQuestions:
+    """Make the questions of one split.
+
+    The same graphs and settings give the same bytes, whatever the hash seed of Python. Of each type, answers are as
+    even as the questions that can be asked allow: no answer is asked for more than is needed for the type's part.
+
+    Args:
+        graphs: Graphs of the split, as from `vidreason.synthetic.graphs.world_graphs`; gone through twice.
+        settings: Which questions are made.
+    """
+    settings = settings or QuestionSettings()
+    counts: Counter[str] = Counter()
+    by_type: dict[str, list[_Tried]] = defaultdict(list)
+    num_videos = 0
+    for graph in graphs:
+        num_videos += 1
+        for kind, tried in _try_all(graph, settings, counts):
+            by_type[kind].append(tried)
+    chosen = _choose(by_type, num_videos * settings.questions_per_video)
+    counts["asked"] = len(chosen)
+    counts["balance"] = sum(map(len, by_type.values())) - len(chosen)
+    answers: dict[str, set[str]] = defaultdict(set)
+    for tried in (tried for found in by_type.values() for tried in found):
+        answers[_asks_for(tried)].add(tried.answer)
+    return MadeQuestions(_rows(graphs, chosen, answers, settings), counts)
+
+
+def _asks_for(tried: _Tried) -> str:
+    """What wrong options are drawn among: a color for a color, an action for an action."""
+    return f"{tried.kind} {read_program(tried.program)[-1].get('attribute', '')}"
+
+
+def _try_all(graph: SceneGraph, settings: QuestionSettings, counts: Counter[str]) -> Iterator[tuple[str, _Tried]]:
+    """The questions about a graph that have an answer, some of each type; the others are counted."""
+    for kind, template in TEMPLATES.items():
+        proposals = {f"{graph.graph_id}/{kind}/{proposal.text}": proposal for proposal in template(graph)}
+        drawn = sorted((_draw(settings.seed, question_id), question_id) for question_id in proposals)
+        for draw, question_id in drawn[: settings.proposals_per_type]:
+            proposal = proposals[question_id]
+            try:
+                answer = execute(graph, proposal.program).answer_text
+            except UnanswerableProgram as error:
+                counts[error.reason] += 1
+                continue
+            program = program_text(proposal.program)
+            yield (
+                kind,
+                _Tried(
+                    draw, question_id, graph.graph_id, kind, proposal.text, program, proposal.answer_format, answer
+                ),
+            )
+
+
+def _draw(seed: int, text: str) -> str:
+    return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
+
+
+def _choose(by_type: Mapping[str, Sequence[_Tried]], wanted: float) -> list[_Tried]:
+    """Some of each type: an even part of what is wanted, in which answers are as even as they can be."""
+    chosen: list[_Tried] = []
+    # types with few questions first, so that what they cannot give goes to the others
+    kinds = sorted(by_type, key=lambda kind: (len(by_type[kind]), kind))
+    for place, kind in enumerate(kinds):
+        part = round((wanted - len(chosen)) / (len(kinds) - place))
+        chosen += _even(by_type[kind], part)
+    return chosen
+
+
+def _even(found: Sequence[_Tried], part: int) -> list[_Tried]:
+    """At most `part` questions, no answer more often than the lowest cap that gives as many allows."""
+    by_answer: dict[str, list[_Tried]] = defaultdict(list)
+    for tried in sorted(found):
+        by_answer[tried.answer].append(tried)
+    sizes = [len(same) for same in by_answer.values()]
+    cap = max(1, part // max(1, len(sizes)))
+    while sum(min(cap, size) for size in sizes) < part and cap < max(sizes):
+        # an answer that most questions have may be asked for at most twice as often as its even part
+        if cap >= 2 * max(1, part // len(sizes)):
+            break
+        cap += 1
+    kept = sorted(tried for same in by_answer.values() for tried in same[:cap])
+    return kept[:part]
+
+
+def _rows(
+    graphs: Iterable[SceneGraph],
+    chosen: Sequence[_Tried],
+    answers: Mapping[str, Iterable[str]],
+    settings: QuestionSettings,
+) -> list[dict[str, Any]]:
+    by_graph: dict[str, list[_Tried]] = defaultdict(list)
+    for tried in chosen:
+        by_graph[tried.graph_id].append(tried)
+    rows = []
+    for graph in graphs:
+        for tried in sorted(by_graph.get(graph.graph_id, ()), key=lambda tried: tried.question_id):
+            rows.append(_row(graph, tried, answers[_asks_for(tried)], settings))
+    return rows
+
+
+def _row(graph: SceneGraph, tried: _Tried, answers: Iterable[str], settings: QuestionSettings) -> dict[str, Any]:
+    program = read_program(tried.program)
+    execution = execute(graph, program)
+    spans = evidence_spans(graph, execution)
+    fields: dict[str, Any] = {
+        "question_id": tried.question_id,
+        "source": graph.source,
+        "split": graph.split,
+        "video_id": graph.video_id,
+        "question": tried.text,
+        "answer": tried.answer,
+        "answer_format": tried.answer_format,
+        "question_type": tried.kind,
+        "num_steps": count_steps(program),
+        "program": tried.program,
+        "rationale": rationale_text(graph, program, execution),
+        "graph_id": graph.graph_id,
+        "evidence_spans": [{"start_s": start, "end_s": end} for start, end in spans],
+        "evidence_boxes": evidence_boxes(graph, program, execution, spans),
+        "producer": "program",
+        "model": f"vidreason.synthetic.questions@{QUESTION_MAKER_VERSION}",
+    }
+    options = _options(tried, answers, settings)
+    return question_row(**{**fields, "answer_format": "choice", "options": options} if options else fields)
+
+
+def _options(tried: _Tried, answers: Iterable[str], settings: QuestionSettings) -> list[str]:
+    """Four answers of the type, the right one among them at a drawn place; none where it is asked openly."""
+    draw = int(_draw(settings.seed, f"options of {tried.question_id}"), 16)
+    if tried.answer_format != "open" or draw % 10_000 >= settings.choice_share * 10_000:
+        return []
+    wrong = sorted((answer for answer in answers if answer != tried.answer), key=lambda answer: _draw(draw, answer))[:3]
+    if len(wrong) < 3:
+        return []
+    place = draw // 10_000 % 4
+    return [*wrong[:place], tried.answer, *wrong[place:]]
+
+
+def evidence_spans(graph: SceneGraph, execution: Execution) -> list[tuple[float, float]]:
+    """When what the answer rests on is seen: what the steps looked at, joined; else the whole of the tracks."""
+    found = sorted({span for spans in execution.spans for span in spans})
+    if not found:
+        times = [point.timestamp_s for node in graph.nodes for point in node.track]
+        found = [(min(times), graph.num_frames / graph.frames_per_second)] if times else []
+    joined: list[tuple[float, float]] = []
+    for start, end in found:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def evidence_boxes(
+    graph: SceneGraph, program: Sequence[Step], execution: Execution, spans: Sequence[tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """Where the things that the steps went over are, in the frame in the middle of each span."""
+    # sets that a filter made smaller are no evidence: "the ball" is, all things among which it was found are not
+    used = {number for step in program if step["op"] != "filter" for number in step.get("inputs", [])}
+    nodes = {
+        node_id: graph.node(node_id)
+        for number, value in enumerate(execution.values)
+        if number in used and isinstance(value, tuple)
+        for node_id in value
+    }
+    nodes |= {edge.subject: graph.node(edge.subject) for edge in graph.edges if edge.object in nodes
+              and edge.kind == "event" and edge.predicate == "undergoes"}
+    boxes = []
+    for start, end in spans:
+        for node in (node for node in nodes.values() if node.kind == "object"):
+            point = _nearest(node, (start + end) / 2, start, end)
+            if point is not None:
+                boxes.append(
+                    {
+                        "node_id": node.node_id,
+                        "name": node.name,
+                        "frame_index": point.frame_index,
+                        "timestamp_s": point.timestamp_s,
+                        "box": list(point.box),
+                    }
+                )
+    return boxes
+
+
+def _nearest(node: Node, time_s: float, start_s: float, end_s: float) -> TrackPoint | None:
+    inside = [point for point in node.track if start_s <= point.timestamp_s < end_s]
+    return min(inside, key=lambda point: abs(point.timestamp_s - time_s), default=None)
+
+
+def blind_prior(
+    rows: Iterable[Mapping[str, Any]], known: Iterable[Mapping[str, Any]]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """How often guessing without the video is right: the answer that the same question most often had elsewhere.
+
+    A question that was never asked there is guessed by its type.
+
+    Args:
+        rows: Questions to guess, as of a test split.
+        known: Questions whose answers the guess may know, as of the training split.
+
+    Returns:
+        (question type, number of steps) -> (right guesses, questions).
+    """
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in known:
+        # two keys that no question can have at once: a type is a name without a space
+        seen[row["question"]][row["answer"]] += 1
+        seen[row["question_type"]][row["answer"]] += 1
+    result: dict[tuple[str, int], tuple[int, int]] = {}
+    for row in rows:
+        counts = seen.get(row["question"]) or seen.get(row["question_type"]) or Counter({"": 1})
+        guess = min(counts, key=lambda answer: (-counts[answer], answer))
+        right, total = result.get((row["question_type"], row["num_steps"]), (0, 0))
+        result[row["question_type"], row["num_steps"]] = right + (guess == row["answer"]), total + 1
+    return result
