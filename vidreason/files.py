@@ -136,7 +136,7 @@ def write_split(
         compress: Whether values are compressed. Without it they are stored as they are, which is best for bytes that
             are compressed already, such as JPEG.
     """
-    with _writing(folder, split, features, limits or FileLimits(), compress) as shards:
+    with split_writer(folder, split, features, limits, compress) as shards:
         batch = []
         for row in rows:
             batch.append({name: row[name] for name in features})
@@ -148,11 +148,19 @@ def write_split(
 
 
 @contextmanager
-def _writing(
-    folder: str | os.PathLike, split: str, features: Features, limits: FileLimits, compress: bool
-) -> Iterator[_ShardWriter]:
-    """A writer whose files are put in place at the end, or removed where there is an error on the way."""
-    shards = _ShardWriter(Path(folder), split, features, limits, compress)
+def split_writer(
+    folder: str | os.PathLike,
+    split: str,
+    features: Features,
+    limits: FileLimits | None = None,
+    compress: bool = True,
+) -> Iterator[SplitWriter]:
+    """A writer of one split, for whoever writes several tables at once, or has columns and no rows.
+
+    Its files are put in place at the end of the context, or removed where there is an error on the way. Arguments are
+    those of `write_split`.
+    """
+    shards = SplitWriter(Path(folder), split, features, limits or FileLimits(), compress)
     try:
         yield shards
         with _naming(split_path(folder, split)):
@@ -162,8 +170,16 @@ def _writing(
         raise
 
 
-class _ShardWriter:
-    """Writes batches of rows to one file after another."""
+class SplitWriter:
+    """Writes batches of rows to one file after another; `split_writer` makes one.
+
+    Args:
+        folder: Folder of the table.
+        split: Name of the split.
+        features: Columns of the table, with their types.
+        limits: When the next file is begun.
+        compress: Whether values are compressed.
+    """
 
     def __init__(self, folder: Path, split: str, features: Features, limits: FileLimits, compress: bool):
         self.folder, self.split, self.features, self.limits = folder, split, features, limits
@@ -182,24 +198,26 @@ class _ShardWriter:
         left = self.limits.max_rows - self._rows_in_file
         return min(batch_rows, left or self.limits.max_rows)
 
-    def write(self, batch: list[dict[str, Any]]) -> None:
+    def write(self, batch: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows that have at least the columns of the table."""
         if not batch:
             return
         # as `Dataset.from_list` does it, without the fingerprint that it takes of every batch, which costs more
         columns = self.features.encode_batch({name: [row[name] for row in batch] for name in self.features})
-        table = pa.Table.from_pydict(columns, schema=self.features.arrow_schema)
-        with _naming(self._partials[-1]):
-            self._write(batch, table)
+        self.write_table(pa.Table.from_pydict(columns, schema=self.features.arrow_schema))
 
-    def _write(self, batch: list[dict[str, Any]], table: pa.Table) -> None:
-        if self._rows_in_file and self._is_full(len(batch), table.nbytes):
-            self._close()
-            self._open()
-        self._writer.write_table(table)
-        self._rows_in_file += len(batch)
-        self.num_rows += len(batch)
+    def write_table(self, table: pa.Table) -> None:
+        """Write rows that are Arrow columns of the types of the table already; later they are read in one piece."""
+        with _naming(self._partials[-1]):
+            if self._rows_in_file and self._is_full(len(table), table.nbytes):
+                self._close()
+                self._open()
+            self._writer.write_table(table)
+        self._rows_in_file += len(table)
+        self.num_rows += len(table)
 
     def finish(self) -> None:
+        """Give the files their names, and remove those of an earlier table."""
         self._close()
         count = len(self._partials)
         names = [split_path(self.folder, self.split, number, count) for number in range(count)]
@@ -236,22 +254,50 @@ class _ShardWriter:
         self._file.close()
 
 
-def folder_card_data(folder: str | os.PathLike, splits: Iterable[str], **metadata: Any) -> DatasetCardData:
+def folder_card_data(
+    folder: str | os.PathLike, splits: Iterable[str], configurations: Sequence[str] = (), **metadata: Any
+) -> DatasetCardData:
     """The YAML of a card, with the mapping from splits to files and a hash of what the files hold.
 
     Args:
         folder: Folder of the table, whose Parquet files are all written already.
         splits: Names of the splits.
+        configurations: Names of the tables where there are several, each in the folder of its name below `folder`;
+            `datasets.load_dataset(folder, name)` opens one. The first is opened where no name is given. Splits and
+            tables without rows are left out.
         metadata: Other keys of the card's YAML.
     """
     splits = list(splits)
-    data_files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
+    if not configurations:
+        return DatasetCardData(configs=[_configuration(Path(folder), "", splits)], **metadata)
+    configs = []
+    for name in configurations:
+        # `datasets` opens no split without rows, and with one among them no other split of the configuration either
+        filled = [split for split in splits if _has_rows(Path(folder) / name, split)]
+        if filled:
+            configs.append(_configuration(Path(folder), name, filled))
+    if configs:
+        configs[0]["default"] = True
+    return DatasetCardData(configs=configs, **metadata)
+
+
+def _has_rows(folder: Path, split: str) -> bool:
+    return any(pq.read_metadata(file).num_rows for file in split_files(folder, split))
+
+
+def _configuration(folder: Path, name: str, splits: Sequence[str]) -> dict[str, Any]:
+    """One table of a card: the only one, "default", where the name is empty."""
+    place = f"{name}/data" if name else "data"
+    data_files = [{"split": split, "path": f"{place}/{split}-*.parquet"} for split in splits]
     # `datasets.load_dataset(folder)` keys its cache by the folder's last name and the configurations in the card: of
     # two tables with alike cards, or of a table that was written anew, it would give the rows of the first. The
     # description of a configuration is part of that key, and a text that nothing else reads.
-    content = content_hash(file for split in splits for file in split_files(folder, split))
-    config = {"config_name": "default", "description": f"Content SHA-256: {content}", "data_files": data_files}
-    return DatasetCardData(configs=[config], **metadata)
+    content = content_hash(file for split in splits for file in split_files(folder / name, split))
+    return {
+        "config_name": name or "default",
+        "description": f"Content SHA-256: {content}",
+        "data_files": data_files,
+    }
 
 
 def split_files(folder: str | os.PathLike, split: str) -> list[Path]:
@@ -279,16 +325,23 @@ def file_hash(file: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
-def write_card(folder: str | os.PathLike, splits: Iterable[str], body: str, **metadata: Any) -> Path:
+def write_card(
+    folder: str | os.PathLike,
+    splits: Iterable[str],
+    body: str,
+    configurations: Sequence[str] = (),
+    **metadata: Any,
+) -> Path:
     """Write `README.md`: the YAML of `folder_card_data`, and a text. To be called when all splits are written.
 
     Args:
         folder: Folder of the table.
         splits: Names of the splits.
         body: Markdown below the YAML.
+        configurations: Names of the tables where there are several, as `folder_card_data` takes them.
         metadata: Other keys of the card's YAML.
     """
-    data = folder_card_data(folder, splits, **metadata)
+    data = folder_card_data(folder, splits, configurations, **metadata)
     path = Path(folder) / "README.md"
     write_whole(path, str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n")))
     return path

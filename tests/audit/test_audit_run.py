@@ -15,7 +15,6 @@ from vidreason.audit.run import (
     UNIFORM,
     audit_table,
     count_frames,
-    match_times,
     score_sources,
 )
 from vidreason.errors import GuidanceError
@@ -23,7 +22,7 @@ from vidreason.guidance import FEATURES, guidance_row
 from vidreason.manifests.manifest import manifest_row, write_manifest
 from vidreason.reporting.bootstrap import Bootstrap
 from vidreason.video import probe_video, write_video
-from vidreason.video.decode import read_frame_table
+from vidreason.video.decode import match_times, read_frame_table
 
 TOP_LEFT, BOTTOM_RIGHT = [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]
 

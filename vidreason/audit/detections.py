@@ -18,9 +18,9 @@ from ..detection.index import MISSING
 from ..detection.truth import class_of
 from ..errors import GuidanceError
 from ..reporting.bootstrap import Bootstrap, Estimate, estimate_means
+from ..video.decode import match_times
 from .box_measures import FrameMatch, estimate_average_precision, match_frame
 from .references import TrueVideo
-from .run import match_times
 
 JUDGED_STATUSES = ("ok", "empty")
 

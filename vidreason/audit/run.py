@@ -15,7 +15,7 @@ from ..errors import GuidanceError
 from ..guidance.geometry import GridMap, Rectangle
 from ..guidance.join import DEFAULT_TOLERANCE_S, MISSING, GuidanceIndex
 from ..reporting.bootstrap import Bootstrap, Estimate, estimate_means
-from ..video.decode import nearest_in_time
+from ..video.decode import match_times
 from .measures import DISTANCES, MEASURES, centre_prior, map_distances, score_maps, uniform_prior
 from .references import EMPTY, OK, NoReference, Reference, times_by_video
 
@@ -267,26 +267,6 @@ def _judge(frame: AuditedFrame, reference: Reference, guidance: GridMap) -> None
 def _priors(grid: tuple[int, int], rectangle: Rectangle) -> tuple[np.ndarray, np.ndarray]:
     # kept, as most tables have one layout for all their rows
     return centre_prior(grid, rectangle=rectangle), uniform_prior(grid)
-
-
-def match_times(first_s: np.ndarray, second_s: np.ndarray, tolerance_s: float) -> np.ndarray:
-    """Pair instants that are each other's nearest.
-
-    Args:
-        first_s: Times in seconds, (first,), ascending.
-        second_s: Other times in seconds, (second,), ascending.
-        tolerance_s: Largest distance in seconds between the two of a pair.
-
-    Returns:
-        Positions in `second_s` for each of the first, -1 where it has no partner; shape (first,).
-    """
-    if not len(first_s) or not len(second_s):
-        return np.full(len(first_s), -1)
-    # mutual, so that no row speaks for two frames where the reference has more frames than the table
-    partner = nearest_in_time(second_s, first_s, tolerance_s)
-    back = nearest_in_time(first_s, second_s, tolerance_s)
-    mutual = (partner >= 0) & (back[partner] == np.arange(len(first_s)))
-    return np.where(mutual, partner, -1)
 
 
 def count_frames(audit: Audit) -> FrameCounts:

@@ -111,7 +111,7 @@ def plot_training_curves(
             axis.set_axis_off()
         else:
             _draw_panel(axis, panel, histories, x_key)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_points(
@@ -150,7 +150,7 @@ def plot_points(
         axis.set_xticks(range(len(groups)), groups, **slanted)
         axis.set_xlim(-0.5, len(groups) - 0.5)
     _add_legend(figure, _legend_names(series, panels), _point_style)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_lines(
@@ -197,7 +197,7 @@ def plot_lines(
         axis.set_xticks(sorted({mark.x for marks in lines.values() for mark in marks}))  # only what was measured
         axis.set_xlabel(x_label)
     _add_legend(figure, _legend_names(series, panels, levels), lambda number: _line_style(number, 2))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _series(panels: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -231,7 +231,8 @@ def _add_legend(figure: Figure, series: Sequence[str], style: Callable[[int], di
         figure.legend(handles=handles, loc="outside lower center", ncols=num_columns, fontsize="small")
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> Path:
+def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
+    """Write a figure, making the folders on the way, and return its path; its suffix gives the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # without the library's version in a PNG, so that drawing it again changes it less often

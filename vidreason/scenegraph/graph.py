@@ -25,7 +25,7 @@ the other ("left of"), which follows from geometry. `temporal`: how two events l
 """
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in [0, 1] of the full frame as displayed, x0 < x1 and y0 < y1."""
+"""x0, y0, x1, y1 in [0, 1] of the full frame as displayed, x0 < x1 and y0 < y1. Tables keep single precision."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Node:
         attributes: Pairs of type and value, such as ("color", "red").
         is_static: Whether an object stays where it is; None where nothing says so.
         track: Where it is, by rising time; empty where that is not known.
-        start_s: Start of an event's interval, in seconds; None for objects, and where it is not known.
+        start_s: Start of an event's interval, in seconds, which every event has; None for objects.
         end_s: Its end, exclusive.
         provenance: Columns of `vidreason.provenance` that say what made this node where the graph's own do not.
     """

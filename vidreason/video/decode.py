@@ -334,6 +334,26 @@ def nearest_in_time(times_s: np.ndarray, wanted_s: np.ndarray, tolerance_s: floa
     return np.where(np.abs(times_s[best] - wanted_s) <= tolerance_s + 1e-6, best, -1)
 
 
+def match_times(first_s: np.ndarray, second_s: np.ndarray, tolerance_s: float) -> np.ndarray:
+    """Pair instants that are each other's nearest.
+
+    Args:
+        first_s: Times in seconds, (first,), ascending.
+        second_s: Other times in seconds, (second,), ascending.
+        tolerance_s: Largest distance in seconds between the two of a pair.
+
+    Returns:
+        Positions in `second_s` for each of the first, -1 where it has no partner; shape (first,).
+    """
+    if not len(first_s) or not len(second_s):
+        return np.full(len(first_s), -1)
+    # mutual, so that no row speaks for two frames where the reference has more frames than the table
+    partner = nearest_in_time(second_s, first_s, tolerance_s)
+    back = nearest_in_time(first_s, second_s, tolerance_s)
+    mutual = (partner >= 0) & (back[partner] == np.arange(len(first_s)))
+    return np.where(mutual, partner, -1)
+
+
 def fps_timestamps(duration_s: float, fps: float) -> list[float]:
     """The times 0, 1 / fps, 2 / fps, ... before `duration_s`; at least the first one.
 
