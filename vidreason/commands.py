@@ -12,13 +12,19 @@ from .command_line import end_with_status
 from .errors import ConfigError
 from .rs import methods as rs_methods
 from .rs import run as rs_run
-from .training.arguments import named_method
+from .training.arguments import named_setting
+from .videoqa.training import methods as videoqa_methods
+from .videoqa.training import run as videoqa_run
 
 SYSTEMS: dict[str, ModuleType] = {
     **dict.fromkeys(rs_methods.METHODS, rs_run),
     **dict.fromkeys(a2o_methods.METHODS, a2o_run),
+    **dict.fromkeys(videoqa_methods.METHODS, videoqa_run),
 }
 """Name of a method -> the module of its system, which has `parse_arguments` and `run_training`."""
+
+TASKS: dict[str, ModuleType] = {videoqa_methods.TASK: videoqa_run}
+"""Name of a task -> the module of its system, of tasks that are found without a method."""
 
 
 def train() -> int:
@@ -32,7 +38,7 @@ def train() -> int:
 
 
 def find_system(arguments: list[str]) -> ModuleType:
-    """The system that trains by the method that is named; reasoning supervision where none is.
+    """The system that trains by the method or for the task that is named; reasoning supervision where none is.
 
     Args:
         arguments: Those of the command line; the first may be the path of a YAML recipe.
@@ -40,9 +46,9 @@ def find_system(arguments: list[str]) -> ModuleType:
     Raises:
         ConfigError: There is no such method, or the recipe cannot be read.
     """
-    method = named_method(arguments)
+    method = named_setting(arguments, "method")
     if method is None:
-        return rs_run
+        return TASKS.get(named_setting(arguments, "task") or "", rs_run)
     if method not in SYSTEMS:
         raise ConfigError(f"method is {method!r}, expected one of {sorted(SYSTEMS)}")
     return SYSTEMS[method]

@@ -242,25 +242,26 @@ def parse_arguments(
     return parsed[0], parsed[1], parsed[2]  # behind them a namespace with `method`
 
 
-def named_method(arguments: list[str]) -> str | None:
-    """The method that a command line names, by a flag or in its recipe; None where it names none.
+def named_setting(arguments: list[str], name: str) -> str | None:
+    """The method or task that a command line names, by a flag or in its recipe; None where it names none.
 
     It decides which system reads all other settings, and so is read ahead of them.
 
     Args:
         arguments: Those of the command line; the first may be the path of a YAML recipe.
+        name: Name of the setting: "method" or "task".
 
     Raises:
-        ConfigError: The recipe cannot be read, or its method is no text.
+        ConfigError: The recipe cannot be read, or the setting is no text.
     """
     flags = OneLineParser(add_help=False, allow_abbrev=False)
-    flags.add_argument("--method", default=None)
-    method = flags.parse_known_args(arguments)[0].method
-    if method is None and arguments and arguments[0].endswith((".yaml", ".yml")):
-        method = read_recipe(arguments[0]).get("method")
-    if not (method is None or isinstance(method, str)):
-        raise ConfigError(f"method is {method!r}, expected the name of one")
-    return method
+    flags.add_argument(f"--{name}", default=None)
+    value = vars(flags.parse_known_args(arguments)[0])[name]
+    if value is None and arguments and arguments[0].endswith((".yaml", ".yml")):
+        value = read_recipe(arguments[0]).get(name)
+    if not (value is None or isinstance(value, str)):
+        raise ConfigError(f"{name} is {value!r}, expected the name of one")
+    return value
 
 
 def _add_method(parser: argparse.ArgumentParser, methods: Mapping[str, Any]) -> None:
