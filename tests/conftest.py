@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 pytest_plugins = [
+    "fixtures.color_questions",
     "fixtures.detected_world",
     "fixtures.host_reads",
     "fixtures.line_task",

@@ -9,7 +9,8 @@ templates without marks for it (transformers, issue 46559). What is found is dec
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +110,8 @@ class ConversationEncoder:
             DroppedConversation: It is too long, or its texts hold tokens that only a template may write.
             ConfigError: The model's chat template does not fit training.
         """
-        messages = self.messages(question, part, shown)
+        with _invalid_texts():
+            messages = self.messages(question, part, shown)
         target = self._target_ids(messages, target_text(question, part))
         inputs = self._inputs(messages, shown)
         prompt_length = inputs["input_ids"].shape[1]
@@ -129,23 +131,17 @@ class ConversationEncoder:
         Raises:
             DroppedConversation: It is too long, or its texts hold tokens that only a template may write.
         """
-        inputs = self._inputs(self.messages(question, "answer", shown), shown)
+        with _invalid_texts():
+            messages = self.messages(question, "answer", shown)
+        inputs = self._inputs(messages, shown)
         self._check_length(inputs["input_ids"].shape[1])
         return EncodedConversation("answer", inputs, torch.empty(1, 0, dtype=torch.int64))
 
     def _inputs(self, messages: Messages, shown: ShownFrames | None) -> dict[str, torch.Tensor]:
-        self._check_texts(messages)
-        found = encode(self.processor, [messages], None if shown is None else [shown], padding_side="right")
+        with _invalid_texts():
+            found = encode(self.processor, [messages], None if shown is None else [shown], padding_side="right")
         # of what a processor gives, such as metadata of the video, the model takes tensors
         return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
-
-    def _check_texts(self, messages: Messages) -> None:
-        """Refuse texts that would be read as marks of the template, such as a placeholder of a video."""
-        for message in messages:
-            for part in message["content"]:
-                if found := self._special_ids & set(self._ids(part.get("text", ""))):
-                    names = sorted(self.processor.tokenizer.convert_ids_to_tokens(list(found)))
-                    raise DroppedConversation("invalid", f"its text holds {', '.join(names)}, marks of the template")
 
     def _check_length(self, length: int) -> None:
         if self.max_length is not None and length > self.max_length:
@@ -157,7 +153,8 @@ class ConversationEncoder:
         if not text:
             raise DroppedConversation("empty", "there is nothing that the model is to say")
         answered = [*messages, {"role": "assistant", "content": [{"type": "text", "text": text}]}]
-        prompt, whole = render(self.processor, messages), render(self.processor, answered)
+        with _invalid_texts():
+            prompt, whole = render(self.processor, messages), render(self.processor, answered)
         if not whole.startswith(prompt):
             raise ConfigError(
                 f"the chat template does not go on where a prompt for an answer ends: {prompt[-40:]!r} is followed by "
@@ -191,6 +188,15 @@ class ConversationEncoder:
         found = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special), *media}
         # an unknown word is a word, and none of the template's marks
         return frozenset(found - {tokenizer.unk_token_id, None})
+
+
+@contextmanager
+def _invalid_texts() -> Iterator[None]:
+    """Texts of a question that its conversation cannot be written with are `invalid`."""
+    try:
+        yield
+    except QuestionError as error:
+        raise DroppedConversation("invalid", str(error)) from error
 
 
 def target_text(question: Mapping[str, Any], part: str) -> str:

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from ...errors import ConfigError
 from .config import VideoLanguageModelArguments
+
+
+# what folders and settings of all kinds make transformers raise
+LOADING_ERRORS = (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError, StrictDataclassError)
 
 
 def load_processor(name: str) -> Any:
@@ -25,7 +30,7 @@ def load_processor(name: str) -> Any:
     """
     try:
         return AutoProcessor.from_pretrained(name)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except LOADING_ERRORS as error:
         raise ConfigError(f"model_name_or_path {name}: its processor cannot be loaded: {_first_line(error)}") from error
 
 
@@ -40,11 +45,12 @@ def load_model(model_args: VideoLanguageModelArguments) -> PreTrainedModel:
     """
     name = model_args.model_name_or_path
     kept = {} if model_args.attn_implementation is None else {"attn_implementation": model_args.attn_implementation}
+    overrides = model_args.config_overrides  # before, as its error is its own
     try:
-        config = AutoConfig.from_pretrained(name, **model_args.config_overrides)
+        config = AutoConfig.from_pretrained(name, **overrides)
         # no `dtype` in the call would mean that of the checkpoint
         model = AutoModelForImageTextToText.from_pretrained(name, config=config, dtype=model_args.dtype, **kept)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except LOADING_ERRORS as error:
         raise ConfigError(f"model_name_or_path {name} cannot be loaded: {_first_line(error)}") from error
     if model_args.lora_rank:
         return add_lora(model, model_args)
@@ -130,6 +136,25 @@ def _lora_layers(model: PreTrainedModel, names: list[str]) -> str:
     if not chosen:
         raise ConfigError(f"lora_modules is not set, and {type(model).__name__} has no language model to be found")
     return "|".join(re.escape(path) for path in dict.fromkeys(chosen))
+
+
+def load_weights(model: PreTrainedModel, folder: str) -> None:
+    """Read a checkpoint's weights into a model.
+
+    Many Video-LLMs are saved under the names of weights that their files have always had, and not under those of their
+    modules. The Trainer looks for the latter, finds none and goes on from the weights that it has, with a warning.
+
+    Args:
+        model: The model.
+        folder: Folder of a checkpoint of the same model.
+
+    Raises:
+        ValueError: The checkpoint lacks weights.
+    """
+    loaded, report = type(model).from_pretrained(folder, config=model.config, dtype="auto", output_loading_info=True)
+    if report["missing_keys"]:
+        raise ValueError(f"it has no {', '.join(sorted(report['missing_keys'])[:3])}")
+    model.load_state_dict(loaded.state_dict())
 
 
 def save_merged(adapter: Path, folder: Path, config: Any, dtype: str) -> None:

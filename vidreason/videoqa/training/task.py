@@ -199,7 +199,7 @@ class VideoQATask(Task[QuestionData]):
             question_sources=tuple(sorted(set(data.train.questions["source"]))),
             split_sizes=dict(zip([name for name in splits if name], [len(one.questions) for one in sets], strict=True)),
             num_rationales=rationales,
-            left_out={split: dict(counts) for split, counts in data.left_out.items() if counts},
+            left_out={split: dict(sorted(counts.items())) for split, counts in data.left_out.items() if counts},
             dropped=dict(Counter(one.status for one in data.dropped)),
             num_frames=data_args.num_frames if data_args.show_video else 0,
             max_side_px=data_args.max_side_px,

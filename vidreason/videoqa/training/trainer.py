@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...errors import ConfigError
-from ...training.checkpoints import saving
+from ...training.checkpoints import loading, saving
 from ...training.parts import PartsTrainer
 from .collator import NOT_FOR_THE_MODEL
 from .config import VideoQAConfig
@@ -23,7 +24,7 @@ from .data import Dropped, OpenQuestions
 from .encoding import PARTS
 from .evaluation import ANSWERED, OUTCOMES, answer_metrics, judge_answer, loss_metrics
 from .losses import IGNORED_TOKEN, part_sums, token_losses, token_mean
-from .model import save_merged
+from .model import load_weights, save_merged
 
 MERGED = "merged"
 """Folder beside LoRA's weights that the whole model is saved in."""
@@ -123,6 +124,26 @@ class VideoQATrainer(PartsTrainer):
             logs |= {f"dropped_{status}": number for status, number in sorted(everywhere.items())}
             self._dropped_since_log.clear()
         super().log(logs, *args, **kwargs)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        whole: Any = self.model if model is None else model
+        if self._reads_whole_weights(whole):
+            with loading(resume_from_checkpoint):
+                load_weights(whole, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        whole: Any = self.model
+        if self._reads_whole_weights(whole) and self.state.best_model_checkpoint:
+            with loading(self.state.best_model_checkpoint):
+                load_weights(whole, self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
+
+    def _reads_whole_weights(self, model: Any) -> bool:
+        """Whether a checkpoint holds the whole model as `save_pretrained` writes it; LoRA, FSDP, DeepSpeed have others."""
+        return isinstance(model, PreTrainedModel) and not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
