@@ -44,6 +44,8 @@ _NAMES = {
     "builtins list": "list",
     "__builtin__ dict": "list",
     "builtins dict": "list",
+    "__builtin__ set": "set",
+    "builtins set": "set",
 }
 """What a pickle may name -> what is made of it here. Nothing of it is imported or called."""
 
@@ -236,6 +238,11 @@ def _made_of(name: str, arguments: tuple[Any, ...]) -> Any:
         return {}
     if name == "bytes" and not arguments:
         return b""
+    if name == "set":  # a list, in the file's order: what is in it need not have a hash here
+        (items,) = arguments
+        if not isinstance(items, list):
+            raise ValueError("a set of what is no list")
+        return list(items)
     if name == "encode":
         text, encoding = arguments
         if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
