@@ -7,7 +7,7 @@ from vidreason.scenegraph.geometry import (
     INVERSES,
     SPATIAL_PREDICATES,
     border_gap,
-    intersection_over_union,
+    intersections_over_unions,
     spatial_predicates,
 )
 
@@ -64,7 +64,9 @@ def test_gaps_are_in_units_of_the_shorter_side():
     assert border_gap((0.0, 0.0, 0.1, 0.1), (0.13, 0.14, 0.2, 0.2)) == pytest.approx(0.05)
 
 
-def test_intersection_over_union():
-    assert intersection_over_union((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
-    assert intersection_over_union((0, 0, 1, 1), (1, 0, 2, 1)) == 0
-    assert intersection_over_union((0, 0, 2, 2), (0, 0, 2, 2)) == 1
+def test_intersections_over_unions():
+    boxes = np.asarray([(0, 0, 2, 2), (0, 0, 1, 1)], dtype=float)
+    others = np.asarray([(1, 1, 3, 3), (1, 0, 2, 1), (0, 0, 2, 2)], dtype=float)
+    np.testing.assert_allclose(intersections_over_unions(boxes, others), [[1 / 7, 1 / 4, 1], [0, 0, 1 / 4]])
+    point = np.zeros((1, 4))
+    assert intersections_over_unions(point, point).tolist() == [[0.0]]

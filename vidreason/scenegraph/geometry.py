@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from .graph import Box
 
 SPATIAL_PREDICATES = ("left of", "right of", "above", "below", "inside", "contains", "overlaps", "near")
@@ -81,16 +83,22 @@ def border_gap(box_a: Box, box_b: Box, aspect_ratio: float = 1.0) -> float:
     return math.hypot(x_gap * max(aspect_ratio, 1.0), y_gap * max(1 / aspect_ratio, 1.0))
 
 
-def intersection_over_union(box_a: Box, box_b: Box) -> float:
-    """Shared area of two boxes over their joint area, in [0, 1]. Any unit that both have.
+def intersections_over_unions(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Shared area over joint area of each box with each of others, in [0, 1].
 
     Args:
-        box_a: A box as (x0, y0, x1, y1).
-        box_b: Another one.
+        boxes: Boxes (n, 4) as x0, y0, x1, y1, in any unit.
+        others: Boxes (m, 4) in the same unit.
+
+    Returns:
+        (n, m); 0 where both boxes have no area.
     """
-    shared = _shared_area(box_a, box_b)
-    joint = _area(box_a) + _area(box_b) - shared
-    return shared / joint if joint > 0 else 0.0
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = (high - low).clip(min=0.0).prod(axis=2)
+    areas, other_areas = ((of[:, 2:] - of[:, :2]).prod(axis=1) for of in (boxes, others))
+    joint = areas[:, None] + other_areas[None] - shared
+    return np.asarray(np.divide(shared, joint, out=np.zeros_like(shared), where=joint > 0))
 
 
 def _beside(start_a: float, end_a: float, start_b: float, end_b: float, before: str, after: str) -> str:

@@ -8,10 +8,13 @@ for a reason, and the first place of each reason is remembered.
 from __future__ import annotations
 
 import math
+import os
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ...boxes_in_text import BORDER_SHARE
@@ -26,6 +29,9 @@ UNITS = ("graphs", "objects", "boxes", "relations", "actions")
 
 MAX_NAME_CHARACTERS = 200
 """Longest name of a class, predicate or action: the longest of the data sets here has 60."""
+
+MAX_LIST_BYTES = 64 * 2**20
+"""Largest file of a list of names: Action Genome's 290,000 frames take 6 MB."""
 
 ROUNDING_PX = 0.5
 """A side that is shorter than this, in pixels, is no side: half a pixel is what rounding leaves of an empty box."""
@@ -81,6 +87,12 @@ class ReadingReport:
         """Count what was kept and is worth knowing; as `drop`."""
         self.noted[unit, note] += count
         self.examples.setdefault((unit, note), where)
+
+    def add_named_objects(self, graph: SceneGraph) -> None:
+        """Count the objects of a graph whose source lists none, but names them by what it says of them."""
+        count = sum(node.kind == "object" for node in graph.nodes)
+        self.seen["objects"] += count
+        self.kept["objects"] += count
 
     def merge(self, other: ReadingReport) -> None:
         """Add the counts of a part."""
@@ -167,10 +179,10 @@ def read_name(value: Any, what: str) -> str:
         Unusable: It is no text, is empty, too long, or has characters that do not print.
     """
     if not isinstance(value, str):
-        raise Unusable("no_name", f"{what} is {_short(value)}, expected a text")
+        raise Unusable("no_name", f"{what} is {short(value)}, expected a text")
     name = plain_name(value)
     if not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
-        raise Unusable("no_name", f"{what} is {_short(value)}")
+        raise Unusable("no_name", f"{what} is {short(value)}")
     return name
 
 
@@ -182,7 +194,7 @@ def read_whole(value: Any, what: str, least: int = 0, reason: str = "malformed")
     """
     # True is a whole number to Python
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
-        raise Unusable(reason, f"{what} is {_short(value)}, expected a whole number of at least {least}")
+        raise Unusable(reason, f"{what} is {short(value)}, expected a whole number of at least {least}")
     return value
 
 
@@ -193,7 +205,7 @@ def read_mapping(value: Any, what: str, keys: tuple[str, ...] = ()) -> Mapping[s
         Unusable: It is none, or lacks one.
     """
     if not isinstance(value, Mapping):
-        raise Unusable("malformed", f"{what} is {_short(value)}, expected an object")
+        raise Unusable("malformed", f"{what} is {short(value)}, expected an object")
     missing = [key for key in keys if key not in value]
     if missing:
         raise Unusable("malformed", f"{what} has no {', '.join(map(repr, missing))}")
@@ -207,7 +219,7 @@ def read_list(value: Any, what: str) -> list[Any]:
         Unusable: It is none.
     """
     if not isinstance(value, list):
-        raise Unusable("malformed", f"{what} is {_short(value)}, expected a list")
+        raise Unusable("malformed", f"{what} is {short(value)}, expected a list")
     return value
 
 
@@ -232,9 +244,9 @@ def read_box(
     try:
         x0, y0, x1, y1 = map(float, numbers)
     except (TypeError, ValueError, OverflowError):
-        raise Unusable("malformed", f"box {_short(numbers)}, expected four numbers") from None
+        raise Unusable("malformed", f"box {short(numbers)}, expected four numbers") from None
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        raise Unusable("not_finite", f"box {_short(numbers)}")
+        raise Unusable("not_finite", f"box {short(numbers)}")
     if x1 - x0 < ROUNDING_PX or y1 - y0 < ROUNDING_PX:
         raise Unusable("inverted_or_empty", f"box {x0:g}, {y0:g}, {x1:g}, {y1:g}")
     sides = (x0 / frame_width, y0 / frame_height, x1 / frame_width, y1 / frame_height)
@@ -250,5 +262,28 @@ def read_box(
     return sides
 
 
-def _short(value: Any) -> str:
-    return repr(value)[:80]
+def short(value: Any) -> str:
+    """A value for a message: whatever is in a hostile file, a few dozen characters of it, and no deep recursion."""
+    return reprlib.repr(value)[:120]
+
+
+def read_lines(path: str | os.PathLike, max_bytes: int = MAX_LIST_BYTES) -> list[str]:
+    """The lines of a list that are not empty, without outer spaces; none where there is no such file.
+
+    Args:
+        path: The file, in UTF-8.
+        max_bytes: Largest file in bytes.
+
+    Raises:
+        GraphError: It cannot be read, or is larger.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    try:
+        if path.stat().st_size > max_bytes:
+            raise GraphError(f"{path}: larger than {max_bytes:,} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GraphError(f"{path}: cannot be read ({error})") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import GraphError
 from ...plain_json import read_plain_json
 from ...plain_pickle import read_plain_pickle
-from .reading import Unusable, read_whole
+from .reading import Unusable, read_whole, short
 
 MAX_RATE = 1000.0
 """Frames per second beyond which a number is none of a video."""
@@ -103,6 +103,20 @@ class KnownVideos:
         return found[0] if found else None
 
 
+    def split_of(self, name: str, default: str) -> str:
+        """The split of a video, for putting files in order; the default where its split is not known.
+
+        Args:
+            name: Name of the video in an annotation.
+            default: Split of a video that is not known, or that could be several.
+        """
+        try:
+            facts = self.find(name)
+        except Unusable:
+            return default  # it is counted when its annotation is read
+        return (facts.split if facts else "") or default
+
+
 def read_video_facts(path: str | os.PathLike) -> list[VideoFacts]:
     """Frame rates and sizes from a file.
 
@@ -148,7 +162,7 @@ def read_rate(value: Any) -> float:
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and math.isfinite(value) and 0 < value <= MAX_RATE):
-        raise Unusable("no_frame_rate", f"{repr(value)[:80]} frames per second")
+        raise Unusable("no_frame_rate", f"{short(value)} frames per second")
     return float(value)
 
 

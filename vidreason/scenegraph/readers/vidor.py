@@ -40,6 +40,7 @@ from .reading import (
     read_mapping,
     read_name,
     read_whole,
+    short,
 )
 from .videos import KnownVideos, VideoFacts, check_same_video, read_rate
 
@@ -171,7 +172,7 @@ def _video_facts(content: Mapping[str, Any], known: KnownVideos | None, only_kno
     """What the file says of its video, under the id that the manifest has for it."""
     name = content["video_id"]
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise Unusable("malformed", f"video_id is {repr(name)[:80]}")
+        raise Unusable("malformed", f"video_id is {short(name)}")
     sizes = {
         "frame_height": read_whole(content["height"], "height", 1),
         "frame_width": read_whole(content["width"], "width", 1),
@@ -267,7 +268,7 @@ def _add_box(
         # the last column and row belong to the box, see above
         numbers = (sides["xmin"], sides["ymin"], sides["xmax"] + 1, sides["ymax"] + 1)
     except TypeError:
-        raise Unusable("malformed", f"bbox is {repr(sides)[:80]}") from None
+        raise Unusable("malformed", f"bbox is {short(sides)}") from None
     box = read_box(numbers, facts.frame_height, facts.frame_width, report, where)
     if entry.get("generated"):
         report.note("boxes", "by_a_tracker", where)
