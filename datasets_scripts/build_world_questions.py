@@ -58,10 +58,11 @@ def build(arguments: BuildArguments, settings: QuestionSettings) -> None:
     write_whole(f"{arguments.out}/{COUNTS_FILE}", json.dumps({s: dict(q.counts) for s, q in made.items()}) + "\n")
     for split, questions in made.items():
         print(f"{split}: {len(questions.rows)} questions; {_counts_text(questions.counts)}")
-    first = next(iter(made))
+    # what a model could learn from questions alone; without a training split, the first one at hand
+    known = "train" if "train" in made else next(iter(made))
     for split, questions in made.items():
-        right, total = (sum(numbers) for numbers in zip(*blind_prior(questions.rows, made[first].rows).values()))
-        print(f"{split}: guessing by the question alone, knowing the answers of {first}, is right for {right / total:.1%}")
+        right, total = (sum(numbers) for numbers in zip(*blind_prior(questions.rows, made[known].rows).values(), strict=True))
+        print(f"{split}: guessing by the question alone, knowing the answers of {known}, is right for {right / total:.1%}")
 
 
 def _counts_text(counts: Counter[str]) -> str:

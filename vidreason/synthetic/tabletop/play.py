@@ -80,7 +80,8 @@ def _play_event(
     contact = (now.x, now.y + hold + _RETREAT * retreat)
     if event.action == "tap":
         beat = 0.5 + 0.5 * math.cos(2 * math.pi * event.cycles * min(1.0, max(0.0, (u - 0.26) / 0.6)))
-        contact = (contact[0], contact[1] + 10.0 * beat * (1 - retreat))
+        # it rests for a moment on the thing, so that no rate of frames misses that they touch
+        contact = (contact[0], contact[1] + 12.0 * max(0.0, beat - 0.3) * (1 - retreat))
     hand = (
         hand_before[0] + (contact[0] - hand_before[0]) * reach,
         hand_before[1] + (contact[1] - hand_before[1]) * reach,

@@ -157,7 +157,9 @@ def _draw_events(
         elif action.startswith("slide"):
             places[thing] = _beside(places[thing], action)
         goal = box if action == "put_in" else ""
-        events.append(Event(frame, end, action, thing, places[thing], goal, int(rng.integers(2, 4))))
+        # two taps are all that the frames of the shortest action can show
+        cycles = 2 if action == "tap" else int(rng.integers(2, 4))
+        events.append(Event(frame, end, action, thing, places[thing], goal, cycles))
         frame = end + int(rng.integers(_PAUSE_FRAMES[0], _PAUSE_FRAMES[1] + 1))
     return tuple(events), frame
 
