@@ -22,7 +22,10 @@ from clipview.guidance import KnownClips, load_tables
 from clipview.page import HEAD, STYLE, build_page
 from clipview.service import Service
 from clipview.settings import SpaceSettings
+from clipview.video_llms import is_video_llm, load_video_llms
 from starlette.requests import ClientDisconnect
+
+from vidreason.errors import ConfigError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -37,18 +40,23 @@ def build(settings: SpaceSettings, closing: contextlib.ExitStack) -> gr.Blocks:
     Raises:
         VidreasonError: A checkpoint or a table cannot be used.
     """
-    checkpoints = load_checkpoints(settings.model_ids, settings.remote_code_ids)
+    video_llm_ids = [model_id for model_id in settings.model_ids if is_video_llm(model_id)]
+    others = [model_id for model_id in settings.model_ids if model_id not in video_llm_ids]
+    if not others:
+        raise ConfigError("MODEL_IDS names Video-LLMs alone: name a model that classifies clips or segments too")
+    checkpoints = load_checkpoints(others, settings.remote_code_ids)
+    video_llms = load_video_llms(video_llm_ids)
     segments = any(checkpoint.task == SEGMENTATION for checkpoint in checkpoints.values())
-    examples = build_examples(settings.examples_folder, assembly=segments)
+    examples = build_examples(settings.examples_folder, assembly=segments, questions=bool(video_llms))
     known = KnownClips({**examples.tables, **load_tables(settings.guidance_ids)})
-    service = Service(settings, checkpoints, known, examples.truth, examples.worlds)
+    service = Service(settings, checkpoints, known, examples.truth, examples.worlds, video_llms, examples.questions)
     closing.callback(service.close)
     service.reader.warm_up()
     models = [checkpoint.object_model for checkpoint in checkpoints.values()]
     service.detectors.prepare([model.config for model in models if model is not None])
     # Gradio reads it when the page is made: its uploads lie where nobody else's do, and go when the service closes
     os.environ["GRADIO_TEMP_DIR"] = str(service.scratch.uploads)
-    return build_page(service, examples.clips)
+    return build_page(service, examples.clips, examples.questions)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def label_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
     cards = []
     for name, analysis in answers:
         note = "" if analysis.segments is None else '<p class="vr-note">Share of the time</p>'
-        cards.append(_card(name, analysis.top(TOP_LABELS), note))
+        cards.append(share_card(name, analysis.top(TOP_LABELS), note))
     return f'<div class="vr-columns" data-testid="answers">{"".join(cards)}</div>'
 
 
@@ -53,11 +53,12 @@ def pair_bars(pair: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> str:
     Args:
         pair: (heading, labels with their shares, the largest first) of each answer.
     """
-    cards = "".join(_card(heading, shares) for heading, shares in pair)
+    cards = "".join(share_card(heading, shares) for heading, shares in pair)
     return f'<div class="vr-columns" data-testid="objects-answers">{cards}</div>'
 
 
-def _card(heading: str, shares: Sequence[tuple[str, float]], note: str = "") -> str:
+def share_card(heading: str, shares: Sequence[tuple[str, float]], note: str = "") -> str:
+    """Labels with bars of their shares under a heading; `note` is HTML."""
     rows = "".join(_bar(label, share) for label, share in shares)
     return f'<section class="vr-card"><h3>{escape(heading)}</h3>{note}<ol class="vr-bars">{rows}</ol></section>'
 

@@ -14,11 +14,12 @@ from typing import Any
 import gradio as gr
 
 from . import language_model
+from .answer_pictures import evidence_html, said_html
 from .charts import agreement_chart, label_bars, pair_bars, view_bars
 from .guidance import LLM, MOTION, PUBLISHED
 from .limits import Refused
 from .object_pictures import channels_table, maps_html
-from .service import AUTOMATIC, MOTION_ONLY, Ask, Service, Shown, ShownObjects
+from .service import AUTOMATIC, MOTION_ONLY, Ask, Service, Shown, ShownAnswer, ShownObjects
 from .strip import make_strip, strip_html
 from .timeline import timeline_html
 
@@ -116,7 +117,8 @@ class Handlers:
 
     def card(self, name) -> str:
         """The card of a checkpoint as Markdown."""
-        checkpoint = self.service.checkpoints.get(name) if isinstance(name, str) else None
+        everything = {**self.service.video_llms, **self.service.checkpoints}
+        checkpoint = everything.get(name) if isinstance(name, str) else None
         return checkpoint.card if checkpoint and checkpoint.card else "This checkpoint has no card."
 
     def classes(self, name) -> str:
@@ -146,6 +148,22 @@ class Handlers:
         ]
         table = channels_table(answer.channels, shown.detector)
         return _objects_status(shown), pair_bars(pair), maps_html(answer, shown.clip), table
+
+    def answer(self, video, name, question, options, progress=gr.Progress()):  # noqa: B008
+        """What a Video-LLM says to a question: status, its answer with the clip and without it, and the evidence."""
+        if not video:
+            return "Please choose a clip first.", "", ""
+
+        def make() -> ShownAnswer:
+            if not all(isinstance(value, str) for value in (video, name, question or "", options or "")):
+                raise Refused("wrong_type", "video, name, question and options: expected an uploaded file and texts.")
+            asked = (video, name, question or "", options or "")
+            return self.service.show_answer(*asked, lambda share, what: progress(share, desc=what))
+
+        shown, text = self._guarded(make)
+        if shown is None:
+            return text, "", ""
+        return _answer_status(shown, name), said_html(shown), evidence_html(shown)
 
     def _ask(self, video, name, other, guidance, strength, llm_rows) -> Ask:
         """What was asked for. Raises `Refused` where a value is of another kind, as only a program's can be."""
@@ -239,6 +257,18 @@ def _objects_status(shown: ShownObjects) -> str:
         f"({100 * share:.0f} %). Without: <strong>{escape(bare)}</strong> ({100 * bare_share:.0f} %). "
         f"{found} of {len(answer.channels)} channels show something, by the detector {escape(shown.detector)}; "
         f"answered in {shown.seconds:.1f} s.{escape(note)}{_replaced(shown.clip.num_replaced)}</p>"
+    )
+
+
+def _answer_status(shown: ShownAnswer, name: str) -> str:
+    said = shown.answer.with_video
+    right = ""
+    if shown.known is not None:
+        right = f" Of this example the answer is known: {escape(shown.known['answer'])}."
+    text = escape(said.text) if said.text else "nothing"
+    return (
+        f'<p role="status">{escape(name)} answers <strong data-testid="answer">{text}</strong>.{right} It was shown '
+        f"{len(shown.answer.shown)} frames; answered in {shown.seconds:.1f} s.{_replaced(shown.clip.num_replaced)}</p>"
     )
 
 

@@ -32,7 +32,7 @@ def maps_html(answer: ObjectsAnswer, clip: Clip) -> str:
     """
     places = uniform_indices(len(answer.positions), min(PICTURES, len(answer.positions)))
     frames = [enlarge(clip.frames[answer.positions[place]], _MAX_WIDTH_PX) for place in places]
-    size = _panel_size(*clip.frames.shape[1:3])
+    size = panel_size(*clip.frames.shape[1:3])
     times = ", ".join(f"{clip.times_s[answer.positions[place]]:.1f}" for place in places)
     rows = [(f"The clip, at {times} s", frames)]
     found = sorted((channel for channel in answer.channels if channel.frames_with), key=lambda c: -c.frames_with)
@@ -45,7 +45,7 @@ def maps_html(answer: ObjectsAnswer, clip: Clip) -> str:
         enlarged = "" if not found else f", times {answer.gain:.2g} around grey"
         rows.append((title + enlarged, [answer.added[place] for place in places]))
         rows.append(("What the classifier inside sees", [answer.seen[place] for place in places]))
-    figures = "".join(_figure(caption, pictures, size) for caption, pictures in rows)
+    figures = "".join(picture_row(caption, pictures, size) for caption, pictures in rows)
     more = len(found) - ROWS
     note = f'<p class="vr-note">{more} more classes were found and are not drawn.</p>' if more > 0 else ""
     return f'<div class="vr-maps" data-testid="maps">{figures}{note}</div>'
@@ -92,14 +92,22 @@ def _tinted(frame: np.ndarray, found: Found) -> np.ndarray:
     return overlay_heatmap(frame, score_map.reshape(-1), score_map.shape, alpha=_STRENGTH, peak=1.0)
 
 
-def _panel_size(height: int, width: int) -> tuple[int, int]:
-    """(width, height) of a picture in a row, in pixels."""
-    scale = min(_HEIGHT_PX / height, _MAX_WIDTH_PX / width)
+def panel_size(
+    height: int, width: int, max_height_px: int = _HEIGHT_PX, max_width_px: int = _MAX_WIDTH_PX
+) -> tuple[int, int]:
+    """(width, height) of a picture in a row, in pixels, by its own height and width and the most of each."""
+    scale = min(max_height_px / height, max_width_px / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _figure(caption: str, pictures: Sequence[np.ndarray], size: tuple[int, int]) -> str:
-    """A row of pictures with its words, which stand in the picture's place for screen readers too."""
+def picture_row(caption: str, pictures: Sequence[np.ndarray], size: tuple[int, int]) -> str:
+    """A row of pictures with its words, which stand in the picture's place for screen readers too.
+
+    Args:
+        caption: The words.
+        pictures: uint8 (height, width, 3) each.
+        size: (width, height) in pixels that each is drawn with.
+    """
     width, height = size
     row = Image.new("RGB", (len(pictures) * (width + _GAP_PX) - _GAP_PX, height), "white")
     for place, picture in enumerate(pictures):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 
@@ -14,6 +15,7 @@ from .handlers import GUIDANCE_CHOICES, NOBODY, Handlers
 from .language_model import MAX_FRAMES, MODELS
 from .service import AUTOMATIC, Service
 from .settings import SpaceSettings
+from .video_llms import MAX_OPTIONS_CHARACTERS, MAX_QUESTION_CHARACTERS
 
 _FOLDER = Path(__file__).parent
 
@@ -22,6 +24,12 @@ STYLE = _FOLDER / "style.css"
 HEAD = f"<script>{(_FOLDER / 'page.js').read_text(encoding='utf-8')}</script>"
 
 _MAX_CLASSES_CHARACTERS = 10_000  # more than 100 classes of the length that detectors take
+
+_NO_VIDEO_LLM = (
+    "No Video-LLM is loaded. Name the folder or Hub id of one in `MODEL_IDS`, beside the other checkpoints: an "
+    "image-text-to-text model of `transformers` that takes video, such as one that `train.py` has trained with "
+    "`task: video_qa`. It is told apart by its configuration."
+)
 
 _GROUP = "work"  # all that computes shares one limit
 _API_EXAMPLE = """from gradio_client import Client, handle_file
@@ -35,12 +43,15 @@ result["checkpoints"][0]["attention"]  # per picture, the weights of the cells, 
 result["checkpoints"][0]["segments"]  # of a segmentation checkpoint: start_s, end_s, label and score of each"""
 
 
-def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
+def build_page(
+    service: Service, examples: Sequence[Path], questions: Mapping[Path, Sequence[Mapping[str, Any]]] | None = None
+) -> gr.Blocks:
     """The page over a service.
 
     Args:
         service: Service that carries requests out.
         examples: Paths of clips to start with.
+        questions: Path of a clip -> rows of questions about it to start with.
     """
     handlers, names = Handlers(service), list(service.checkpoints)
     settings = service.settings
@@ -50,11 +61,12 @@ def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
         with gr.Tab("Look"):
             parts = _look(service, names, examples)
         objects = _objects(handlers, examples)
+        asked = _questions(service, questions or {})
         with gr.Tab("How it works"):
             gr.Markdown((_FOLDER / "method.md").read_text(encoding="utf-8"))
             gr.HTML((_FOLDER / "method.svg").read_text(encoding="utf-8"), elem_classes="vr-method")
         with gr.Tab("Checkpoints"):
-            card_of = gr.Dropdown(names, value=names[0], label="Card and results of")
+            card_of = gr.Dropdown([*names, *service.video_llms], value=names[0], label="Card and results of")
             card = gr.Markdown(handlers.card(names[0]))
             card_of.change(handlers.card, card_of, card, **_private("cards"))
         with gr.Tab("For programs"):
@@ -63,6 +75,8 @@ def build_page(service: Service, examples: Sequence[Path]) -> gr.Blocks:
         _connect(handlers, parts)
         if objects is not None:
             _connect_objects(handlers, objects)
+        if asked is not None:
+            _connect_questions(handlers, asked)
         if settings.offer_llm:
             _connect_llm(handlers, parts)
     service.kept_uploads = lambda: {path for block in list(page.blocks.values()) for path in block.keep_in_cache}
@@ -149,6 +163,60 @@ def _objects(handlers: Handlers, examples: Sequence[Path]) -> SimpleNamespace | 
                 gr.HTML(maps_scale(), elem_id="objects-scale")
                 with gr.Accordion("Channel by channel", open=False):
                     parts.table = gr.HTML("")
+    return parts
+
+
+def _questions(service: Service, questions: Mapping[Path, Sequence[Mapping[str, Any]]]) -> SimpleNamespace | None:
+    """The tab of questions; without a Video-LLM it says what to give, and there are no parts."""
+    names = list(service.video_llms)
+    with gr.Tab("Questions", elem_id="questions-tab"):
+        if not names:
+            gr.Markdown(_NO_VIDEO_LLM, elem_id="questions-none")
+            return None
+        gr.Markdown(
+            "Ask a Video-LLM about a clip. Beside its answer stands what it says without the clip: where the two "
+            "agree, the answer says nothing about what it saw."
+        )
+        with gr.Row():
+            parts = _question_inputs(service, names, questions)
+            with gr.Column(scale=3, min_width=300):
+                parts.status = gr.HTML("", elem_id="questions-status", elem_classes="vr-status")
+                parts.said = gr.HTML("")
+                parts.evidence = gr.HTML("", elem_id="questions-evidence")
+    return parts
+
+
+def _question_inputs(
+    service: Service, names: list[str], questions: Mapping[Path, Sequence[Mapping[str, Any]]]
+) -> SimpleNamespace:
+    parts = SimpleNamespace()
+    with gr.Column(scale=2, min_width=300):
+        parts.video = _upload("questions-input")
+        gr.Markdown(service.settings.limits.describe())
+        parts.name = gr.Dropdown(names, value=names[0], label="Video-LLM", elem_id="questions-model")
+        parts.question = gr.Textbox(
+            label="Question", lines=2, max_length=MAX_QUESTION_CHARACTERS, elem_id="questions-question"
+        )
+        parts.options = gr.Textbox(
+            label="Options",
+            info="A line each. Without any, the model answers in its own words.",
+            lines=4,
+            max_length=MAX_OPTIONS_CHARACTERS,
+            elem_id="questions-options",
+        )
+        parts.run = gr.Button("Ask", variant="primary", elem_id="questions-run")
+        rows = [
+            [str(path), row["question"], "\n".join(row["options"])]
+            for path, asked in questions.items()
+            for row in asked
+        ]
+        if rows:
+            gr.Examples(
+                rows,
+                [parts.video, parts.question, parts.options],
+                label="Or an example, whose answer and evidence are known",
+                examples_per_page=6,
+            )
     return parts
 
 
@@ -250,6 +318,13 @@ def _connect_objects(handlers: Handlers, parts: SimpleNamespace) -> None:
     for event in (parts.name.input, parts.reset.click):
         renewed = event(handlers.classes, parts.name, parts.classes, **_private("cards"))
         renewed.then(handlers.objects, inputs, outputs, **_private(_GROUP))
+
+
+def _connect_questions(handlers: Handlers, parts: SimpleNamespace) -> None:
+    inputs = [parts.video, parts.name, parts.question, parts.options]
+    outputs = [parts.status, parts.said, parts.evidence]
+    shown = {"trigger_mode": "always_last", **_private(_GROUP)}
+    gr.on([parts.run.click, parts.question.submit], handlers.answer, inputs, outputs, **shown)
 
 
 def _connect_llm(handlers: Handlers, parts: SimpleNamespace) -> None:

@@ -33,6 +33,7 @@ from .reader import ClipReader
 from .reading import Clip
 from .scratch import Scratch, sweep_regularly
 from .settings import MIB, SpaceSettings, digest_of
+from .video_llms import SAMPLING, QuestionAnswer, VideoLLM, ask, read_question
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,25 @@ class ShownObjects:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class ShownAnswer:
+    """What the page shows of a question.
+
+    Args:
+        clip: Clip as it was read.
+        question: Row with `question`, `options` and `answer_format`.
+        answer: What the model said.
+        known: Row of the question with its right answer and evidence, where it is one of an example's.
+        seconds: Seconds that the request took.
+    """
+
+    clip: Clip
+    question: Mapping[str, Any]
+    answer: QuestionAnswer
+    known: Mapping[str, Any] | None
+    seconds: float
+
+
 def _answer_json(answer: Answer) -> dict[str, Any]:
     analysis = answer.analysis
     return {
@@ -181,6 +201,8 @@ class Service:
         truth: File -> true segments of clips that have them. A visitor's clip is one of these if it has the same
             bytes.
         worlds: Worlds whose clips' objects are known.
+        video_llms: Name -> model that answers questions.
+        questions: File -> questions about it whose answers and evidence are known; likewise by its bytes.
     """
 
     def __init__(
@@ -190,9 +212,13 @@ class Service:
         known: KnownClips,
         truth: Mapping[Path, Sequence[ActionSegment]] | None = None,
         worlds: Sequence[WorldTruth] = (),
+        video_llms: Mapping[str, VideoLLM] | None = None,
+        questions: Mapping[Path, Sequence[Mapping[str, Any]]] | None = None,
     ):
         self.settings, self.checkpoints, self.known = settings, checkpoints, known
         self._truth = {digest_of(path): segments for path, segments in (truth or {}).items()}
+        self.video_llms = dict(video_llms or {})
+        self._questions = {digest_of(path): rows for path, rows in (questions or {}).items()}
         self.scratch = Scratch()
         self.kept_uploads: Callable[[], Collection[str]] = (
             tuple  # Gradio's copies of the examples, once there is a page
@@ -201,7 +227,8 @@ class Service:
         self._workers = ThreadPoolExecutor(settings.limits.max_at_once, thread_name_prefix="worker")
         rates = {checkpoint.frames_per_second for checkpoint in checkpoints.values()}
         self._rates = sorted(rate for rate in rates if rate is not None)
-        self._frame_counts = sorted({c.num_frames for c in checkpoints.values() if c.frames_per_second is None})
+        counts = {c.num_frames for c in checkpoints.values() if c.frames_per_second is None}
+        self._frame_counts = sorted(counts | ({SAMPLING.num_frames} if self.video_llms else set()))
         kept_s = settings.clips_kept_s
         self._clips: Cache[Clip] = Cache(_MAX_CLIP_BYTES, kept_s, size_of=lambda clip: clip.frames.nbytes)
         self._analyses: Cache[Analysis] = Cache(_MAX_VIDEOS, kept_s)
@@ -284,6 +311,46 @@ class Service:
         answer = answer_with_objects(checkpoint, clip, asked, found, deadline)
         progress(1.0, "done")
         return ShownObjects(clip, answer, detector.name, chosen.note, time.perf_counter() - started)
+
+    def show_answer(
+        self,
+        path: str,
+        name: str,
+        question: str,
+        options: str,
+        progress: Callable[[float, str], None] = lambda share, text: None,
+    ) -> ShownAnswer:
+        """Ask a Video-LLM a question about a clip, and the same without the clip.
+
+        Args:
+            path: File of the video.
+            name: Name of a Video-LLM.
+            question: The question.
+            options: Options of a multiple choice, a line each; empty for a free answer.
+            progress: Called with the share that is done, 0 to 1, and a word for the visitor.
+
+        Raises:
+            Refused: The request cannot be carried out; the text is for the visitor.
+        """
+        started = time.perf_counter()
+        deadline = self._deadline()
+        if name not in self.video_llms:
+            raise Refused("unknown_model", "Please choose one of the Video-LLMs that are listed.")
+        text, listed = read_question(question, options)  # before anything is decoded
+        progress(0.05, "reading the video")
+        digest, clip = self.read(path, deadline)
+        known = self._known_question(digest, text, listed)
+        answer_format = "choice" if listed else "open" if known is None else known["answer_format"]
+        asked = {"question": text, "options": listed, "answer_format": answer_format}
+        progress(0.3, "asking the model, with the clip and without it")
+        answer = ask(self.video_llms[name], asked, clip, deadline)
+        progress(1.0, "done")
+        return ShownAnswer(clip, asked, answer, known, time.perf_counter() - started)
+
+    def _known_question(self, digest: str, text: str, options: Sequence[str]) -> Mapping[str, Any] | None:
+        """The row of a question about an example, if it is asked in its own words; with other options it still is."""
+        same = [row for row in self._questions.get(digest, ()) if row["question"].lower() == text.lower()]
+        return next((row for row in same if not options or row["answer"] in options), None)
 
     def single_frames(self, path: str, count: int) -> tuple[str, list[np.ndarray], list[dict[str, Any]]]:
         """Frames of a clip at equal distances, for a language model: the clip's digest, pictures and frame keys.

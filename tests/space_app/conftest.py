@@ -66,10 +66,16 @@ def make_service(checkpoint_folders, checkpoints):
     """Makes services, with tables of guidance, other checkpoints and limits if wanted, and closes them."""
     made = []
 
-    def make(tables=None, loaded=None, truth=None, worlds=(), **settings) -> Service:
+    def make(tables=None, loaded=None, truth=None, worlds=(), video_llms=None, questions=None, **settings) -> Service:
         ids = tuple(str(folder) for folder in checkpoint_folders)
         service = Service(
-            SpaceSettings(ids, **settings), loaded or checkpoints, KnownClips(tables or {}), truth, worlds
+            SpaceSettings(ids, **settings),
+            loaded or checkpoints,
+            KnownClips(tables or {}),
+            truth,
+            worlds,
+            video_llms,
+            questions,
         )
         made.append(service)
         return service

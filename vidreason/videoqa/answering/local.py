@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationC
 
 from ...errors import ConfigError, QuestionError, unforeseen
 from ...files import content_hash
-from ..conversation import Messages, chat_messages, check_processor, conversation_hash, encode
+from ..conversation import LETTERS, Messages, chat_messages, check_processor, conversation_hash, encode
 from ..frames import FrameSampling, show_frames
 from .asking import FAILED, OK, TRUNCATED, Keep, Outcome, Prepared, chunks
 
@@ -44,6 +44,8 @@ class LocalSettings:
         batch_size: Questions that are answered together.
         dtype: Type of the weights: "auto" as they are stored, or "float32", "bfloat16" or "float16".
         device: Such as "cuda" or "cpu"; None takes a GPU where there is one.
+        max_seconds: Seconds of writing after which an answer is cut; None for any.
+        safetensors_only: Whether weights in another format, whose reading could run code, are refused.
 
     Raises:
         ConfigError: A setting cannot be used.
@@ -57,6 +59,8 @@ class LocalSettings:
     batch_size: int = 4
     dtype: str = "auto"
     device: str | None = None
+    max_seconds: float | None = None
+    safetensors_only: bool = False
 
     def __post_init__(self) -> None:
         if min(self.max_completion_tokens, self.batch_size) < 1:
@@ -128,6 +132,50 @@ class LocalAnswerer:
                 torch.cuda.empty_cache()
         return [outcome for prepared in batch for outcome in self.answer_batch([prepared])]
 
+    @torch.inference_mode()
+    def option_probabilities(self, prepared: Prepared) -> tuple[list[float], float]:
+        """How likely each letter is as the first token of the answer to a multiple choice.
+
+        Args:
+            prepared: A question with options, which the prompt has given their letters.
+
+        Returns:
+            The options' probabilities among one another, which sum to 1, and the share of the probability of all
+            tokens that their letters have together.
+
+        Raises:
+            QuestionError: The question is too long, a text holds a sign of the model's, or a letter is no token.
+        """
+        messages = [chat_messages(prepared.system, prepared.user, prepared.shown is not None)]
+        inputs = encode(self.processor, messages, None if prepared.shown is None else [prepared.shown])
+        length = inputs["input_ids"].shape[1]
+        if length + 1 > self.max_tokens:
+            raise QuestionError(f"the question has {length} tokens, the model takes {self.max_tokens - 1}")
+        letters = [self._letter_tokens(letter) for letter in LETTERS[: len(prepared.question["options"])]]
+        config = self.generation_config()
+        config.max_new_tokens = 1
+        kept = {"output_logits": True, "return_dict_in_generate": True}  # logits of the last place alone
+        generated = self.network.generate(**self._placed(inputs), generation_config=config, **kept)
+        shares = generated.logits[0][0].float().softmax(dim=-1)
+        masses = torch.stack([shares[tokens].sum() for tokens in letters]).double()
+        total = float(masses.sum())
+        if total <= 0:  # all below the smallest number: nothing tells the options apart
+            return [1 / len(letters)] * len(letters), 0.0
+        return (masses / total).tolist(), total
+
+    def _letter_tokens(self, letter: str) -> list[int]:
+        """Tokens that are a letter, with a space before it or without.
+
+        Raises:
+            QuestionError: There is none.
+        """
+        tokenizer = self.processor.tokenizer
+        written = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (letter, f" {letter}")]
+        single = {ids[0] for ids in written if len(ids) == 1} - {tokenizer.unk_token_id}
+        if not single:
+            raise QuestionError(f"the tokenizer of {self.model} has no token for the letter {letter}")
+        return sorted(single)
+
     def _answer(self, batch: Sequence[Prepared]) -> list[Outcome]:
         start_s = time.perf_counter()
         conversations = [chat_messages(one.system, one.user, one.shown is not None) for one in batch]
@@ -171,6 +219,7 @@ class LocalAnswerer:
             **({**sampling, "top_k": 0, "top_p": 1.0} if sampling else {}),
             eos_token_id=ends,
             pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else _first(ends),
+            max_time=self.settings.max_seconds,
         )
 
     def _outcome(
@@ -223,7 +272,10 @@ def load_model(settings: LocalSettings, device: str) -> tuple[Any, Any]:
     try:
         processor = AutoProcessor.from_pretrained(settings.model, revision=settings.revision)
         network = AutoModelForImageTextToText.from_pretrained(
-            settings.model, revision=settings.revision, dtype=settings.dtype
+            settings.model,
+            revision=settings.revision,
+            dtype=settings.dtype,
+            use_safetensors=True if settings.safetensors_only else None,
         )
     except (OSError, ValueError, ImportError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
