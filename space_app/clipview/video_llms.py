@@ -198,5 +198,5 @@ def _say(model: VideoLLM, question: Mapping[str, Any], shown: ShownFrames | None
 
 def _unanswered(reason: str) -> Refused:
     logger.warning("a question was not answered: %s", reason)  # it may name a folder: for the operator
-    text = "The model could not be asked this: the question is too long for it, or holds signs that the model takes for its own."
+    text = "The model cannot be asked this: it is too long for it, or holds signs that the model takes for its own."
     return Refused("not_answered", text)
