@@ -100,28 +100,28 @@ class AnsweringRun:
             logger.info("%d questions are asked again", forgotten)
         with tqdm(total=len(self.asking), unit=" questions", disable=not show_progress, smoothing=0.1) as bar:
 
-            def prepared() -> Iterator[Prepared]:
-                for question in self.asking.by_video():
-                    fingerprint = self.asking.fingerprint(question)
-                    if self.journal.row(question, fingerprint) is not None:
-                        self.known += 1
-                        bar.total -= 1
-                        continue
-                    ready = self._prepare(question, fingerprint)
-                    if ready is not None:
-                        yield ready
-                    else:
-                        bar.update()
-
             def keep(asked: Prepared, outcome: Outcome) -> None:
                 self._keep(asked.question, asked.fingerprint, outcome, asked.num_frames)
-                bar.set_postfix_str(
-                    ", ".join(f"{count} {status}" for status, count in self.new.items()), refresh=False
-                )
+                counts = ", ".join(f"{count} {status}" for status, count in self.new.items())
+                bar.set_postfix_str(counts, refresh=False)
                 bar.update()
                 self._check_use(outcome)
 
-            self.answerer.answer_all(prepared(), keep)
+            self.answerer.answer_all(self._prepared(bar), keep)
+
+    def _prepared(self, bar: tqdm) -> Iterator[Prepared]:
+        """Questions that are to be asked; those that cannot be asked are kept as rows."""
+        for question in self.asking.by_video():
+            fingerprint = self.asking.fingerprint(question)
+            if self.journal.row(question, fingerprint) is not None:
+                self.known += 1
+                bar.total = len(self.asking) - self.known  # what is known takes no time
+                continue
+            ready = self._prepare(question, fingerprint)
+            if ready is None:
+                bar.update()
+            else:
+                yield ready
 
     def _prepare(self, question: dict[str, Any], fingerprint: str) -> Prepared | None:
         """A question to be asked; one that cannot be is a row that says why."""
