@@ -218,5 +218,3 @@ def open_judgements(inputs: Inputs, path: str, benchmark: str, judge: str = "", 
 
 def _of_condition(rows: Iterable[Row], condition: str) -> Iterator[Row]:
     return (row for row in rows if row["condition"] == condition)
-
-

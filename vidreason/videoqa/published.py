@@ -184,6 +184,7 @@ def _once(seen: set[str], question_id: str, where: str) -> None:
 
 # TempCompass
 
+
 def tempcompass_files(path: Path) -> dict[str, Path]:
     """Task -> file, of a folder of files or of one file, which are named by their tasks.
 

@@ -11,7 +11,9 @@ from .choice import EMPTY, PARSED, UNPARSABLE, final_part
 # "Nothing" and "not" begin with "no" and are none: TempCompass's own rule takes what begins so for a "no"
 _YES_OR_NO = re.compile(r"(yes|no)\b", re.IGNORECASE)
 _BOTH = re.compile(r"\W*(?:or|and|/)\W*(?:yes|no)\b", re.IGNORECASE)
-_CUED = re.compile(r"\banswer\b(?:\s+to\s+the\s+question)?\s*(?:is|would\s+be)?\s*[:=]?\s*[\"'(*]*(yes|no)\b", re.IGNORECASE)
+_CUED = re.compile(
+    r"\banswer\b(?:\s+to\s+the\s+question)?\s*(?:is|would\s+be)?\s*[:=]?\s*[\"'(*]*(yes|no)\b", re.IGNORECASE
+)
 
 _ARTICLES = {"a", "an", "the"}
 _PUNCTUATION = re.compile(r"[^\w\s]|_")

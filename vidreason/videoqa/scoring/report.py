@@ -192,5 +192,3 @@ def report_page(report: dict[str, Any], title: str) -> str:
 
 def _number(value: float | None) -> str:
     return "not known" if value is None else f"{value:.2f}"
-
-

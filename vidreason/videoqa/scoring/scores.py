@@ -151,9 +151,7 @@ def _compare(scores: Scores, question: Row, prediction: Row | None, judged: Wort
     scores.num_differences += 1
     if len(scores.differences) < MAX_DIFFERENCES:
         scores.differences.append(
-            Difference(
-                question["question_id"], prediction["prediction"], question["answer"], one, other, ruled.detail
-            )
+            Difference(question["question_id"], prediction["prediction"], question["answer"], one, other, ruled.detail)
         )
 
 
