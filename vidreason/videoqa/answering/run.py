@@ -70,10 +70,16 @@ class AnsweringRun:
             pairs = {name: earlier[name] for name in ("model", "condition")}
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: no record of a run ({type(error).__name__}: {error})") from error
-        now = {"model": self.answerer.model, "condition": self.asking.settings.condition}
-        for name, value in now.items():
+        for name, value in self._names().items():
             if pairs[name] != value:
                 raise ConfigError(f"{self.folder}: it holds answers of {name} {pairs[name]!r}; take another --out")
+
+    def _names(self) -> dict[str, str]:
+        """What tells a folder's run from others."""
+        return {"model": self.answerer.model, "condition": self.asking.settings.condition}
+
+    def _write_record(self, record: Mapping[str, Any]) -> None:
+        write_whole(self.folder / RUN_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
     def open_questions(self) -> Iterator[tuple[dict[str, Any], str]]:
         """The questions without an answer, those about one video together, each with its fingerprint."""
@@ -95,6 +101,8 @@ class AnsweringRun:
         unknown = sorted(set(retry) - set(STATUSES))
         if unknown:
             raise ConfigError(f"--retry takes any of {', '.join(STATUSES)}, got {unknown}")
+        # before the first answer: another run must not go on with this one's journal if it is broken off
+        self._write_record({**self._names(), "unfinished": True})
         self.answerer.forget(retry)
         if forgotten := self.journal.forget(retry):
             logger.info("%d questions are asked again", forgotten)
@@ -190,8 +198,7 @@ class AnsweringRun:
             description=f"Asked with: {shown}." + (f" Stopped before its end: {stopped}." if stopped else ""),
         )
         record = {
-            "model": self.answerer.model,
-            "condition": self.asking.settings.condition,
+            **self._names(),
             "settings": settings,
             "questions": {split: len(rows) for split, rows in self.asking.rows.items()},
             "statuses": dict(statuses),
@@ -201,7 +208,7 @@ class AnsweringRun:
             **({"stopped": stopped} if stopped else {}),
             **(totals or {}),
         }
-        write_whole(self.folder / RUN_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        self._write_record(record)
         return record
 
 
