@@ -1,8 +1,10 @@
 """Video question answering on the command line.
 
-python -m vidreason.videoqa answer --questions DIR --manifest DIR --model ID --out DIR
-python -m vidreason.videoqa score --benchmark nextqa --data DIR --predictions FILE
-python -m vidreason.videoqa judge --benchmark activitynet_qa --data DIR --predictions DIR --out DIR
+    python -m vidreason.videoqa answer --questions DIR --manifest DIR --model ID --out DIR
+    python -m vidreason.videoqa score --benchmark nextqa --data DIR --predictions FILE
+    python -m vidreason.videoqa judge --benchmark activitynet_qa --data DIR --predictions DIR --out DIR
+
+A sub-command is a module of `COMMANDS`; each says in its own `--help` what it takes.
 """
 
 from __future__ import annotations

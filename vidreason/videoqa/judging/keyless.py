@@ -23,7 +23,10 @@ THRESHOLD = 0.7
 """Least cosine of two phrases that are taken for the same. A convention: it is fitted to no one's judgements."""
 
 _AT_ONCE = 256
-_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 _COUNT = re.compile(rf"\d+|{'|'.join(_NUMBERS)}", re.IGNORECASE)
 
 Row = Mapping[str, Any]
