@@ -27,6 +27,7 @@ BUILDERS = {
     "few-shot": "a few videos a class of another manifest, or a published list",
     "joined": "several manifests with the same classes, to train on one and test on another",
     "graphs": "scene graphs of published annotations, a synthetic world, or detections",
+    "questions": "a table of questions of a benchmark of video question answering",
     "synthetic-actions": "rendered clips of twelve actions, with full ground truth",
     "synthetic-assembly": "rendered long videos of many actions, with full ground truth",
     "synthetic-tabletop": "rendered videos of actions with colored things in a row, to ask questions about",

@@ -117,6 +117,7 @@ def test_its_metadata_leads_to_the_project(wheel):
         ("merge", "--interpolate_fps"),
         ("audit", "--truth"),
         ("audit-detections", "--box_class"),
+        ("audit-graphs", "--min_overlap"),
         ("search-objects", "--num_trials"),
         ("publish", "--license"),
         ("release", "--repo_id"),
@@ -127,7 +128,7 @@ def test_every_command_says_what_it_takes(answers, command, flag):
     code, text = answers[f"vidreason-{command}"]
     assert code == 0, text
     assert flag in text
-    assert len(answers) == 14
+    assert len(answers) == 15
 
 
 def test_there_is_a_builder_for_each_script(answers):

@@ -207,7 +207,12 @@ class SplitWriter:
         self.write_table(pa.Table.from_pydict(columns, schema=self.features.arrow_schema))
 
     def write_table(self, table: pa.Table) -> None:
-        """Write rows that are Arrow columns of the types of the table already; later they are read in one piece."""
+        """Write rows that are Arrow columns of the types of the table already."""
+        most = self.limits.max_rows or max(len(table), 1)
+        for start in range(0, len(table), most):
+            self._write(table.slice(start, most))
+
+    def _write(self, table: pa.Table) -> None:
         with _naming(self._partials[-1]):
             if self._rows_in_file and self._is_full(len(table), table.nbytes):
                 self._close()

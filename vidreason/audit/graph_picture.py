@@ -1,8 +1,7 @@
 """A picture of a scene graph: its nodes, and an arrow for all of one kind that is said of two of them.
 
-Objects are laid out by networkx, in a circle or by Kamada and Kawai's springs, always alike for the same graph; events
-stand below them from left to right, by time. Colours of nodes are those of `vidreason.scenegraph.drawing`, so that a
-picture of the graph and frames of its video go together.
+Objects stand in a circle, events below them from left to right, by time. Colours of nodes are those of
+`vidreason.scenegraph.drawing`, so that a picture of the graph and frames of its video go together.
 """
 
 from __future__ import annotations
@@ -165,17 +164,11 @@ def _in_middle(names: Sequence[str], arrows: Sequence[Arrow]) -> dict[str, np.nd
     network = nx.Graph()
     network.add_nodes_from(names)
     network.add_edges_from((a.subject, a.object) for a in arrows if a.subject in network and a.object in network)
-    network.remove_edges_from(list(nx.selfloop_edges(network)))
-    circle = nx.circular_layout(network)
-    if len(names) <= _IN_CIRCLE:
-        places = circle
-    else:
-        # parts that nothing joins would be pushed apart without end
-        farthest = len(names) ** 0.5 + 1
-        lengths = dict(nx.all_pairs_shortest_path_length(network))
-        distances = {a: {b: lengths[a].get(b, farthest) for b in names} for a in names}
-        # from the circle and not at random, so that the same graph looks the same
-        places = nx.kamada_kawai_layout(network, dist=distances, pos=circle)
+    # in a circle every arrow has room and no three nodes are in a line; along the arrows, so that few of them cross.
+    # Springs draw a chain of nodes as one line, whose names hide its arrows
+    order = list(nx.dfs_preorder_nodes(network, names[0]))
+    order += [name for name in nx.dfs_preorder_nodes(network) if name not in order]
+    places = nx.circular_layout(order)
     points = np.asarray([places[name] for name in names])
     low, extent = points.min(axis=0), np.ptp(points, axis=0)
     scaled = (points - low) / np.where(extent > 1e-6, extent, 1.0)
@@ -275,7 +268,8 @@ def _write_lines(
     best, least = curve(_PLACES[0]), float("inf")
     for share in _PLACES:
         text.set_position(curve(share))
-        hidden = sum(_shared_area(_extent(text, renderer), other) for other in taken)
+        place = _extent(text, renderer)
+        hidden = sum(_shared_area(place, other) for other in taken)
         if hidden < least:
             best, least = curve(share), hidden
     text.set_position(best)
@@ -283,9 +277,8 @@ def _write_lines(
 
 
 def _extent(text: Text, renderer: RendererBase) -> Any:
-    text.update_bbox_position_size(renderer)
-    patch = text.get_bbox_patch()
-    return patch.get_window_extent(renderer) if patch is not None else text.get_window_extent(renderer)
+    """Where a text is in pixels, with the frame around it."""
+    return text.get_window_extent(renderer).padded(0.4 * text.get_fontsize())
 
 
 def _shared_area(a: Any, b: Any) -> float:

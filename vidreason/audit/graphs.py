@@ -36,12 +36,18 @@ class JudgedGraph:
     """A graph of the reference, and what the table has of it.
 
     Args:
+        graph_id: Name of the graph of the reference.
         split: Split of the reference.
+        position: Position of the graph in this split.
+        place: Number of the table that has a graph of it, and position in it; None where none has.
         status: Status of the table's graph, or `MISSING`.
         comparison: How the two meet.
     """
 
+    graph_id: str
     split: str
+    position: int
+    place: tuple[int, int] | None
     status: str
     comparison: GraphComparison
 
@@ -93,15 +99,16 @@ def judge_graphs(
     if not any(places.find(*key) for table in references.values() for key in table.graph_keys):
         raise GraphError("graphs and reference have no graph and no video in common")
     for split, table in references.items():
-        for reference in table:
+        for position, reference in enumerate(table):
             status = reference.provenance["status"]
             if status not in JUDGED_STATUSES:
                 unjudged[status] += 1
                 continue
-            found = places.find(reference.graph_id, reference.video_id)
-            graph = tables[found[0]][found[1]] if found else nothing_of(reference)
-            made = graph.provenance["status"] if found else MISSING
-            yield JudgedGraph(split, made, compare_graphs(graph, reference, matching))
+            place = places.find(reference.graph_id, reference.video_id)
+            graph = tables[place[0]][place[1]] if place else nothing_of(reference)
+            made = graph.provenance["status"] if place else MISSING
+            comparison = compare_graphs(graph, reference, matching)
+            yield JudgedGraph(reference.graph_id, split, position, place, made, comparison)
 
 
 def nothing_of(reference: SceneGraph) -> SceneGraph:
