@@ -111,7 +111,7 @@ def _blind(scores: Scores) -> dict[str, Any] | None:
 
 def _add_judgements(report: dict[str, Any], scores: Scores) -> None:
     tally, ruled = scores.tally, scores.ruled
-    if ruled is None:
+    if not scores.is_judged:
         return
     report["judges"] = [
         {"judge": judge, "scale": scale, "prompt_id": prompt_id, "prompt_sha256": sha256, "n": count}
@@ -126,7 +126,7 @@ def _add_judgements(report: dict[str, Any], scores: Scores) -> None:
             "score_bounds_without": [_percent(total / count), _percent((total + stale) / count)],
             "by_type": {name: tally.stale[kind, name] for kind, name in _types(scores)},
         }
-    if ruled.count(ALL):
+    if ruled is not None and ruled.count(ALL):
         report["by_our_rule"] = {
             "score": _percent(ruled.mean(ALL, "accuracy")),
             "n": ruled.count(ALL),

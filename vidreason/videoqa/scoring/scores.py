@@ -46,7 +46,8 @@ class Scores:
         tally: Sums of the measure that was asked for.
         blind: Sums of predictions without a video; None where there are none.
         ruled: Sums by our rule alone of what judgements were given for; None where none were.
-        prior: Sums of always giving the most frequent answer of the question's type; None where that is not defined.
+        prior: Share of always giving the most frequent answer of the type; None where there are no questions.
+        is_judged: Whether there are judgements.
         differences: Questions on which judgements and our rule disagree, at most `MAX_DIFFERENCES`.
         num_differences: Number of all of them.
         extra: Number of predictions, and some of their ids, that no question asked for, by condition.
@@ -57,6 +58,7 @@ class Scores:
     tally: Tally
     blind: Tally | None = None
     ruled: Tally | None = None
+    is_judged: bool = False
     prior: float | None = None
     differences: list[Difference] = field(default_factory=list)
     num_differences: int = 0
@@ -109,7 +111,9 @@ def score_predictions(
     scores = Scores(rule, Tally(how.names))
     streams = {"predictions": Stream(predictions)}
     if judgements is not None:
-        scores.ruled = Tally(("accuracy",))
+        # marks from 1 to 5 are not compared with right and wrong
+        scores.ruled = Tally(("accuracy",)) if "accuracy" in how.names else None
+        scores.is_judged = True
         streams["judgements"] = Stream(_counted(judgements, scores.judges))
     if blind is not None:
         scores.blind = Tally(how.names)
