@@ -65,17 +65,22 @@ class Scores:
     extra: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
     judges: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
 
+    @property
+    def is_macro(self) -> bool:
+        """Whether the score is the mean over tasks; questions that name no task have a mean over questions."""
+        return self.rule.average == MACRO_TASKS and bool(self.groups("task"))
+
     def score(self, group: Group = ALL) -> float | None:
         """The score of a group in [0, 1], over what is known; None where nothing is."""
-        if group == ALL and self.rule.average == MACRO_TASKS:
+        if group == ALL and self.is_macro:
             return self.macro("task")
         return self.tally.mean(group, self.tally.names[0])
 
     def bounds(self, group: Group = ALL) -> tuple[float, float]:
         """The score if all of which nothing is known were wrong, and if all of it were right."""
-        if group == ALL and self.rule.average == MACRO_TASKS:
+        if group == ALL and self.is_macro:
             ends = [self.bounds(task) for task in self.groups("task")]
-            return tuple(sum(end) / len(ends) for end in zip(*ends, strict=True))  # type: ignore[return-value]
+            return sum(low for low, _ in ends) / len(ends), sum(high for _, high in ends) / len(ends)
         count, total = self.tally.count(group), self.tally.total(group, self.tally.names[0])
         return total / count, (total + self.tally.count_open(group)) / count
 
