@@ -1,10 +1,11 @@
-"""Write a table of guidance or detections as it goes to the Hub, and send it there when told to.
+"""Write a table of guidance, detections or questions as it goes to the Hub, and send it there when told to.
 
     python datasets_scripts/publish.py --guidance data/guidance --out data/published --repo_id org/name \
         --license cc-by-4.0
     python datasets_scripts/publish.py --guidance data/guidance --out data/published --repo_id org/name \
         --license cc-by-4.0 --overwrite --push
     python datasets_scripts/publish.py --table data/detections --out data/published
+    python datasets_scripts/publish.py --table data/nextqa --out data/published --license mit
 
 Without --push nothing leaves this machine: the files that would go are listed.
 """
@@ -26,6 +27,8 @@ from vidreason.publishing.guidance_folder import (
     publish_folder,
     push_folder,
 )
+from vidreason.publishing.table_kinds import KINDS
+from vidreason.videoqa.question_kind import QUESTIONS
 
 
 @dataclass
@@ -33,7 +36,10 @@ class PublishArguments:
     """What is published, and where to."""
 
     guidance: str = field(
-        metadata={"help": "Folder of the table, of guidance or detections.", "aliases": ["--table", "--detections"]}
+        metadata={
+            "help": "Folder of the table, of guidance, detections or questions.",
+            "aliases": ["--table", "--detections"],
+        }
     )
     out: str = field(metadata={"help": "Folder to write: exactly what goes to the Hub."})
     push: bool = field(default=False, metadata={"help": "Send it. Without this, nothing leaves this machine."})
@@ -63,7 +69,7 @@ def publish(args: PublishArguments, settings: PublishSettings) -> None:
     if args.manifest and settings.with_pixels:
         manifest = load_manifest(args.manifest, args.video_root, args.allow_outside_paths)
     texts = read_prompt_texts([*library_prompts(), *args.prompt_files])
-    published = publish_folder(args.guidance, args.out, settings, texts, manifest)
+    published = publish_folder(args.guidance, args.out, settings, texts, manifest, (QUESTIONS, *KINDS))
     print_files(published)
     if args.push and settings.repo_id:
         print(f"published: {push_folder(published, settings.repo_id, args.private)}")

@@ -92,7 +92,7 @@ class PublishChecker:
                 yield {**row, "raw_response": ""} if self.drop_raw_responses else row
 
     def _check(self, split: str, row: Mapping[str, Any]) -> None:
-        absent = [column for column, value in row.items() if value is None]
+        absent = [column for column, value in row.items() if value is None and column not in self.kind.optional]
         if absent:
             raise GuidanceError(f"columns {absent} have no value")
         for column, text in self._strings(row):
@@ -108,10 +108,8 @@ class PublishChecker:
         spoken_of = self._spoken_of.setdefault((split, video_id), set())
         place = tuple(row[name] for name in self.kind.spoken_of)
         if place in spoken_of:
-            of = "" if "class_text" not in row else f" and {row['class_text']!r}"
-            raise GuidanceError(
-                f"column 'timestamp_s': another row speaks for {row['timestamp_s']:.3f} s{of} of {video_id}"
-            )
+            column, said = self.kind.spoken_of[-1], _said(reversed(self.kind.spoken_of), row)
+            raise GuidanceError(f"column {column!r}: another row speaks for {said} of {video_id}")
         spoken_of.add(place)
 
     def _strings(self, row: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -120,3 +118,8 @@ class PublishChecker:
             if isinstance(value, str):
                 yield column, value
         yield from self.kind.nested_texts(row)
+
+
+def _said(columns: Iterable[str], row: Mapping[str, Any]) -> str:
+    """What a row speaks of, in words."""
+    return " and ".join(f"{row[name]:.3f} s" if name == "timestamp_s" else repr(row[name]) for name in columns)

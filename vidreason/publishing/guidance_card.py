@@ -1,4 +1,4 @@
-"""The card of a published table of guidance or detections, and the example picture on it.
+"""The card of a published table, as of guidance or detections, and the example picture on it.
 
 The card is made from the table's rows, the facts of its run, and the texts of its prompts.
 """
@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def write_guidance_card(
         facts=facts,
         run=run,
         whole=whole,
-        sources=sorted(whole.sources),
+        sources=[kind.describe_source(source) for source in sorted(whole.sources)],
         producers=[f"{name} ({count} rows)" for name, count in sorted(whole.producers.items())],
         statuses=status_table(summaries, kind.statuses),
         use_code=kind.use_code.format(name=facts.repo_id or LOCAL_NAME, split=_first_split(summaries)).replace(
@@ -150,7 +150,7 @@ def _metadata(facts: CardFacts, whole: RowSummary, kind: TableKind) -> dict[str,
         "tags": list(kind.tags),
         "task_categories": list(kind.task_categories),
         "size_categories": [size],
-        "annotations_creators": ["machine-generated"],
+        "annotations_creators": list(kind.annotations_creators) or None,
     }
 
 
@@ -232,10 +232,10 @@ def write_example(
         kind: What the table is of.
 
     Returns:
-        None where no row marks anything, or no frame is wanted.
+        None where no row marks anything, rows are not about frames, or no frame is wanted.
     """
-    rows = _choose_rows(splits, num_frames, seed)
-    if not rows:
+    rows = [] if kind.draw is None else _choose_rows(splits, num_frames, seed)
+    if kind.draw is None or not rows:
         return None
     pixels = {}
     if manifest is not None:
@@ -243,7 +243,7 @@ def write_example(
         for row in rows:
             times_s.setdefault(row["video_id"], []).append(row["timestamp_s"])
         pixels = read_pixels(manifest, times_s, _SIDE_PX)
-    tiles = [_draw_row(row, pixels.get((row["video_id"], row["timestamp_s"])), kind) for row in rows]
+    tiles = [_draw_row(row, pixels.get((row["video_id"], row["timestamp_s"])), kind.draw, kind) for row in rows]
     lines = [in_row(tiles[start : start + _PER_ROW]) for start in range(0, len(tiles), _PER_ROW)]
     Image.fromarray(in_column(lines)).save(Path(folder) / EXAMPLE_FILE, optimize=True)
     surface = "frames of the videos" if pixels else "blank frames"
@@ -267,9 +267,14 @@ def _choose_rows(splits: Mapping[str, datasets.Dataset], count: int, seed: int) 
     return [splits[name][index] for name, index in [*chosen, *others][:count]]
 
 
-def _draw_row(row: Mapping[str, Any], picture: np.ndarray | None, kind: TableKind) -> np.ndarray:
+def _draw_row(
+    row: Mapping[str, Any],
+    picture: np.ndarray | None,
+    draw: Callable[[Mapping[str, Any], np.ndarray], np.ndarray],
+    kind: TableKind,
+) -> np.ndarray:
     if picture is None:
         picture = blank_frame(row["frame_height"], row["frame_width"])
     names = ", ".join(dict.fromkeys(kind.names(row)))
     lines = [row["video_id"].rsplit("/", 1)[-1], f"{row['timestamp_s']:.2f} s" + (f": {names}" if names else "")]
-    return captioned(kind.draw(row, picture), lines)
+    return captioned(draw(row, picture), lines)

@@ -1,11 +1,11 @@
-"""A table of guidance or detections as it goes to the Hub: checked Parquet shards, a card, an example picture."""
+"""A table, as of guidance or detections, as it goes to the Hub: checked Parquet shards, a card, an example picture."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from .guidance_card import (
     write_example,
     write_guidance_card,
 )
-from .table_kinds import GUIDANCE, TableKind, find_kind
+from .table_kinds import GUIDANCE, KINDS, TableKind, find_kind
 
 logger = logging.getLogger(__name__)
 
@@ -108,15 +108,17 @@ def publish_folder(
     settings: PublishSettings | None = None,
     prompt_texts: Mapping[str, str] | None = None,
     manifest: Manifest | None = None,
+    kinds: Sequence[TableKind] = KINDS,
 ) -> PublishedFolder:
     """Write what goes to the Hub. Every row is checked on its way; nothing is sent anywhere.
 
     Args:
-        guidance: Folder of the table, of guidance or of detections: its columns say which.
+        guidance: Folder of the table, of guidance or of another kind: its columns say which.
         out: Folder to write. It appears when all of it is written.
         settings: Settings of the published table.
         prompt_texts: Texts of prompts by their SHA-256, as from `read_prompt_texts`.
         manifest: Manifest of the videos; used for pixels where the settings want them, and for nothing else.
+        kinds: Kinds that the table may be of.
 
     Raises:
         GuidanceError: a row breaks the contract, is there twice, or holds a key or a path of this machine; or `out`
@@ -127,7 +129,7 @@ def publish_folder(
         raise GuidanceError("--with_pixels needs --manifest, which tells where the videos are")
     guidance, out = Path(guidance), Path(out)
     _check_folders(guidance, out, settings.overwrite)
-    kind, run = find_kind(guidance), read_run(guidance)
+    kind, run = find_kind(guidance, kinds), read_run(guidance)
     splits = {split: rows for split, rows in kind.load(guidance).items() if len(rows)}
     if not splits:
         raise GuidanceError(f"{guidance}: there are no rows to publish")

@@ -1,9 +1,12 @@
-"""The kinds of tables that are published, and what tells one from another: guidance and detections."""
+"""The kinds of tables that are published, and what tells one from another: guidance and detections.
+
+A room above this one, such as `vidreason.videoqa`, has a kind of its own, which whoever publishes adds to these.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,7 +67,8 @@ class TableKind:
         make_summary: Makes an empty summary.
         load: Opens a folder.
         nested_texts: Gives (column, text) of the texts within a row's lists.
-        draw: Draws a row on a frame, uint8 (height, width, 3).
+        draw: Draws a row on a frame, uint8 (height, width, 3); None where rows are not about frames, and there is no
+            example picture.
         names: What a row marks, for a caption.
         picture_alt: Text of what the example picture shows, with `{count}` and `{surface}`.
         blank_note: Sentence below a picture without pixels.
@@ -72,6 +76,10 @@ class TableKind:
         use_code: Code that the card shows, with `{name!r}` and `{split!r}`.
         tags: Tags on the Hub.
         task_categories: Tasks on the Hub.
+        marks: Columns by which a table is known to be of this kind.
+        optional: Columns that may have no value.
+        describe_source: What a card says of a data set that rows come from.
+        annotations_creators: Who made the annotations, in the Hub's words; none where it differs by table.
         batch_rows: Rows that are written at a time; None for as many as usual.
     """
 
@@ -85,7 +93,7 @@ class TableKind:
     make_summary: Callable[[], RowSummary]
     load: Callable[[str | os.PathLike], datasets.DatasetDict]
     nested_texts: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
-    draw: Callable[[Mapping[str, Any], np.ndarray], np.ndarray]
+    draw: Callable[[Mapping[str, Any], np.ndarray], np.ndarray] | None
     names: Callable[[Mapping[str, Any]], Iterable[str]]
     picture_alt: str
     blank_note: str
@@ -93,6 +101,10 @@ class TableKind:
     use_code: str
     tags: tuple[str, ...]
     task_categories: tuple[str, ...]
+    marks: frozenset[str]
+    optional: tuple[str, ...] = ()
+    describe_source: Callable[[str], str] = str
+    annotations_creators: tuple[str, ...] = ("machine-generated",)
     batch_rows: int | None = None
 
 
@@ -125,6 +137,7 @@ GUIDANCE = TableKind(
     use_code=GUIDANCE_CODE,
     tags=("video", "grid-guidance", "reasoning-supervision", "vidreason"),
     task_categories=("video-classification",),
+    marks=frozenset(),
 )
 
 DETECTIONS = TableKind(
@@ -146,15 +159,24 @@ DETECTIONS = TableKind(
     use_code=DETECTION_CODE,
     tags=("video", "object-detection", "vidreason"),
     task_categories=("object-detection", "video-classification"),
+    marks=frozenset({"class_text", "boxes"}),
     batch_rows=detection_table.BATCH_ROWS,
 )
 
 
-def find_kind(folder: str | os.PathLike) -> TableKind:
+KINDS = (DETECTIONS, GUIDANCE)
+"""Kinds that are known here, the one of no marks last."""
+
+
+def find_kind(folder: str | os.PathLike, kinds: Sequence[TableKind] = KINDS) -> TableKind:
     """Which kind of table lies in a folder, by its columns; guidance where nothing says otherwise.
+
+    Args:
+        folder: Folder of the table.
+        kinds: Kinds that it may be of, asked in this order.
 
     Raises:
         VidreasonError: There is no table.
     """
     columns = {name for rows in read_folder(folder).values() for name in rows.column_names}
-    return DETECTIONS if {"class_text", "boxes"} <= columns else GUIDANCE
+    return next((kind for kind in kinds if kind.marks <= columns), GUIDANCE)

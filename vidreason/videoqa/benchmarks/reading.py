@@ -119,7 +119,7 @@ class SourceFolder:
         """
         opened = JsonFile(file, self.tolerant)
         value = opened.read()
-        self.notes += opened.mended
+        self._note_mended(opened)
         if not isinstance(value, kind):
             raise QuestionError(f"{file}: expected {'a list' if kind is list else 'an object'} in JSON")
         return value
@@ -128,7 +128,10 @@ class SourceFolder:
         """The entries of a JSON file, one after another, as `JsonFile.entries`."""
         opened = JsonFile(file, self.tolerant)
         yield from opened.entries()
-        self.notes += opened.mended
+        self._note_mended(opened)
+
+    def _note_mended(self, opened: JsonFile) -> None:
+        self.notes += [f"mended: {what}" for what in opened.mended]
 
     def _use(self, file: Path) -> Path:
         if file not in self.used:
