@@ -1,4 +1,4 @@
-"""Scoring takes time in proportion to its predictions; what it scored is checked, so that speed is not for nothing."""
+"""Scoring is linear in its predictions; what it scored is checked, so that speed is not for nothing."""
 
 import pytest
 

@@ -31,13 +31,7 @@ def docs():
     """Rows as `datasets.load_from_disk` gives them to lmms-eval."""
     rows = [
         question_row(
-            **{
-                **KEY,
-                "question_id": "42_0",
-                "question": "Who runs?",
-                "answer_format": "choice",
-                "question_type": "TP",
-            },
+            **{**KEY, "question_id": "42_0", "question": "Who runs?", "answer_format": "choice"},
             **{"options": ["a man", "a dog"], "answer": "a dog", "question_type": "TP"},
         ),
         question_row(**KEY, question_id="42_1", question="Does it run?", answer_format="yes_no", answer="yes"),
