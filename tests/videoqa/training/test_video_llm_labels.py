@@ -52,7 +52,7 @@ def test_what_is_to_be_said_and_its_end_have_a_loss_and_nothing_else(family):
     assert [labelled(encoder, row) for row in labels] == [space + text + end for text in said]
     has_label = labels != IGNORED_TOKEN
     assert torch.equal(labels[has_label], ids[has_label]) and not (has_label & ~mask).any()
-    for row, own in zip(ids, has_label, strict=True):
+    for own in has_label:
         places = own.nonzero().squeeze(1)
         assert torch.equal(places, torch.arange(places[0], places[0] + len(places)))  # in one piece, and at the end
         assert places[0] > 20  # behind the whole prompt, in which the video's tokens are
@@ -86,7 +86,9 @@ def test_a_clip_as_file_frames_and_tensor_is_one_example(color_world):
     of_frames = show_frames(list(whole), sampling, frames_per_second=5)
     of_tensor = show_frames(torch.from_numpy(whole).permute(0, 3, 1, 2), sampling, timestamps_s=np.arange(10) / 5)
     encoder = make_encoder("qwen3_vl")
-    first, *others = [encoder.encode(make_question(1, "train"), "answer", shown) for shown in (of_file, of_frames, of_tensor)]
+    first, *others = [
+        encoder.encode(make_question(1, "train"), "answer", shown) for shown in (of_file, of_frames, of_tensor)
+    ]
     for other in others:
         assert first.inputs.keys() == other.inputs.keys() and torch.equal(first.labels, other.labels)
         for name, value in first.inputs.items():
@@ -95,7 +97,10 @@ def test_a_clip_as_file_frames_and_tensor_is_one_example(color_world):
 
 def test_a_template_that_ends_no_turn_gets_the_tokenizers_end():
     encoder = make_encoder("llava_onevision")
-    encoder.processor.chat_template = "{{ messages[-2:][0]['content'][-1]['text'] if messages[-1]['role'] == 'assistant' else messages[-1]['content'][-1]['text'] }}\nAnswer: {{ messages[-1]['content'][0]['text'] if messages[-1]['role'] == 'assistant' }}"
+    encoder.processor.chat_template = (
+        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}{{ part['text'] }}"
+        "{% endfor %}{{ '\n' if not loop.last }}{% endfor %}{% if add_generation_prompt %}\nassistant: {% endif %}"
+    )
     encoded = encoder.encode(make_question(0, "train"), "answer", None)
     assert labelled(encoder, encoded.labels) == "red" + END
 

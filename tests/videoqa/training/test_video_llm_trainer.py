@@ -85,7 +85,9 @@ def test_a_longer_rationale_leaves_the_answers_gradient_as_it_is(prepared, tmp_p
     ours, theirs = part_gradients(*twice), part_gradients(*once)
     assert difference(ours["answer"], theirs["answer"]) < 1e-5
     assert difference(ours["rationale"], theirs["rationale"]) > 0.05  # or nothing has changed at all
-    assert difference(part_gradients(*twice, pooled=True)["pooled"], part_gradients(*once, pooled=True)["pooled"]) > 0.05
+    assert (
+        difference(part_gradients(*twice, pooled=True)["pooled"], part_gradients(*once, pooled=True)["pooled"]) > 0.05
+    )
     # what one token of an answer weighs in the whole is its share of three, and not of a hundred
     assert ours["answer"].norm() > 0.2 * ours["rationale"].norm()
 
@@ -181,7 +183,9 @@ def test_what_is_too_long_or_cannot_be_read_is_no_part_of_the_loss(train, tiny_f
     assert "| train | 8 | failed 1, unknown_video 1 |" in card and "by status:** truncated 2" in card
 
 
-@pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"bf16": True}, {"lora_rank": 4, "gradient_checkpointing": True}])
+@pytest.mark.parametrize(
+    "changes", [{"gradient_checkpointing": True}, {"bf16": True}, {"lora_rank": 4, "gradient_checkpointing": True}]
+)
 def test_training_goes_the_same_way_under(train, tmp_path, changes):
     plain = {name: value for name, value in changes.items() if name.startswith("lora")}
     settings = {"num_train_epochs": 2}
@@ -250,7 +254,10 @@ def test_frozen_modules_stay_as_they_are(train, tiny_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"freeze": ["vision"]}, "freeze names 'vision', which LlavaOnevisionForConditionalGeneration has not; it has lm_h"),
+        (
+            {"freeze": ["vision"]},
+            "which LlavaOnevisionForConditionalGeneration has not; it has lm_head, model",
+        ),
         ({"freeze": ["model", "lm_head"]}, "leaves nothing to be trained"),
         ({"freeze": ["lm_head"], "lora_rank": 4}, "LoRA freezes all weights but its own"),
         ({"lora_rank": 4, "lora_modules": ["query"]}, "lora_modules names 'query', of which there is no linear layer"),

@@ -22,7 +22,8 @@ def loss_metrics(found: np.ndarray, rationale_weight: float) -> dict[str, float]
     """The losses of a split and what was left out of it.
 
     Args:
-        found: (examples, 2 * parts + statuses): summed losses by part, tokens by part, dropped conversations by status.
+        found: (examples, 2 * parts + statuses): summed losses by part, tokens by part, dropped conversations by
+            status.
         rationale_weight: Weight of the rationales in the total.
 
     Returns:
@@ -36,7 +37,8 @@ def loss_metrics(found: np.ndarray, rationale_weight: float) -> dict[str, float]
     weights = {"answer": 1.0, "rationale": rationale_weight}
     metrics = {"loss": sum(weights[part] * mean for part, mean in means.items())} if "answer" in means else {}
     metrics |= {f"loss_{part}": mean for part, mean in means.items()}
-    return metrics | {f"dropped_{status}": int(number) for status, number in zip(DROPPED, dropped, strict=True) if number}
+    counts = zip(DROPPED, dropped, strict=True)
+    return metrics | {f"dropped_{status}": int(number) for status, number in counts if number}
 
 
 def answer_metrics(found: np.ndarray) -> dict[str, float]:

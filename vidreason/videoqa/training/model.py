@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from ...errors import ConfigError
 from .config import VideoLanguageModelArguments
 
-
 # what folders and settings of all kinds make transformers raise
 LOADING_ERRORS = (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError, StrictDataclassError)
 
@@ -31,7 +30,9 @@ def load_processor(name: str) -> Any:
     try:
         return AutoProcessor.from_pretrained(name)
     except LOADING_ERRORS as error:
-        raise ConfigError(f"model_name_or_path {name}: its processor cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(
+            f"model_name_or_path {name}: its processor cannot be loaded: {_first_line(error)}"
+        ) from error
 
 
 def load_model(model_args: VideoLanguageModelArguments) -> PreTrainedModel:

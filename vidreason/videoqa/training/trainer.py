@@ -142,7 +142,7 @@ class VideoQATrainer(PartsTrainer):
             super()._load_best_model()
 
     def _reads_whole_weights(self, model: Any) -> bool:
-        """Whether a checkpoint holds the whole model as `save_pretrained` writes it; LoRA, FSDP, DeepSpeed have others."""
+        """Whether a checkpoint holds a whole model as `save_pretrained` writes it, unlike LoRA, FSDP and DeepSpeed."""
         return isinstance(model, PreTrainedModel) and not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
