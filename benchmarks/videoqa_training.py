@@ -257,9 +257,9 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"# Two parts of a loss, and one\n\n{describe_machine(report['machine'])}\n\n"
         f"{settings['questions']} questions, each with an answer of {settings['answer_tokens']} tokens and a "
         f"rationale of {settings['rationale_tokens']} or up to half as many more, {settings['num_frames']} frames; a "
-        f"model of {report['parameters'] / 1e6:.1f} million weights with a vocabulary of {settings['vocab_size']}. Ratios of "
-        f"{clock}, and of wall time (95 % interval of the median, {settings['repeats']} rounds), and of peak "
-        f"memory.\n\n"
+        f"model of {report['parameters'] / 1e6:.1f} million weights with a vocabulary of {settings['vocab_size']}. "
+        f"Ratios of {clock}, and of wall time (95 % interval of the median, {settings['repeats']} rounds), and of "
+        f"peak memory.\n\n"
         f"{markdown_rows(['ways', 'time', 'wall time', 'memory'], rows)}\n"
         f"{markdown_rows(['way', 'ms a step', 'MiB'], steps)}"
     )
