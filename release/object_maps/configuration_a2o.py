@@ -28,6 +28,9 @@ class A2OConfig(PreTrainedConfig):
         detector_model: Hub id or name of the detector's weights, "" where it is not said.
         detector_revision: Revision of the detector's weights, "" where it is not said.
         detector_threshold: Scores under it were left out of the maps.
+        map_size_px: Longer side in pixels of the `object_maps` that it was trained with, of the shape of a frame. None
+            is the size of the frames, or not known. The model scales maps of any size to the frames, but maps that
+            are drawn at another size have other edges.
         fusion: "add" (the adapter's three channels are added to a frame's), or "channels" (no adapter: the maps are
             further channels of the frame, and the classifier inside has as many more inputs; the paper's
             "no-compression variant" in section 4.5.3, of which it does not say how the maps go in).
@@ -53,6 +56,7 @@ class A2OConfig(PreTrainedConfig):
     detector_model: str = ""
     detector_revision: str = ""
     detector_threshold: float | int = 0.0
+    map_size_px: int | None = None
     fusion: str = "add"
     adapter_depth: int = 0
     adapter_hidden_size: int = 32
@@ -90,6 +94,9 @@ class A2OConfig(PreTrainedConfig):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        size = self.map_size_px
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"map_size_px must be an integer of at least 1 or None, got {size!r}")
         if not isinstance(self.adapter_bias, bool):
             raise ValueError(f"adapter_bias must be true or false, got {self.adapter_bias!r}")
         if self.fusion not in FUSIONS:

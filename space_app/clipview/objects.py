@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vidreason.a2o.pictures import added_pixels, frame_bytes
-from vidreason.clips.object_maps import ClipObjects
+from vidreason.clips.object_maps import ClipObjects, map_size
 from vidreason.clips.transforms import evaluation_transform, input_size
 from vidreason.detection import UNKNOWN_CLASS, Detector, Found, FrameDetections
 from vidreason.errors import DetectionError
@@ -169,7 +169,9 @@ def answer_with_objects(
         [channel.found[place] if channel.found else None for channel in channels] for place in range(len(positions))
     ]
     statuses = [["" if one is None else one.status for one in row] for row in rows]
-    objects = ClipObjects(FrameDetections(rows, statuses), input_size(processor))
+    # the size of the maps that it was trained with, where it says so
+    size = map_size(model.config.map_size_px, input_size(processor))
+    objects = ClipObjects(FrameDetections(rows, statuses), size)
     shown = evaluation_transform(processor, _ANY_GRID)(
         clip.frames[positions], [None] * len(positions), objects=objects
     )
@@ -178,10 +180,10 @@ def answer_with_objects(
         with_maps = _probabilities(checkpoint, pixels, maps)
         deadline.check()
         without = _probabilities(checkpoint, pixels, None)
-        added = added_pixels(model, processor, maps) if model.config.fusion == "add" else None
-    seen, gain, drawn = frame_bytes(processor, pixels), 1.0, None
+        seen, gain, drawn = frame_bytes(processor, pixels), 1.0, None
+        added = added_pixels(model, processor, maps, seen.shape[1:3]) if model.config.fusion == "add" else None
     if added is not None:
-        change = added.transpose(0, 2, 3, 1)  # of the frames' size, as the maps are
+        change = added.transpose(0, 2, 3, 1)
         strongest = float(np.abs(change).max())
         gain = _GREY / strongest if strongest > 0 else 1.0
         drawn, seen = _bytes(_GREY + gain * change), _bytes(seen + change)

@@ -98,7 +98,9 @@ def test_a_model_around_tsvit_loads_by_the_pipeline_alone(tmp_path):
 @pytest.mark.parametrize("map_size_px", [None, 16])
 def test_maps_lie_on_the_pixels_that_the_model_sees(video, inside, map_size_px):
     model, processor = make_model(("blue", "red"), inside)
-    result = ObjectVideoClassifier(model, processor, ColorDetector(), map_size_px)(video)
+    model.config.map_size_px = map_size_px  # what the configuration says is taken
+    result = ObjectVideoClassifier(model, processor, ColorDetector())(video)
+    assert result.object_maps.shape[-1] == (map_size_px or result.pixel_values.shape[-1])
     seen = frame_bytes(processor, result.pixel_values[0]).astype(float)
     maps = result.object_maps[0].numpy()
     times = seen.shape[1] // maps.shape[2]
@@ -121,10 +123,10 @@ def test_pictures_show_what_is_added(video):
     model, processor = make_model()
     result = ObjectVideoClassifier(model, processor, ColorDetector(), map_size_px=16)(video)
     pixels, maps = result.pixel_values[0], result.object_maps[0]
-    added = added_pixels(model, processor, maps)
+    added = added_pixels(model, processor, maps, pixels.shape[-2:])
     with torch.no_grad():
         there = model._with_maps(pixels[None], maps[None])[0]
-    shown = torch.from_numpy(added).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    shown = torch.from_numpy(added)
     std = torch.tensor(processor.image_std).view(3, 1, 1)
     torch.testing.assert_close((there - pixels) * std * 255, shown, rtol=1e-4, atol=1e-3)
 

@@ -66,7 +66,7 @@ def test_a_recipe_trains_evaluates_and_says_what_the_model_was_shown(write_objec
     assert sum(by_class) / 12 == pytest.approx(evaluated["eval_top1"])  # one clip of each class
     model = AutoModelForVideoClassification.from_pretrained(tmp_path / "model")
     assert model.config.class_texts == tuple(CLASSES)
-    assert model.config.detector == "truth"
+    assert (model.config.detector, model.config.map_size_px) == ("truth", 8)
     assert model.adapter.projection.weight.abs().max() > 0  # it has learned
     card = (tmp_path / "model" / "README.md").read_text()
     assert "## Object maps" in card

@@ -118,13 +118,6 @@ def test_an_index_refuses_a_class_without_rows_and_two_rows_of_an_instant(tmp_pa
         DetectionIndex(broken, ["hand"]).lookup("v", [0.0])
 
 
-def test_a_class_that_no_detector_knows_is_told(tmp_path):
-    rows = [row("unicorn", n, n / 10, Found.without("unknown_class", "not among 3 classes")) for n in range(2)]
-    rows += [row("hand", n, n / 10) for n in range(2)]
-    index = DetectionIndex(datasets.Dataset.from_list(rows), ["hand", "unicorn"])
-    assert index.unknown_classes() == ("unicorn",)
-
-
 def test_the_truth_is_found_and_mistakes_do_not_depend_on_the_other_classes(folder_of):
     truth_folder = folder_of(ACTIONS_WORLD) / TRUTH_FOLDER
     exact = make_detector("truth", truth=truth_folder)

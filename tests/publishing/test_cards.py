@@ -211,3 +211,16 @@ def test_a_model_that_is_shown_objects_brings_its_code_and_says_how_to_detect(tm
     assert names == {"ObjectVideoClassifier", "make_detector"}
     assert 'make_detector("coco")' in code and f'from_pretrained("{PLAIN.model_name}", detector)' in code
     assert "`person`, `tennis racket`" in shown and "0.25" in shown
+
+
+def test_a_card_cites_what_the_model_is_and_explains_what_it_measured(full_card, tmp_path):
+    titles = {"rs": "Reasoning Supervision for Vision", "a2o": "A2O: Agentic Action-to-Object"}
+    around_another = dataclasses.replace(
+        SHOWN_OBJECTS, architecture="A2O around V-JEPA 2", metrics={"test": {"top1": 0.5}}
+    )
+    for facts, cited in [(FULL, {"rs"}), (SHOWN_OBJECTS, {"rs", "a2o"}), (around_another, {"a2o"})]:
+        text = write_model_card(tmp_path, facts).read_text(encoding="utf-8")
+        assert {name for name, title in titles.items() if title in section(text, "Citation")} == cited
+        assert section(text, "Citation").count("```") == 2
+    assert "Attention in the guided region is" in section(full_card.read_text(encoding="utf-8"), "Results")
+    assert "Attention in the guided region" not in section(text, "Results")

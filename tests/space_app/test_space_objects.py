@@ -63,6 +63,7 @@ def square_detector(monkeypatch):
 def folder(tmp_path_factory):
     """A checkpoint of the square's detector."""
     stated = {"detector": "square", "detector_model": "middle", "detector_revision": "1", "detector_threshold": 0.2}
+    stated["map_size_px"] = 16  # half of the frames' side
     return save_object_model(tmp_path_factory.mktemp("maps") / "with_maps", **stated)
 
 

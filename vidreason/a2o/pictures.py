@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,20 +18,33 @@ GREY = 127.5  # where nothing is added
 
 
 @torch.no_grad()
-def added_pixels(model: A2OForVideoClassification, processor: BaseVideoProcessor, object_maps: torch.Tensor) -> Any:
+def added_pixels(
+    model: A2OForVideoClassification,
+    processor: BaseVideoProcessor,
+    object_maps: torch.Tensor,
+    frame_size: tuple[int, int],
+) -> np.ndarray:
     """What the adapter adds to the frames of a clip, in the units of their bytes.
 
     Args:
         model: The model.
         processor: Its video processor, which says what a byte is to the model.
         object_maps: (frames, classes, rows, columns) in [0, 1].
+        frame_size: Height and width of the frames in pixels, multiples of rows and columns.
 
     Returns:
-        float32 (frames, 3, rows, columns), of any sign.
+        float32 (frames, 3, height, width), of any sign: each place of the maps over the pixels that it stands for.
+
+    Raises:
+        ValueError: Maps and frames do not fit.
     """
     added = model.added_to_frames(object_maps.unsqueeze(0).to(model.device))[0].float().cpu().numpy()
+    repeats = [side // cells for side, cells in zip(frame_size, added.shape[2:], strict=True)]
+    if any(cells * times != side for cells, times, side in zip(added.shape[2:], repeats, frame_size, strict=True)):
+        raise ValueError(f"maps of {added.shape[2:]} places do not divide frames of {tuple(frame_size)} pixels")
     _, std = pixel_statistics(processor)
-    return added * 255 * np.asarray(std, dtype=np.float32)[:, None, None]
+    pixels = added * 255 * np.asarray(std, dtype=np.float32)[:, None, None]
+    return pixels.repeat(repeats[0], axis=2).repeat(repeats[1], axis=3)
 
 
 def frame_bytes(processor: BaseVideoProcessor, pixel_values: torch.Tensor) -> np.ndarray:
@@ -73,12 +85,8 @@ def draw_added(
     unknown = [text for text in classes if text not in texts]
     if unknown:
         raise ValueError(f"{', '.join(map(repr, unknown))}: the model's classes are {', '.join(texts)}")
-    added = added_pixels(model, processor, object_maps)
     bare = frame_bytes(processor, pixel_values)
-    repeats = [side // cells for side, cells in zip(bare.shape[1:3], added.shape[2:], strict=True)]
-    if [cells * times for cells, times in zip(added.shape[2:], repeats, strict=True)] != list(bare.shape[1:3]):
-        raise ValueError(f"maps of {added.shape[2:]} places do not divide frames of {bare.shape[1:3]} pixels")
-    over_frame = added.repeat(repeats[0], axis=2).repeat(repeats[1], axis=3).transpose(0, 2, 3, 1)
+    over_frame = added_pixels(model, processor, object_maps, bare.shape[1:3]).transpose(0, 2, 3, 1)
     strongest = float(np.abs(over_frame).max())
     gain = GREY / strongest if strongest > 0 else 1.0
     maps = object_maps.float().cpu().numpy()

@@ -59,7 +59,8 @@ class ObjectVideoClassifier:
         model: An A2O model.
         processor: The model's video processor.
         detector: What finds the objects; it has to be the one that the model's configuration names.
-        map_size_px: Longer side of the object maps in pixels; None is the size of the model's frames. As in training.
+        map_size_px: Longer side of the object maps in pixels; None is what the model was trained with, as its
+            configuration says, and where it does not say, the size of the model's frames.
         max_side_px: Longer side in pixels that frames are scaled down to while they are decoded, as in training.
         max_pixels: Pixels above which a video is refused before it is decoded; None refuses none.
         store: Where detections are kept, so that a video is looked through once; None keeps none.
@@ -85,7 +86,7 @@ class ObjectVideoClassifier:
         for text in model.config.class_texts:
             detector.check_text(text)
         self.model, self.processor, self.detector, self.store = model.eval(), processor, detector, store
-        self.size = map_size(map_size_px, input_size(processor))
+        self.size = map_size(map_size_px or model.config.map_size_px, input_size(processor))
         self.max_side_px, self.max_pixels = max_side_px, max_pixels
         self.transform = evaluation_transform(processor, _ANY_GRID)
         if not model.config.num_frames:

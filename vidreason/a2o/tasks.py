@@ -13,7 +13,7 @@ from ..reporting.recipe_facts import RecipeFacts
 from ..training.arguments import ModelArguments
 from ..training.clip_data import ClipMaker, open_videos
 from ..training.clip_task import ClipTask
-from ..training.object_data import check_maps, open_objects
+from ..training.object_data import fit_maps, open_objects
 from ..training.task import Metrics, Prepared
 from ..video.cache import SharedVideos
 from .config import DataArguments, ObjectCentricConfig
@@ -55,7 +55,7 @@ class ObjectCentricTask(ClipTask[ObjectData]):
             self.config_overrides(objects),
             self.model_args.replace_head,
         )
-        check_maps(model, objects)
+        fit_maps(model, objects)
         processor = self.build_processor(model)
         # the model says how many frames a clip has: a checkpoint brings its own number
         maker = ClipMaker(self.data_args, self.args, videos, model.config.num_frames, self.video_cache, objects)

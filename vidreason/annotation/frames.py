@@ -31,8 +31,12 @@ from ..manifests.manifest import Manifest
 from ..manifests.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
 from ..video import fps_timestamps, uniform_indices
 from ..video.decode import read_frame_table
+from ..video.frame_table import nearest_places
 
 logger = logging.getLogger(__name__)
+
+_ROUNDING_S = 1e-6
+"""Of times that are computed in different ways."""
 
 NO_ACTION = ("background", "sil", "none")
 """What segmentation data sets call frames in which nothing is done, in lower case."""
@@ -171,7 +175,7 @@ class FramePolicy:
         # the last frame is shown for about as long as the others, so that time counts as well
         duration_s = times_s[-1] - times_s[0] + (float(np.median(steps_s)) if len(steps_s) else 0.0)
         due_s = times_s[0] + np.asarray(fps_timestamps(float(duration_s), self.frames_per_second))
-        return np.unique(_nearest(times_s, due_s)).tolist()
+        return np.unique(nearest_places(times_s, due_s, _ROUNDING_S)).tolist()
 
     def count(self, row: Mapping[str, Any]) -> int:
         """How many frames of a video there are to annotate, as far as the manifest can tell.
@@ -241,22 +245,6 @@ def frame_keys(manifest: Manifest, split: str, row: Mapping[str, Any], policy: F
 def _rank(seed: int, video_id: str) -> bytes:
     # a hash and not a generator's draw, which would depend on the order of the rows
     return hashlib.sha256(f"{seed}\n{video_id}".encode()).digest()
-
-
-def _nearest(times_s: np.ndarray, due_s: np.ndarray) -> np.ndarray:
-    """The index of the frame nearest to each time; of two as near, the earlier one.
-
-    Args:
-        times_s: Times of the frames in seconds, (frames,), ascending.
-        due_s: Times to find frames for, in seconds, (times,).
-
-    Returns:
-        Indices of shape (times,).
-    """
-    after = np.searchsorted(times_s, due_s).clip(max=len(times_s) - 1)
-    before = np.maximum(after - 1, 0)
-    # the slack keeps the rounding of floats from deciding between two that are as near
-    return np.where(due_s - times_s[before] <= times_s[after] - due_s + 1e-6, before, after)
 
 
 # Labels

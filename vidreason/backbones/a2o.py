@@ -21,7 +21,7 @@ WITH_MAPS = "a2o"
 
 _OWN_FIELDS = (
     *("backbone_config", "class_texts", "detector", "detector_model", "detector_revision", "detector_threshold"),
-    *("fusion", "adapter_depth", "adapter_hidden_size", "adapter_bias"),
+    *("map_size_px", "fusion", "adapter_depth", "adapter_hidden_size", "adapter_bias"),
 )
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ..errors import DetectionError
 from ..video.decode import nearest_in_time
 from .class_text import check_class_texts
-from .detector import STATUSES, UNKNOWN_CLASS, Found
+from .detector import STATUSES, Found
 from .schema import FEATURES, check_row, found_of
 
 MISSING = "missing"
@@ -165,14 +165,6 @@ class DetectionIndex:
             return [found_of(row) for row in made]
         pieces = zip(np.split(boxes, ends[:-1]), np.split(scores, ends[:-1]), strict=True)
         return [Found(of_row, score) for of_row, score in pieces]
-
-    def unknown_classes(self) -> tuple[str, ...]:
-        """Classes of which every row says that the detector does not know them: their maps are zeros for ever."""
-        statuses: dict[str, set[str]] = {}
-        for batch in self._table.select_columns(["class_text", "status"]).iter(_ROWS_AT_ONCE):
-            for text, status in set(zip(batch["class_text"], batch["status"], strict=True)):
-                statuses.setdefault(text, set()).add(status)
-        return tuple(text for text in self.class_texts if statuses.get(text) == {UNKNOWN_CLASS})
 
     def _find_places(self, video_id: str, place: int, wanted_s: np.ndarray) -> np.ndarray:
         """The place of the row of one class for each time, -1 where none is near enough: (times,)."""

@@ -69,6 +69,15 @@ _METRICS |= {
     if name in ("top1", "top5", "loss")
 }
 
+_RS_PAPER = """@misc{reasoning_supervision,
+  title={Reasoning Supervision for Vision Transformers in Human Activity Recognition},
+  note={Under double-blind review}
+}"""
+_A2O_PAPER = """@misc{a2o,
+  title={A2O: Agentic Action-to-Object Feature Learning for Video Action Recognition},
+  author={Taiki Sekii and Fumiaki Sato}
+}"""
+
 # task of a run -> (its name on the Hub, its name in words)
 _TASKS = {
     "classification": ("video-classification", "Video classification"),
@@ -208,6 +217,8 @@ def write_model_card(folder: str | os.PathLike, facts: TrainingFacts) -> Path:
         losses=_losses(facts.supervision),
         results=_results_rows(facts),
         looked_twice=any("top1_one_look" in found for found in facts.metrics.values()),
+        measures_attention=any("attention_in_region" in found for found in facts.metrics.values()),
+        cited=_cited(facts),
         stated=stated,
     )
     path = Path(folder) / "README.md"
@@ -259,6 +270,13 @@ def _evidence_views(supervision: SupervisionFacts | None) -> list[str]:
     return [
         f"{100 * share:.3g} % of the training clips {phrases[name]}" for name, share in shares.items() if share > 0
     ]
+
+
+def _cited(facts: TrainingFacts) -> list[str]:
+    """The papers of what the model is: its maps, and its network or its supervision."""
+    of_maps = [_A2O_PAPER] if facts.objects else []
+    # TSViT, which alone gives its attention by itself, is of the paper of reasoning supervision as well
+    return of_maps + ([_RS_PAPER] if "TSViT" in facts.architecture or _losses(facts.supervision) else [])
 
 
 def _check_metrics(facts: TrainingFacts) -> None:

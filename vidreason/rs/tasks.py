@@ -13,7 +13,7 @@ from ..reporting.recipe_facts import RecipeFacts
 from ..training.arguments import ModelArguments
 from ..training.clip_data import ClipMaker, open_videos
 from ..training.clip_task import ClipTask
-from ..training.object_data import ObjectTables, check_maps, open_objects
+from ..training.object_data import ObjectTables, fit_maps, open_objects
 from ..training.task import Metrics, Prepared
 from ..video.cache import SharedVideos
 from .config import DataArguments, RSConfig
@@ -63,7 +63,7 @@ class RSTask(ClipTask[GuidedData]):
             supervised_layers=self.args.supervised_layer_indices,
             task=self.data_args.task,
         )
-        check_maps(model, objects)
+        fit_maps(model, objects)
         return model
 
     def write_card(self, folder: Path, prepared: Prepared[GuidedData], recipe: RecipeFacts, metrics: Metrics) -> None:

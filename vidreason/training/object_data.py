@@ -29,7 +29,7 @@ _ROWS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
-class DetectionSource:
+class DetectionOrigin:
     """What made some detections: two runs are shown the same kind of maps only where all of it is the same.
 
     Args:
@@ -63,7 +63,7 @@ class DetectionRows:
     """
 
     statuses: dict[str, collections.Counter[str]] = field(default_factory=dict)
-    sources: collections.Counter[DetectionSource] = field(default_factory=collections.Counter)
+    sources: collections.Counter[DetectionOrigin] = field(default_factory=collections.Counter)
 
     @property
     def never_known(self) -> list[str]:
@@ -87,13 +87,14 @@ class ObjectTables:
         assert data_args.detections is not None, "asked for where a table is named"
         self.name, self.data_args, self.videos = data_args.detections, data_args, videos
         self.class_texts = check_class_texts(data_args.object_classes)
+        self.map_size_px = data_args.map_size_px  # where the run leaves it open, a checkpoint may say (`fit_to`)
         self._tables = load_detections(self.name)
         # caches per instance: `functools.cache` on a method would keep every instance alive with its tables
         self.rows = functools.cache(self._count_rows)
         self.index = functools.cache(self._open)
 
     @property
-    def source(self) -> DetectionSource:
+    def source(self) -> DetectionOrigin:
         """What made the detections of the training split.
 
         Raises:
@@ -107,7 +108,7 @@ class ObjectTables:
         Args:
             model_type: Type or preset of the run's model.
             name_or_path: Checkpoint that it starts from. One that has an adapter says itself which maps it was
-                trained on: there is nothing to set, and `check_model` compares.
+                trained on: there is nothing to set, and `fit_to` compares.
         """
         takes_maps = model_type is not None and f"{model_type}_".startswith(f"{WITH_MAPS}_")
         if not takes_maps or (name_or_path and _has_adapter(name_or_path)):
@@ -119,15 +120,24 @@ class ObjectTables:
             "detector_model": source.model,
             "detector_revision": source.revision,
             "detector_threshold": source.threshold,
+            "map_size_px": self.map_size_px,
         }
 
-    def check_model(self, config: PreTrainedConfig) -> None:
-        """Make sure that a model is shown the maps that it was made or trained for.
+    def fit_to(self, config: PreTrainedConfig) -> None:
+        """Make sure that a model is shown the maps that it was made or trained for, in the size that it says.
 
         Raises:
-            ConfigError: It takes other classes, or was trained on another detector's maps; the message says which.
+            ConfigError: It takes other classes or maps of another size, or was trained on another detector's maps; the
+                message says which.
         """
         stated: Any = config
+        if self.map_size_px is None:
+            self.map_size_px = stated.map_size_px
+        elif stated.map_size_px not in (None, self.map_size_px):
+            raise ConfigError(
+                f"map_size_px is {self.map_size_px}, and the model was trained with maps of {stated.map_size_px} px: "
+                "leave the setting out"
+            )
         if tuple(stated.class_texts) != self.class_texts:
             raise ConfigError(
                 f"the model takes maps of {_named(stated.class_texts)}, in this order, and object_classes are "
@@ -161,7 +171,7 @@ class ObjectTables:
                 f"detections {self.name}, split {split!r}, are of {self._source_of(split).describe()}; those of "
                 f"training are of {self.source.describe()}"
             )
-        return ObjectMaps(index, map_size(self.data_args.map_size_px, input_size))
+        return ObjectMaps(index, map_size(self.map_size_px, input_size))
 
     def facts(self) -> dict[str, Any]:
         """What a card says of the maps, under the names of `vidreason.publishing.cards.ObjectFacts`."""
@@ -182,7 +192,7 @@ class ObjectTables:
             raise ConfigError(f"detections {self.name} have no split {split!r}; they have {sorted(self._tables)}")
         return self._tables[split]
 
-    def _source_of(self, split: str) -> DetectionSource:
+    def _source_of(self, split: str) -> DetectionOrigin:
         sources = self.rows(split).sources
         if len(sources) != 1:
             found = "; ".join(source.describe() for source in sources) or "none"
@@ -243,12 +253,12 @@ def open_objects(data_args: ClipArguments, videos: Manifest | PackedStore) -> Ob
     return None if data_args.detections is None else ObjectTables(data_args, videos)
 
 
-def check_maps(model: PreTrainedModel, objects: ObjectTables | None) -> None:
+def fit_maps(model: PreTrainedModel, objects: ObjectTables | None) -> None:
     """Make sure that a model that takes maps is given its own, and one that takes none is given none.
 
     Args:
         model: The model of a run.
-        objects: The run's detections; None for none.
+        objects: The run's detections, whose maps take the size that the model says; None for none.
 
     Raises:
         ConfigError: It is not so.
@@ -263,7 +273,7 @@ def check_maps(model: PreTrainedModel, objects: ObjectTables | None) -> None:
             f"model_type to a2o_{model.config.model_type}, or to a2o beside a checkpoint"
         )
     if objects is not None:
-        objects.check_model(model.config)
+        objects.fit_to(model.config)
 
 
 def _has_adapter(name_or_path: str) -> bool:
@@ -274,10 +284,10 @@ def _has_adapter(name_or_path: str) -> bool:
         return False
 
 
-def _source(row: dict[str, Any]) -> DetectionSource:
+def _source(row: dict[str, Any]) -> DetectionOrigin:
     detector, _, model = row["model"].partition(" ")
     # rounded: the column is float32, and 0.3 comes back as 0.30000001
-    return DetectionSource(detector, model, row["revision"], round(float(row["threshold"]), 6), row["max_side_px"])
+    return DetectionOrigin(detector, model, row["revision"], round(float(row["threshold"]), 6), row["max_side_px"])
 
 
 def _named(texts: Any) -> str:
