@@ -99,7 +99,7 @@ def test_a_template_that_ends_no_turn_gets_the_tokenizers_end():
     encoder = make_encoder("llava_onevision")
     encoder.processor.chat_template = (
         "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}{{ part['text'] }}"
-        "{% endfor %}{{ '\n' if not loop.last }}{% endfor %}{% if add_generation_prompt %}\nassistant: {% endif %}"
+        "{% endfor %}{{ '\n' if not loop.last }}{% endfor %}{{ '\n' ~ 'assistant: ' if add_generation_prompt }}"
     )
     encoded = encoder.encode(make_question(0, "train"), "answer", None)
     assert labelled(encoder, encoded.labels) == "red" + END

@@ -110,8 +110,8 @@ def test_without_weight_rationales_are_not_there(train, tiny_folder, tmp_path):
     assert torch.equal(found["weightless"], found["bare"]) and torch.equal(found["method"], found["bare"])
     assert difference(found["both"], found["bare"]) > 0.1
     assert logged(runs["bare"], "loss") == logged(runs["weightless"], "loss") == logged(runs["bare"], "loss_answer")
-    assert not logged(runs["weightless"], "loss_rationale")
-    assert logged(runs["bare"], "loss_rationale") == [0.0]  # and not 0/0
+    # absent, and neither 0/0 nor a 0 that looks measured
+    assert not logged(runs["weightless"], "loss_rationale") and not logged(runs["bare"], "loss_rationale")
 
 
 def test_a_step_is_the_same_however_it_is_cut_up(train, flags, tiny_folder, tmp_path, repository):

@@ -79,7 +79,6 @@ class ConversationEncoder:
         prompts: Part -> its instruction.
         max_length: Most tokens of a conversation; None for any number.
         name_times: Whether the times of frames are written into the prompt.
-        processor_kwargs: Further arguments of the processor, such as its `size`.
     """
 
     processor: Any

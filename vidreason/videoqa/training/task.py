@@ -115,7 +115,7 @@ class VideoQATask(Task[QuestionData]):
 
         def clips(split: str, questions_per_clip: int) -> QuestionClips:
             rows, left_out[split] = usable_questions(tables, split, videos)
-            parts = PARTS if self.args.rationale_weight else PARTS[:1]
+            parts = PARTS if self.args.rationale_weight and any(rows["rationale"]) else PARTS[:1]
             shown = data_args.sampling if data_args.show_video else None
             return QuestionClips(rows, videos, encoder, parts, shown, questions_per_clip, data_args.cache_clips)
 

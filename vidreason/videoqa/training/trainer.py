@@ -42,6 +42,7 @@ class VideoQATrainer(PartsTrainer):
 
     Attributes:
         dropped: What had to be left out in training: during it as far as this process saw, after it by all processes.
+        trained_parts: Names of the parts that the loss has.
         merged_dtype: Type of the weights of the whole model that is saved in `merged` beside LoRA's; None saves none.
     """
 
@@ -56,6 +57,9 @@ class VideoQATrainer(PartsTrainer):
         # asked of the arguments: the Trainer sets a collator of its own where none is given
         if kwargs.get("data_collator") is None:
             raise ConfigError("VideoQATrainer wants a ConversationCollator as its data_collator")
+        # of questions without any rationale there is no second part, and no 0 in the log that looks measured
+        has_parts = getattr(self.train_dataset, "parts", PARTS)
+        self.trained_parts = has_parts if self.args.rationale_weight else PARTS[:1]
         self.dropped: set[Dropped] = set()
         self._dropped_since_log: Counter[str] = Counter()
         model: Any = self.accelerator.unwrap_model(self.model)
@@ -86,7 +90,7 @@ class VideoQATrainer(PartsTrainer):
         sums = part_sums(self._row_losses(outputs, inputs), inputs["part_of_row"], len(PARTS))
         counts = counts or self.count(inputs)
         parts = {part: token_mean(total, counts[part]) for part, total in zip(PARTS, sums, strict=True)}
-        return parts if self.args.rationale_weight else {"answer": parts["answer"]}
+        return {part: parts[part] for part in self.trained_parts}
 
     def _row_losses(self, outputs: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Summed loss of each row's labelled tokens: (rows,)."""
