@@ -26,6 +26,7 @@ BUILDERS = {
     "multisports": "MultiSports: a clip of each action instance, with the actors' boxes",
     "few-shot": "a few videos a class of another manifest, or a published list",
     "joined": "several manifests with the same classes, to train on one and test on another",
+    "questions": "a table of questions of a benchmark of video question answering",
     "synthetic-actions": "rendered clips of twelve actions, with full ground truth",
     "synthetic-assembly": "rendered long videos of many actions, with full ground truth",
 }

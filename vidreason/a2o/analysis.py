@@ -22,7 +22,7 @@ from ..files import read_folder, write_whole
 from ..reporting.plots import Mark, plot_lines
 from ..reporting.statistics import summarize
 from ..reporting.tables import text_table
-from .embedding import Embed, minilm
+from ..sentence_embedding import Embed, minilm
 from .loop import FACTS_NAME, TABLE_NAME
 from .trials import SPLIT
 

@@ -17,12 +17,12 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BudgetExceeded, LLMError
+from ..errors import BudgetExceeded, ConfigError, LLMError
 from .chat import ChatRequest, Usage
 from .client import is_openai
 
@@ -99,6 +99,33 @@ def price_of(model: str, base_url: str | None = None, is_capped: bool = False) -
         "a cap on the cost needs it: give it explicitly, 0 0 where it is free" if is_capped else "give it explicitly"
     )
     raise LLMError(f"the price of {model!r} is not in the table of {table['copied_on']} ({known}): {asked}")
+
+
+def given_or_listed_price(
+    price_usd: Sequence[float], model: str, base_url: str | None = None, is_capped: bool = False
+) -> ModelPrice:
+    """The price of a model's tokens: as a user gives it, else as the list has it.
+
+    Args:
+        price_usd: Dollars per million prompt and completion tokens, or nothing, as --price_usd takes them.
+        model: Name of the model.
+        base_url: Server that is asked; by default `OPENAI_BASE_URL`, else OpenAI's.
+        is_capped: Whether money is capped, so that a price must be known.
+
+    Raises:
+        ConfigError: What was given is no pair of prices; or nothing was given, the list has no price either, and
+            OpenAI is asked or money is capped.
+    """
+    if not price_usd:
+        try:
+            return price_of(model, base_url or os.environ.get("OPENAI_BASE_URL"), is_capped)
+        except LLMError as error:
+            raise ConfigError(f"{error} (--price_usd INPUT OUTPUT, in dollars per million tokens)") from error
+    if len(price_usd) != 2 or not all(0 <= price < math.inf for price in price_usd):
+        raise ConfigError(f"--price_usd takes dollars per million prompt and completion tokens, got {list(price_usd)}")
+    prompt_usd, completion_usd = price_usd
+    # cached tokens at the full price: no discount is known, and a cap must not count on one
+    return ModelPrice(prompt_usd, prompt_usd, completion_usd)
 
 
 def cost_usd(price: ModelPrice, usage: Usage, batch: bool = False) -> float:

@@ -74,6 +74,20 @@ def estimate_means(values: np.ndarray, videos: Sequence[str], bootstrap: Bootstr
     sums, counts = np.zeros((2, len(numbers), values.shape[1]))
     np.add.at(sums, video_of_frame, np.where(known, values, 0.0))
     np.add.at(counts, video_of_frame, known)
+    return estimate_ratios(sums, counts, bootstrap)
+
+
+def estimate_ratios(sums: np.ndarray, counts: np.ndarray, bootstrap: Bootstrap) -> list[Estimate]:
+    """`estimate_means` from what has been added up by video, so that no value need be kept.
+
+    Args:
+        sums: Sum of each video's values, array of shape (videos, columns).
+        counts: How many values each video has, array of shape (videos, columns).
+        bootstrap: How intervals are found.
+
+    Returns:
+        One estimate for each column.
+    """
     lows, highs = _percentiles(sums, counts, bootstrap)
     estimates = []
     for column, (total, count) in enumerate(zip(sums.sum(axis=0), counts.sum(axis=0), strict=True)):

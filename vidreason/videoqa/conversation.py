@@ -159,7 +159,7 @@ def render(processor: Any, messages: Messages) -> str:
     Raises:
         QuestionError: A text holds what the tokenizer would take for a frame of a video, or for the end of a turn.
     """
-    control = {token for token in processor.tokenizer.get_added_vocab() if len(token) > 2}
+    control = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
     for message in messages:
         written = [token for part in message["content"] for token in control if token in part.get("text", "")]
         if written:
@@ -258,7 +258,7 @@ def _tried_tokens(name: str, processor: Any, num_frames: int) -> int:
     messages = chat_messages("", question, with_video=num_frames > 0)
     try:
         text = render(processor, messages)
-        inputs = encode(processor, [messages], [shown] if num_frames else None)
+        inputs = encode(processor, [messages], [shown] if num_frames else None) if question in text else {}
     except Exception as error:  # whatever a template or a processor raises, the user needs the model's name
         raise ConfigError(f"{name}: it cannot be shown videos: {_one_line(error)}") from error
     if question not in text:

@@ -81,12 +81,13 @@ def question_row(**fields: Any) -> dict[str, Any]:
             without the answer or with the answer twice, an interval that is inverted, a box outside its frame.
     """
     row = _complete(fields, QUESTION_FEATURES, _QUESTION_DEFAULTS, "question")
-    row["options"] = list(row["options"])
-    if row["options"] and "answer_index" not in fields:
-        if row["answer"] in row["options"]:
-            row["answer_index"] = row["options"].index(row["answer"])
-    elif row["options"] and "answer" not in fields and _is_place(row["answer_index"], len(row["options"])):
-        row["answer"] = row["options"][row["answer_index"]]
+    options, index = row["options"], row["answer_index"]
+    if isinstance(options, list | tuple) and options:
+        row["options"] = list(options)
+        if "answer_index" not in fields and row["answer"] in options:
+            row["answer_index"] = options.index(row["answer"])
+        elif "answer" not in fields and _is_whole(index) and 0 <= index < len(options):
+            row["answer"] = options[index]
     check_question(row)
     return row
 
@@ -194,8 +195,7 @@ def _find_plain_problem(row: Mapping[str, Any], features: Features) -> str | Non
         dtype, value = getattr(feature, "dtype", None), row[name]
         if dtype == "string" and not _is_text(value):
             return f"{name} is {_short(value)}, expected a text of UTF-8"
-        # True is a whole number to Python, and no count
-        if dtype == "int32" and (not isinstance(value, Integral) or isinstance(value, bool)):
+        if dtype == "int32" and not _is_whole(value):
             return f"{name} is {_short(value)}, expected a whole number"
         if dtype == "int32" and not (-1 if name == "answer_index" else 0) <= int(value) < 2**31:
             return f"{name} is {_short(value)}, expected at least 0 and no more than a table holds"
@@ -248,21 +248,27 @@ def _find_evidence_problem(row: Mapping[str, Any]) -> str | None:
         return f"start_s is {start_s} and end_s is {end_s}: both or none are given"
     if start_s is not None and not 0 <= start_s < end_s:
         return f"it is asked about {start_s} to {end_s} s, expected 0 <= start_s < end_s"
-    for span in row["evidence_spans"]:
-        problem = find_span_problem(span)
+    for name, find in (("evidence_spans", find_span_problem), ("evidence_boxes", _find_box_problem)):
+        if not _are_mappings(row[name]):
+            return f"{name} is {_short(row[name])}, expected a list of mappings"
+        problem = next(filter(None, map(find, row[name])), None)
         if problem:
-            return f"evidence_spans: {problem}"
-    for place in row["evidence_boxes"]:
-        box = place.get("box", ())
-        if len(box) != 4 or not all(map(_is_finite, box)):
-            return f"evidence_boxes: box {_short(list(box))}, expected four finite numbers"
-        x0, y0, x1, y1 = box
-        if not (0 <= x0 < x1 <= 1 + _ROUNDING and 0 <= y0 < y1 <= 1 + _ROUNDING):
-            return f"evidence_boxes: box {list(map(float, box))}, expected x0 < x1 and y0 < y1 within [0, 1]"
-        if not (_is_text(place.get("node_id")) and _is_text(place.get("name"))):
-            return f"evidence_boxes: {_short(dict(place))}, expected a node_id and a name"
-        if not (isinstance(place.get("frame_index"), Integral) and _is_finite(place.get("timestamp_s"))):
-            return f"evidence_boxes: {_short(dict(place))}, expected a frame_index and a timestamp_s"
+            return f"{name}: {problem}"
+    return None
+
+
+def _find_box_problem(place: Mapping[str, Any]) -> str | None:
+    """What is wrong with a box of evidence."""
+    box = place.get("box")
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(_is_finite, box)):
+        return f"box {_short(box)}, expected four finite numbers"
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 < x1 <= 1 + _ROUNDING and 0 <= y0 < y1 <= 1 + _ROUNDING):
+        return f"box {list(map(float, box))}, expected x0 < x1 and y0 < y1 within [0, 1]"
+    if not (_is_text(place.get("node_id")) and _is_text(place.get("name"))):
+        return f"{_short(dict(place))}, expected a node_id and a name"
+    if not (_is_whole(place.get("frame_index")) and _is_finite(place.get("timestamp_s"))):
+        return f"{_short(dict(place))}, expected a frame_index and a timestamp_s"
     return None
 
 
@@ -290,6 +296,8 @@ def _find_prediction_problem(row: Mapping[str, Any]) -> str | None:
         return f"the prediction {_short(row['prediction'])} has space at its ends"
     if row["seconds"] is None or row["seconds"] < 0:
         return f"seconds is {row['seconds']!r}, expected no less than 0"
+    if not _are_mappings(row["spans"]):
+        return f"spans is {_short(row['spans'])}, expected a list of mappings"
     problems = (find_span_problem(span, allow_points=True) for span in row["spans"])
     problem = next(filter(None, problems), None)
     return f"spans: {problem}" if problem else None
@@ -316,8 +324,13 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_place(value: Any, count: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < count
+def _is_whole(value: Any) -> bool:
+    # True is a whole number to Python, and no count
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _are_mappings(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(value, Mapping) for value in values)
 
 
 def _short(value: Any) -> str:

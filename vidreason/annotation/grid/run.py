@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,7 @@ from ...errors import BudgetExceeded, ConfigError, LLMError
 from ...llm.batch import BatchAnswerer
 from ...llm.chat import ANSWER_STATUSES, OK, Answerer, ChatAnswer
 from ...llm.client import OpenAIChatClient
-from ...llm.cost import Budget, ModelPrice, price_of, token_rule
+from ...llm.cost import Budget, ModelPrice, given_or_listed_price, token_rule
 from ...llm.online import OnlineAnswerer, RetryLimits, run_to_end
 from ...llm.store import RequestStore
 from ..frames import FrameJournal, FramePolicy, find_labels, find_policy
@@ -95,19 +94,7 @@ class LLMArguments(LLMSettings, Producer):
             ConfigError: what was given is no pair of prices; or nothing was given, the list has no price either, and
                 OpenAI is asked or money is capped.
         """
-        if not self.price_usd:
-            base_url, is_capped = self.base_url or os.environ.get("OPENAI_BASE_URL"), self.max_cost_usd is not None
-            try:
-                return price_of(self.model, base_url, is_capped)
-            except LLMError as error:
-                raise ConfigError(f"{error} (--price_usd INPUT OUTPUT, in dollars per million tokens)") from error
-        if len(self.price_usd) != 2 or not all(0 <= price < math.inf for price in self.price_usd):
-            raise ConfigError(
-                f"--price_usd takes dollars per million prompt and completion tokens, got {self.price_usd}"
-            )
-        prompt_usd, completion_usd = self.price_usd
-        # cached tokens at the full price: no discount is known, and a cap must not count on one
-        return ModelPrice(prompt_usd, prompt_usd, completion_usd)
+        return given_or_listed_price(self.price_usd, self.model, self.base_url, self.max_cost_usd is not None)
 
     @contextlib.contextmanager
     def open(self, task: AnnotationTask) -> Iterator[LLMRun]:

@@ -10,7 +10,7 @@
 
 **Frame number N of a tube is decode index N - 1**: the release numbers the frames that FFmpeg wrote from 1.
 
-The file is read as plain data, and nothing in it is run (`plain_pickle`).
+The file is read as plain data, and nothing in it is run (`vidreason.plain_pickle`).
 
 A row of a manifest is a video, so each action instance becomes a clip of its own: the frames from the first to the
 last of its tube, the whole picture, written anew as H.264. A2O classifies such instances (section 4.5); how it cuts
@@ -35,6 +35,7 @@ from datasets import Features, List, Value
 
 from ...errors import ConfigError, ManifestError, VideoError
 from ...files import file_hash, write_card, write_split, write_whole
+from ...plain_pickle import StoredArray, read_plain_pickle
 from ...provenance import FRAME_KEY_FEATURES
 from ...video import decode_frames
 from ...video.probe import VIDEO_SUFFIXES, Probed, VideoInfo, probe_video
@@ -43,7 +44,6 @@ from ..manifest import video_id_of
 from ..splits import SplitAssignment, name_examples
 from ..video_folder import FolderReport, TreeVideo, VideoTree, as_suffixes, suffix_of, walk_tree
 from .known import KnownLayout, LayoutArguments, LayoutProblems, build_layout, find_root
-from .plain_pickle import StoredArray, read_plain_pickle
 
 NUM_CLASSES = 66
 ANNOTATION_FILE = "multisports_GT.pkl"

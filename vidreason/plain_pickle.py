@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ManifestError
+from .errors import ManifestError, VidreasonError
 
 MAX_BYTES = 512 * 2**20
 """Largest file: that of MultiSports, with 900,000 boxes in float64, has about 40 MB."""
 
 MAX_INSTRUCTIONS = 20_000_000
-"""Most instructions: MultiSports has about a million. Each takes a microsecond, and adds at most one item."""
+"""Most instructions, where a reader sets no other: MultiSports has about a million. Each takes a microsecond, and adds
+at most one item."""
 
 _DTYPE = re.compile(r"[<>|=]?[fiub][1248]")
 _MARK = object()
@@ -43,6 +44,8 @@ _NAMES = {
     "builtins list": "list",
     "__builtin__ dict": "list",
     "builtins dict": "list",
+    "__builtin__ set": "set",
+    "builtins set": "set",
 }
 """What a pickle may name -> what is made of it here. Nothing of it is imported or called."""
 
@@ -104,39 +107,45 @@ class _Name:
         self.name = _NAMES[whole]
 
 
-def read_plain_pickle(path: str | os.PathLike) -> Any:
+def read_plain_pickle(
+    path: str | os.PathLike, error: type[VidreasonError] = ManifestError, max_instructions: int | None = None
+) -> Any:
     """The content of a pickle of plain data. Nothing in the file is run.
 
     Arrays are `StoredArray`. Lists and dictionaries may hold themselves: whoever follows them must have an end.
 
     Args:
         path: The file.
+        error: Kind of the error that is raised.
+        max_instructions: Largest number of the pickle's instructions; `MAX_INSTRUCTIONS` if not set.
 
     Raises:
-        ManifestError: It cannot be read, is larger than `MAX_BYTES`, or holds anything but plain data.
+        ManifestError: It cannot be read, is larger than `MAX_BYTES`, or holds anything but plain data; or an error of
+            the kind that was given.
     """
     path = Path(path)
+    max_instructions = MAX_INSTRUCTIONS if max_instructions is None else max_instructions
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ManifestError(f"{path}: has {size >> 20} MiB, expected at most {MAX_BYTES >> 20}")
+            raise error(f"{path}: has {size >> 20} MiB, expected at most {MAX_BYTES >> 20}")
         content = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error})") from error
+    except OSError as failure:
+        raise error(f"{path}: cannot be read ({failure})") from failure
     machine = _Machine()
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(io.BytesIO(content))):
-            if count >= MAX_INSTRUCTIONS:
-                raise ValueError(f"it has more than {MAX_INSTRUCTIONS} instructions")
+            if count >= max_instructions:
+                raise ValueError(f"it has more than {max_instructions} instructions")
             machine.position = position or 0
             machine.follow(opcode.name, argument)
         return machine.result()
     # all that broken content can lead to: texts and keys of other types, a stack that is too short, numbers too long
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        problem = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise ManifestError(
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RecursionError) as failure:
+        problem = str(failure).splitlines()[0][:200] if str(failure) else type(failure).__name__
+        raise error(
             f"{path}: no pickle of plain data, at byte {machine.position}: {problem} (nothing in it was run)"
-        ) from error
+        ) from failure
 
 
 class _Machine:
@@ -229,6 +238,11 @@ def _made_of(name: str, arguments: tuple[Any, ...]) -> Any:
         return {}
     if name == "bytes" and not arguments:
         return b""
+    if name == "set":  # a list, in the file's order: what is in it need not have a hash here
+        (items,) = arguments
+        if not isinstance(items, list):
+            raise ValueError("a set of what is no list")
+        return list(items)
     if name == "encode":
         text, encoding = arguments
         if encoding not in ("latin1", "latin-1") or not isinstance(text, str):

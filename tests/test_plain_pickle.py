@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from fixtures.layout_trees import put
 
-from vidreason.errors import ManifestError
-from vidreason.manifests.layouts import plain_pickle
-from vidreason.manifests.layouts.plain_pickle import StoredArray, read_plain_pickle
+from vidreason import plain_pickle
+from vidreason.errors import GraphError, ManifestError
+from vidreason.plain_pickle import StoredArray, read_plain_pickle
 
 SHARED = ("a shared tuple", 3)
 PLAIN = {
@@ -151,3 +151,7 @@ def test_limits(tmp_path, monkeypatch):
         read_plain_pickle(file)
     with pytest.raises(ManifestError, match="cannot be read"):
         read_plain_pickle(tmp_path / "none.pkl")
+    file = put(tmp_path / "short.pkl", pickle.dumps([1]))
+    assert read_plain_pickle(file, max_instructions=10) == [1]
+    with pytest.raises(GraphError, match=r"short\.pkl: .*more than 3 instructions"):
+        read_plain_pickle(file, GraphError, max_instructions=3)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..files import file_hash
+from .errors import ConfigError
+from .files import file_hash
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors of length 1, (texts, size)."""

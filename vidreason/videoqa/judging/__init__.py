@@ -1,0 +1,1 @@
+"""Judges of answers: a language model on either of the published scales, or rules and sentence embeddings."""
