@@ -15,6 +15,7 @@ from vidreason.videoqa.frames import FrameSampling, show_frames, show_video
 from vidreason.videoqa.training.collator import ConversationCollator
 from vidreason.videoqa.training.data import ClipExample, group_by_clip
 from vidreason.videoqa.training.encoding import ConversationEncoder, DroppedConversation
+from vidreason.videoqa.training.evaluation import OUTCOMES, answer_metrics, judge_answer
 from vidreason.videoqa.training.losses import IGNORED_TOKEN
 
 END = "<|im_end|>"
@@ -157,6 +158,22 @@ def test_a_batch_of_nothing_is_the_stand_in_and_pixels_that_do_not_fit_are_named
     )
     with pytest.raises(ConfigError, match="pixel_values of the conversations of a batch have shapes"):
         ConversationCollator(0, ignored)([ClipExample([encoded, wide])])
+
+
+def test_answers_are_judged_as_they_are_scored():
+    choice = make_question(0, "test", **CHOICE)
+    opened = make_question(0, "test", more_answers=["dark red"])
+    yes = make_question(0, "test", answer="yes", answer_format="yes_no")
+    said = [(choice, "B"), (choice, "(B)."), (choice, "A"), (choice, "B or C"), (choice, ""), (choice, "red")]
+    expected = ["right", "right", "wrong", "unparsable", "unparsable", "right"]
+    assert [judge_answer(*one) for one in said] == expected
+    said = [(opened, " Red."), (opened, "dark red"), (opened, "reddish"), (opened, " ")]
+    said += [(yes, "Yes!"), (yes, "no"), (yes, "?")]
+    expected = ["right", "right", "wrong", "unparsable", "right", "wrong", "unparsable"]
+    assert [judge_answer(*one) for one in said] == expected
+    outcomes = np.array([[OUTCOMES.index(name)] for name in ("right", "wrong", "unparsable", "truncated")])
+    measured = answer_metrics(outcomes)
+    assert measured == {"accuracy": 0.25, "num_questions": 4, "unparsable": 1, "not_asked": 1}
 
 
 def test_questions_of_one_clip_are_grouped_in_order():
