@@ -86,7 +86,7 @@ class VideoLanguageModelArguments:
         metadata={"help": "Modules that are not trained, by the name that they have in the model: vision_tower."},
     )
     lora_rank: int = field(default=0, metadata={"help": "Rank of LoRA; 0 trains the weights themselves."})
-    lora_alpha: float | None = field(default=None, metadata={"help": "Scale of LoRA. Default: twice the rank."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "Scale of LoRA. Default: twice the rank."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before LoRA's matrices, in [0, 1)."})
     lora_modules: list[str] = field(
         default_factory=list,

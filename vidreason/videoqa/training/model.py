@@ -152,7 +152,9 @@ def load_weights(model: PreTrainedModel, folder: str) -> None:
     Raises:
         ValueError: The checkpoint lacks weights.
     """
-    loaded, report = type(model).from_pretrained(folder, config=model.config, dtype="auto", output_loading_info=True)
+    # two values, by `output_loading_info`, which its types do not say
+    read: Any = type(model).from_pretrained(folder, config=model.config, dtype="auto", output_loading_info=True)
+    loaded, report = read
     if report["missing_keys"]:
         raise ValueError(f"it has no {', '.join(sorted(report['missing_keys'])[:3])}")
     model.load_state_dict(loaded.state_dict())
@@ -171,9 +173,9 @@ def save_merged(adapter: Path, folder: Path, config: Any, dtype: str) -> None:
     """
     import peft
 
-    name = peft.PeftConfig.from_pretrained(adapter).base_model_name_or_path
+    name = peft.PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
     whole = AutoModelForImageTextToText.from_pretrained(name, config=config, dtype=dtype)
-    peft.PeftModel.from_pretrained(whole, adapter).merge_and_unload().save_pretrained(folder)
+    peft.PeftModel.from_pretrained(whole, str(adapter)).merge_and_unload().save_pretrained(folder)
 
 
 def _first_line(error: BaseException) -> str:

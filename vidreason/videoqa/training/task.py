@@ -19,12 +19,13 @@ from ...manifests.manifest import load_manifest
 from ...publishing.video_language_card import VideoLanguageFacts, write_video_language_card
 from ...reporting.recipe_facts import RecipeFacts
 from ...training.task import Metrics, Prepared, RunData, Task
+from ..answering.asking import Videos
 from ..conversation import AnswerPrompt, check_processor, load_answer_prompt
 from ..frames import ShownFrames
 from ..tables import load_questions
 from .collator import ConversationCollator
 from .config import QuestionDataArguments, VideoLanguageModelArguments, VideoQAConfig
-from .data import Dropped, QuestionClips, Videos, usable_questions
+from .data import Dropped, QuestionClips, usable_questions
 from .encoding import PARTS, ConversationEncoder, DroppedConversation, EncodedConversation
 from .losses import IGNORED_TOKEN
 from .model import load_model, load_processor

@@ -157,7 +157,8 @@ class VideoQATrainer(PartsTrainer):
             model: Any = self.accelerator.unwrap_model(self.model)
             with saving(adapter / MERGED):
                 save_merged(adapter, adapter / MERGED, model.get_base_model().config, self.merged_dtype)
-                self.processing_class.save_pretrained(adapter / MERGED)
+                processor: Any = self.processing_class
+                processor.save_pretrained(adapter / MERGED)
 
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
@@ -172,10 +173,11 @@ class VideoQATrainer(PartsTrainer):
             loader = self.get_test_dataloader(OpenQuestions(clips))
             answered = super().evaluation_loop(loader, f"{description}, answers", *args, **kwargs)
             found |= answer_metrics(np.asarray(answered.predictions))
+        assert output.metrics is not None  # the loop makes a mapping in any case
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
         return output
 
-    def prediction_step(  # type: ignore[override]  # without labels, which is supported, but not in its types
+    def prediction_step(
         self,
         model: torch.nn.Module,
         inputs: dict[str, Any],
@@ -212,7 +214,7 @@ class VideoQATrainer(PartsTrainer):
         outcomes = len(ANSWERED) + dropped.argmax(dim=1)
         if not dropped.any(dim=1).all():
             model: Any = self.accelerator.unwrap_model(self.model)
-            tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+            tokenizer: Any = getattr(self.processing_class, "tokenizer", self.processing_class)
             said = model.generate(
                 **super().model_inputs(inputs),
                 max_new_tokens=self.args.answer_max_new_tokens,
