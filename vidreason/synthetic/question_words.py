@@ -71,9 +71,7 @@ def references(graph: SceneGraph, node: Node) -> list[Reference]:
     if size:
         forms += [("size", "name"), ("size", "color", "name")]
     parts = {"name": node.name, "color": color, "size": size}
-    return [
-        _reference(parts, says) for says in forms if _count_like(graph, {kind: parts[kind] for kind in says}) == 1
-    ]
+    return [_reference(parts, says) for says in forms if _count_like(graph, {kind: parts[kind] for kind in says}) == 1]
 
 
 def _reference(parts: dict[str, str], says: tuple[str, ...]) -> Reference:
@@ -92,7 +90,9 @@ def find_steps(parts: dict[str, str]) -> tuple[Step, ...]:
 
 def _count_like(graph: SceneGraph, parts: dict[str, str]) -> int:
     return sum(
-        all(node.name == value if kind == "name" else (kind, value) in node.attributes for kind, value in parts.items())
+        all(
+            node.name == value if kind == "name" else (kind, value) in node.attributes for kind, value in parts.items()
+        )
         for node in graph.nodes
         if node.kind == "object"
     )
@@ -147,7 +147,9 @@ def _clauses(graph: SceneGraph, program: Sequence[Step], execution: Execution, i
     if step["op"] == "relate" and not narrowed:
         yield from _relation_clauses(graph, step, inputs[0], value)
     elif step["op"] == "filter" and program[places[0]]["op"] == "relate":
-        yield from _relation_clauses(graph, program[places[0]], execution.values[program[places[0]]["inputs"][0]], value)
+        yield from _relation_clauses(
+            graph, program[places[0]], execution.values[program[places[0]]["inputs"][0]], value
+        )
     elif step["op"] in _ORDER_WORDS and isinstance(value, tuple):
         yield from (_ORDER_WORDS[step["op"]] + event_text(graph, graph.node(node_id)) for node_id in value)
     elif step["op"] == "query" and isinstance(inputs[0], tuple):

@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> None:
         QuestionError: A table of questions cannot be read.
         ConfigError: The sizes do not fit together.
     """
-    settings = TinyVideoLLMSettings(**{field.name: getattr(args, field.name) for field in fields(TinyVideoLLMSettings)})
+    settings = TinyVideoLLMSettings(
+        **{field.name: getattr(args, field.name) for field in fields(TinyVideoLLMSettings)}
+    )
     texts = [text for name in args.questions for text in question_texts(load_questions(name))]
     model = save_tiny_video_llm(args.out, texts, settings)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {args.out}, untrained")
