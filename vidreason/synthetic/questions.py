@@ -18,7 +18,7 @@ from ..scenegraph.graph import Node, SceneGraph, TrackPoint
 from ..scenegraph.programs import Execution, Step, count_steps, execute, program_text, read_program
 from ..videoqa.rows import question_row
 from .question_templates import TEMPLATES
-from .question_words import ACTION_WORDS, event_text, full_name, rationale_text
+from .question_words import ACTION_WORDS, event_text, full_name, is_narrowed, rationale_text
 
 QUESTION_MAKER_VERSION = "1.0"
 """Goes up whenever the same graphs and settings give other questions than before."""
@@ -187,7 +187,7 @@ def _rows(
 def _row(graph: SceneGraph, tried: _Tried, answers: Iterable[str], settings: QuestionSettings) -> dict[str, Any]:
     program = read_program(tried.program)
     execution = execute(graph, program)
-    spans = evidence_spans(graph, execution)
+    spans = evidence_spans(graph, program, execution)
     fields: dict[str, Any] = {
         "question_id": tried.question_id,
         "source": graph.source,
@@ -275,14 +275,23 @@ def _description(
     )
 
 
-def evidence_spans(graph: SceneGraph, execution: Execution) -> list[tuple[float, float]]:
-    """When what the answer rests on is seen: what the steps looked at, joined; else the whole of the tracks."""
-    found = sorted({span for spans in execution.spans for span in spans})
-    if not found:
-        times = [point.timestamp_s for node in graph.nodes for point in node.track]
-        found = [(min(times), graph.num_frames / graph.frames_per_second)] if times else []
+def evidence_spans(graph: SceneGraph, program: Sequence[Step], execution: Execution) -> list[tuple[float, float]]:
+    """When what the answer rests on is seen, in seconds.
+
+    The events and relations that were found, and the first or last frame where a step looked at that; joined where
+    they overlap. The whole video where no step looked at a time, as of a color that can always be seen.
+    """
+    times = sorted({point.timestamp_s for node in graph.nodes for point in node.track})
+    frame_s = 1 / graph.frames_per_second
+    moments = {"start": times[:1], "end": times[-1:]}
+    found = {span for index, spans in enumerate(execution.spans) if not is_narrowed(program, index) for span in spans}
+    found |= {(time_s, time_s + frame_s) for step in program for time_s in moments.get(step.get("when", ""), ())}
+    events = (node for node in _evidence_nodes(graph, program, execution) if node.kind == "event")
+    found |= {(node.start_s, node.end_s) for node in events if node.start_s is not None and node.end_s is not None}
+    if not found and times:
+        found = {(times[0], graph.num_frames * frame_s)}
     joined: list[tuple[float, float]] = []
-    for start, end in found:
+    for start, end in sorted(found):
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
@@ -290,23 +299,25 @@ def evidence_spans(graph: SceneGraph, execution: Execution) -> list[tuple[float,
     return joined
 
 
+def _evidence_nodes(graph: SceneGraph, program: Sequence[Step], execution: Execution) -> list[Node]:
+    """The things and events that the steps went over, without those among which they only chose."""
+    found: dict[str, Node] = {}
+    for index, (step, value) in enumerate(zip(program, execution.values, strict=True)):
+        consumers = {later["op"] for later in program if index in later.get("inputs", ())}
+        is_all = step["op"] in ("objects", "events") and not consumers & {"count", "exist"}
+        if isinstance(value, tuple) and not is_all and not is_narrowed(program, index):
+            found |= {node_id: graph.node(node_id) for node_id in value}
+    return list(found.values())
+
+
 def evidence_boxes(
     graph: SceneGraph, program: Sequence[Step], execution: Execution, spans: Sequence[tuple[float, float]]
 ) -> list[dict[str, Any]]:
     """Where the things that the steps went over are, in the frame in the middle of each span."""
-    # sets that a filter made smaller are no evidence: "the ball" is, all things among which it was found are not
-    used = {number for step in program if step["op"] != "filter" for number in step.get("inputs", [])}
-    nodes = {
-        node_id: graph.node(node_id)
-        for number, value in enumerate(execution.values)
-        if number in used and isinstance(value, tuple)
-        for node_id in value
-    }
-    nodes |= {
-        edge.subject: graph.node(edge.subject)
-        for edge in graph.edges
-        if edge.object in nodes and edge.kind == "event" and edge.predicate == "undergoes"
-    }
+    nodes = {node.node_id: node for node in _evidence_nodes(graph, program, execution)}
+    for edge in graph.edges:
+        if edge.kind == "event" and edge.predicate == "undergoes" and edge.object in nodes:
+            nodes.setdefault(edge.subject, graph.node(edge.subject))
     boxes = []
     for start, end in spans:
         for node in (node for node in nodes.values() if node.kind == "object"):
