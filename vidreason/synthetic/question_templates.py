@@ -205,9 +205,7 @@ def is_inside(graph: SceneGraph) -> Iterator[Proposal]:
             for attribute, text in (("name", "what is"), ("color", "what color is the thing")):
                 program = Program()
                 place = program.chain(reference.steps)
-                found = program.add(
-                    "relate", place, predicate="inside", find="subject", kind="relation", when="end"
-                )
+                found = program.add("relate", place, predicate="inside", find="subject", kind="relation", when="end")
                 program.add("query", found, attribute=attribute)
                 yield Proposal(f"{text} inside {reference.text} at the end?", program.done())
 
@@ -289,8 +287,10 @@ def is_same_color(graph: SceneGraph) -> Iterator[Proposal]:
     """Does the hand handle things of one color first and last?"""
     for attribute, text in (("color", "the same color as"), ("size", "the same size as")):
         program = Program()
-        ends = [program.add("query", program.thing_of(program.add(word, program.actions())), attribute=attribute)
-                for word in ("first", "last")]
+        ends = [
+            program.add("query", program.thing_of(program.add(word, program.actions())), attribute=attribute)
+            for word in ("first", "last")
+        ]
         program.add("same", *ends)
         yield Proposal(
             f"is the thing that the hand handles first of {text} the thing that it handles last?",
