@@ -176,7 +176,9 @@ def find_videos(args: BuildGraphsArguments) -> KnownVideos:
     if args.manifest:
         known = KnownVideos.from_rows(load_manifest(args.manifest).splits)
     if args.video_facts:
-        known = known.with_facts(read_video_facts(args.video_facts))
+        facts = read_video_facts(args.video_facts)
+        # a video with facts is not yet one that is at hand
+        known = known if args.only_manifest else known.with_facts(facts)
     return known
 
 

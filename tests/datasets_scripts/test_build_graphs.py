@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fixtures.layout_trees import put
 
-from datasets_scripts.build_graphs import SOURCES, main
+from datasets_scripts.build import BUILDERS
+from datasets_scripts.build_graphs import SOURCES, BuildGraphsArguments, find_videos, main
 from vidreason.scenegraph import load_graphs
 
 
@@ -100,6 +101,16 @@ def test_a_world_and_its_detections(run, tmp_path, detected_world):
     assert {split: sorted(graphs) for split, graphs in counts(tmp_path / "found").items()} == {
         split: sorted(graphs) for split, graphs in true.items()
     }
+
+
+def test_facts_of_a_video_do_not_put_it_in_the_manifest(tmp_path, detected_world):
+    facts = put(tmp_path / "facts.json", json.dumps({"AAAAA.mp4": 10}))
+    args = BuildGraphsArguments("x", "y", "star", manifest=str(detected_world.manifest), video_facts=str(facts))
+    assert find_videos(args).find("AAAAA").frames_per_second == 10
+    args.only_manifest = True
+    known = find_videos(args)
+    assert known.find("AAAAA") is None and known.is_manifest
+    assert "graphs" in BUILDERS
 
 
 def test_wrong_flags(run, tmp_path):
