@@ -1,5 +1,6 @@
 """The loss of a Video-LLM's training: two means, exact however a step is cut up, of whatever is trained."""
 
+import json
 import re
 
 import pytest
@@ -119,11 +120,12 @@ def test_a_step_is_the_same_however_it_is_cut_up(train, flags, tiny_folder, tmp_
 
     Answers have 4 to 6 tokens and rationales 18 to 60, and of some clips there is none: means of means would differ.
     """
-    whole = train(output_dir=tmp_path / "whole", rationale_weight=0.5, **WHOLE)
+    tested = {"rationale_weight": 0.5, "test_splits": ["test"], "evaluate_answers": True}
+    whole = train(output_dir=tmp_path / "whole", **tested, **WHOLE)
     cut = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
     single = train(output_dir=tmp_path / "single", rationale_weight=0.5, **{**WHOLE, **cut})
-    shared = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "rationale_weight": 0.5}
-    arguments = flags(output_dir=tmp_path / "two", **{**WHOLE, **shared})
+    shared = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 2}
+    arguments = flags(output_dir=tmp_path / "two", **tested, **{**WHOLE, **shared})
     finished = launch(repository, *arguments, processes=2)
     assert finished.returncode == 0, finished.stderr[-3000:]
     expected = gradient(tiny_folder(), tmp_path / "whole")
@@ -131,6 +133,12 @@ def test_a_step_is_the_same_however_it_is_cut_up(train, flags, tiny_folder, tmp_
         assert difference(gradient(tiny_folder(), tmp_path / name), expected) < 1e-6, name
     for part in ("loss", "loss_answer", "loss_rationale"):
         assert logged(single, part) == pytest.approx(logged(whole, part), rel=1e-5)
+    # three questions do not divide into two processes with two each, and are three all the same
+    log = json.loads((tmp_path / "two" / "trainer_state.json").read_text())["log_history"]
+    measured = next(entry for entry in log if "test_loss" in entry)
+    assert measured["test_num_questions"] == 3
+    for name, value in whole.metrics["test"].items():
+        assert measured[f"test_{name}"] == pytest.approx(value, rel=1e-4), name
     assert logged(whole, "loss")[0] == pytest.approx(
         logged(whole, "loss_answer")[0] + 0.5 * logged(whole, "loss_rationale")[0], rel=1e-5
     )
