@@ -101,7 +101,7 @@ def _read_marked(item: dict[str, Any]) -> dict[str, Any] | Drop:
 
 
 def _graph(item: dict[str, Any]) -> dict[str, str]:
-    """The graph that a question is about; `scenegraph` names STAR's graphs by the question whose situations they are."""
+    """The graph that a question is about: `scenegraph` names those of STAR by the question with their situations."""
     return {"graph_id": text_of(item["question_id"])} if item.get("situations") else {}
 
 
