@@ -95,6 +95,9 @@ def test_nothing_else_is_mended(tmp_path, text):
 def test_a_comma_in_a_text_is_no_slip():
     text = r'{"a": ",]", "b": "\",}", "c": [1,]}'
     assert drop_trailing_commas(text) == (text.replace("1,", "1"), 1)
+    # a text that never closes is gone through once
+    text = '"' + '\\"' * 200_000 + ",]"
+    assert drop_trailing_commas(text) == (text, 0)
 
 
 def test_files_that_are_too_large_or_no_text_are_named(tmp_path, monkeypatch):
