@@ -2,8 +2,8 @@
 
     python benchmarks/videoqa_world.py --output_dir outputs/videoqa_world_seeds --seeds 0 1 2 3 4
 
-For each seed it runs the commands that `recipes/videoqa_world.yaml` names, on a world of that seed, and answers and
-scores the test split. What is there already is not done again, so a run that was broken off goes on. `results.json` has
+For each seed it runs the commands that `recipes/videoqa_world.yaml` names, on a world of that seed, answers and
+scores the test split. What is there already is not done again: a run that was broken off goes on. `results.json` has
 the report of each seed; `results.md` shows accuracy and blind baseline by number of steps, and the learning curve.
 """
 
