@@ -66,7 +66,8 @@ def build(arguments: BuildArguments, settings: QuestionSettings) -> None:
     )
     rows = {
         split: itertools.chain(
-            questions.rows, world_descriptions(graphs[split]) if split in arguments.descriptions else ()
+            questions.rows,
+            world_descriptions(graphs[split], settings.types) if split in arguments.descriptions else (),
         )
         for split, questions in made.items()
     }

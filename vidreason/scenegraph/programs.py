@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GraphError, UnanswerableProgram
-from .graph import NODE_KINDS, Edge, Node, SceneGraph
+from .graph import Edge, Node, SceneGraph
 
 Step = Mapping[str, Any]
 Span = tuple[float, float]
@@ -302,7 +302,8 @@ def _more(call: _Call) -> Value:
 
 
 OPERATIONS: Mapping[str, Callable[[_Call], Value]] = {
-    **{f"{kind}s": (lambda call, kind=kind: call.all_of(kind)) for kind in NODE_KINDS},
+    "objects": lambda call: call.all_of("object"),
+    "events": lambda call: call.all_of("event"),
     "filter": _filter,
     "both": _both,
     "either": _either,

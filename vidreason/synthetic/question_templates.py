@@ -82,12 +82,11 @@ def _named(graph: SceneGraph, but: str = "") -> Iterator[tuple[Node, Reference]]
 
 def _named_twice(graph: SceneGraph) -> list[tuple[Node, Reference]]:
     """Every thing with its shortest and its longest name, for questions about two: all pairs of names are many."""
-    found = {(node.node_id, reference.text): (node, reference) for node, reference in _named(graph)}
-    ends = {}
+    found: list[tuple[Node, Reference]] = []
     for node in things_of(graph):
-        own = [key for key in found if key[0] == node.node_id]
-        ends |= {key: found[key] for key in (*own[:1], *own[-1:])}
-    return list(ends.values())
+        names = references(graph, node)
+        found += [(node, reference) for reference in (names if len(names) < 2 else (names[0], names[-1]))]
+    return found
 
 
 def _events(graph: SceneGraph) -> list[Node]:

@@ -23,6 +23,9 @@ from .question_words import ACTION_WORDS, event_text, full_name, is_narrowed, ra
 QUESTION_MAKER_VERSION = "1.0"
 """Goes up whenever the same graphs and settings give other questions than before."""
 
+DESCRIPTIONS = ("describe_things", "describe_actions")
+"""Types of the rows that ask for all that is there, and for all that is done."""
+
 
 @dataclass(frozen=True)
 class QuestionSettings:
@@ -40,7 +43,8 @@ class QuestionSettings:
         default=8, metadata={"help": "Questions of a type that are tried on a graph before they are balanced."}
     )
     types: list[str] = field(
-        default_factory=lambda: list(TEMPLATES), metadata={"help": "Types of questions to ask; all by default."}
+        default_factory=lambda: [*TEMPLATES, *DESCRIPTIONS],
+        metadata={"help": "Types of questions to ask and of descriptions to give; all by default."},
     )
     choice_share: float = field(
         default=0.0, metadata={"help": "Share of the open questions that are asked with four options, 0 to 1."}
@@ -49,8 +53,8 @@ class QuestionSettings:
     def __post_init__(self):
         if not (math.isfinite(self.questions_per_video) and self.questions_per_video > 0):
             raise ConfigError(f"questions_per_video is {self.questions_per_video}, expected a positive number")
-        if not self.types or set(self.types) - set(TEMPLATES):
-            raise ConfigError(f"types are {self.types}, expected some of {list(TEMPLATES)}")
+        if not self.types or set(self.types) - {*TEMPLATES, *DESCRIPTIONS}:
+            raise ConfigError(f"types are {self.types}, expected some of {[*TEMPLATES, *DESCRIPTIONS]}")
         if self.proposals_per_type < 1:
             raise ConfigError(f"proposals_per_type is {self.proposals_per_type}, expected at least 1")
         if not 0 <= self.choice_share <= 1:
@@ -224,14 +228,15 @@ def _options(tried: _Tried, answers: Iterable[str], settings: QuestionSettings) 
     return [*wrong[:place], tried.answer, *wrong[place:]]
 
 
-def world_descriptions(graphs: Iterable[SceneGraph]) -> Iterator[dict[str, Any]]:
-    """Rows that ask for all that is there and all that is done, two a video, for training.
+def world_descriptions(graphs: Iterable[SceneGraph], types: Sequence[str] = DESCRIPTIONS) -> Iterator[dict[str, Any]]:
+    """Rows that ask for all that is there and all that is done, up to two a video, for training.
 
     One word of a question's answer says little of a video. A description says as much as its graph does, and a model
     that starts from nothing learns to see from these far sooner. They have no program and no steps.
 
     Args:
         graphs: Graphs of a split.
+        types: Which of `DESCRIPTIONS` to give; others are passed over.
     """
     for graph in graphs:
         things = [node for node in graph.nodes if node.track and dict(node.attributes).get("color")]
@@ -240,10 +245,10 @@ def world_descriptions(graphs: Iterable[SceneGraph]) -> Iterator[dict[str, Any]]
         # from left to right, and where two are above each other from above
         things.sort(key=lambda node: _place(node.track[0]))
         moment = (start_s, start_s + 2 / graph.frames_per_second)  # before anything is moved
-        if things:
+        if things and "describe_things" in types:
             text = ", ".join(full_name(node) for node in things)
             yield _description(graph, "describe_things", "what is on the table?", text, moment)
-        if events:
+        if events and "describe_actions" in types:
             text = ", then ".join(event_text(graph, node) for node in events)
             yield _description(graph, "describe_actions", "what happens?", text, None)
 

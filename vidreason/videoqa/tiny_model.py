@@ -65,7 +65,7 @@ class TinyVideoLLMSettings:
     layers: int = field(default=4, metadata={"help": "Layers of the decoder."})
     heads: int = field(default=4, metadata={"help": "Attention heads of the decoder; of the vision tower four."})
     initializer_range: float = field(
-        default=0.05, metadata={"help": "Standard deviation of the first weights, larger than in wide models."}
+        default=0.1, metadata={"help": "Standard deviation of the first weights, larger than in wide models."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of the first weights."})
 
