@@ -352,6 +352,53 @@ def write_card(
     return path
 
 
+def open_table(
+    name: str | os.PathLike, what: str, error: type[VidreasonError], revision: str | None = None
+) -> DatasetDict:
+    """Open a table: a folder, or the id of a data set on the Hub.
+
+    Args:
+        name: A local folder, else the id of a data set on the Hub.
+        what: What the rows are called in errors, in the plural: "detections".
+        error: The kind of error that is raised.
+        revision: Branch, tag or commit of a data set on the Hub.
+
+    Raises:
+        VidreasonError: There is no such table; it is of the kind `error`.
+    """
+    if Path(name).is_dir():
+        return read_folder(name)
+    try:
+        return datasets.load_dataset(str(name), revision=revision)
+    except Exception as caught:  # whatever the Hub client raises, the user needs the name that was asked for
+        raise error(f"{what} {str(name)!r} are neither a folder nor can be loaded: {caught}") from caught
+
+
+def check_columns(
+    table: Mapping[str, Dataset],
+    features: Iterable[str],
+    name: str | os.PathLike,
+    what: str,
+    error: type[VidreasonError],
+) -> None:
+    """Make sure that every split of a table has the columns of its schema.
+
+    Args:
+        table: The table.
+        features: Names of the columns.
+        name: What the table is called in errors.
+        what: What its rows are called in errors, in the plural.
+        error: The kind of error that is raised.
+
+    Raises:
+        VidreasonError: Columns are missing; it is of the kind `error`, and names them.
+    """
+    for split, rows in table.items():
+        missing = [column for column in features if column not in rows.column_names]
+        if missing:
+            raise error(f"{name}, split {split!r}: columns {missing} are missing; are these {what}?")
+
+
 def read_folder(folder: str | os.PathLike, in_memory_bytes: int = IN_MEMORY_BYTES) -> DatasetDict:
     """Open all splits of a folder that this module wrote. `datasets.load_dataset(folder)` gives the same rows.
 
