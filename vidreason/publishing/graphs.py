@@ -17,7 +17,7 @@ from ..errors import GraphError
 from ..files import FileLimits, is_outside
 from ..manifests.manifest import Manifest
 from ..scenegraph.drawing import draw_strip
-from ..scenegraph.graph import SceneGraph
+from ..scenegraph.graph import Edge, Node, SceneGraph
 from ..scenegraph.moment import telling_times
 from ..scenegraph.table import GraphChecker, GraphSummary, GraphTable, write_graph_split
 from .checks import find_leak
@@ -81,7 +81,8 @@ def _texts(graph: SceneGraph) -> Iterator[tuple[str, str]]:
         for pair in node.attributes:
             yield from (("an attribute", text) for text in pair)
     yield from (("a predicate", edge.predicate) for edge in graph.edges)
-    for part in (graph, *graph.nodes, *graph.edges):
+    parts: list[SceneGraph | Node | Edge] = [graph, *graph.nodes, *graph.edges]
+    for part in parts:
         yield from ((name, value) for name, value in part.provenance.items() if isinstance(value, str))
 
 

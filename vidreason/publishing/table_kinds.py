@@ -50,7 +50,7 @@ class RowChecker(Protocol):
 
     summaries: dict[str, Any]  # split -> `RowSummary` of the kind
 
-    def check(self, split: str, row: Mapping[str, Any]) -> None:
+    def check(self, split: str, row: Any, /) -> None:
         """Check and count one row of a split."""
         ...
 

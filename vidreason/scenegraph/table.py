@@ -185,11 +185,10 @@ class GraphTables(Mapping[str, "GraphTable"]):
             others = sorted(set(parts[part]) - set(self.splits))
             if others:
                 raise GraphError(f"{name}: {part} has a split {others[0]!r} and graphs has none")
-        empty = {part: datasets.Dataset(FEATURES[part].arrow_schema.empty_table()) for part in CONFIGURATIONS}
-        self._tables = {
-            split: GraphTable(*(parts[part].get(split, empty[part]) for part in CONFIGURATIONS), f"{name}, {split}")
-            for split in self.splits
-        }
+        self._tables = {}
+        for split in self.splits:
+            graphs, nodes, edges = (parts[part].get(split, _no_rows(part)) for part in CONFIGURATIONS)
+            self._tables[split] = GraphTable(graphs, nodes, edges, f"{name}, {split}")
 
     def __getitem__(self, split: str) -> GraphTable:
         try:
@@ -311,6 +310,10 @@ class GraphTable:
         return graph
 
 
+def _no_rows(part: str) -> datasets.Dataset:
+    return datasets.Dataset(FEATURES[part].arrow_schema.empty_table())
+
+
 def _check_columns(part: str, rows: datasets.Dataset, name: str) -> None:
     for column, feature in FEATURES[part].items():
         if column not in rows.column_names:
@@ -389,19 +392,21 @@ class GraphChecker:
         Raises:
             GraphError: A graph breaks the contract, has the name of another, or names another split.
         """
-        summary = self.summaries.setdefault(split, GraphSummary())
-        seen = self._seen.setdefault(split, set())
+        self.summaries.setdefault(split, GraphSummary())
         for graph in graphs:
-            check_graph(graph)
-            if graph.split != split:
-                raise GraphError(
-                    f"graph {graph.graph_id!r}: its split is {graph.split!r} but it was given for {split!r}"
-                )
-            if graph.graph_id in seen:
-                raise GraphError(f"graph {graph.graph_id!r}: given twice")
-            seen.add(graph.graph_id)
-            summary.add_graph(graph)
+            self.check(split, graph)
             yield graph
+
+    def check(self, split: str, graph: SceneGraph) -> None:
+        """Check and count one graph of a split; it raises as `watch` does."""
+        check_graph(graph)
+        if graph.split != split:
+            raise GraphError(f"graph {graph.graph_id!r}: its split is {graph.split!r} but it was given for {split!r}")
+        seen = self._seen.setdefault(split, set())
+        if graph.graph_id in seen:
+            raise GraphError(f"graph {graph.graph_id!r}: given twice")
+        seen.add(graph.graph_id)
+        self.summaries.setdefault(split, GraphSummary()).add_graph(graph)
 
 
 def contents_table(summaries: Mapping[str, GraphSummary]) -> str:
