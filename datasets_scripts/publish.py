@@ -1,4 +1,4 @@
-"""Write a table of guidance, detections or questions as it goes to the Hub, and send it there when told to.
+"""Write a table of guidance, detections, questions or graphs as it goes to the Hub, and send it there when told to.
 
     python datasets_scripts/publish.py --guidance data/guidance --out data/published --repo_id org/name \
         --license cc-by-4.0
@@ -6,6 +6,7 @@
         --license cc-by-4.0 --overwrite --push
     python datasets_scripts/publish.py --table data/detections --out data/published
     python datasets_scripts/publish.py --table data/nextqa --out data/published --license mit
+    python datasets_scripts/publish.py --table data/graphs --out data/published --license mit
 
 Without --push nothing leaves this machine: the files that would go are listed.
 """
@@ -37,7 +38,7 @@ class PublishArguments:
 
     guidance: str = field(
         metadata={
-            "help": "Folder of the table, of guidance, detections or questions.",
+            "help": "Folder of the table, of guidance, detections, questions or scene graphs.",
             "aliases": ["--table", "--detections"],
         }
     )

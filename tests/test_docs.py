@@ -19,7 +19,12 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 # commands of the wheel -> "module:function"
 INSTALLED = dict(re.findall(r'^(vidreason-\w+) = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE))
 BUILDERS = [path.stem.removeprefix("build_").replace("_", "-") for path in ROOT.glob("datasets_scripts/build_*.py")]
-SUBCOMMANDS = {"vidreason.study": ("run", "tables"), "vidreason-study": ("run", "tables"), "vidreason-build": BUILDERS}
+SUBCOMMANDS = {
+    "vidreason.study": ("run", "tables"),
+    "vidreason-study": ("run", "tables"),
+    "vidreason-build": BUILDERS,
+    "vidreason.videoqa": ("score", "judge", "answer"),
+}
 
 
 def is_entry(word: str, before: str) -> bool:

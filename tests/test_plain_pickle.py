@@ -66,6 +66,13 @@ def test_a_pickle_that_python_2_wrote(tmp_path):
     assert read_plain_pickle(file)["a"].array.tolist() == [1, 233]
 
 
+@pytest.mark.parametrize("protocol", range(4))
+def test_sets_of_old_protocols_are_lists(tmp_path, protocol):
+    file = put(tmp_path / "sets.pkl", pickle.dumps(({"a": {3, 1}}, set()), protocol))
+    (numbers, empty) = read_plain_pickle(file)
+    assert sorted(numbers["a"]) == [1, 3] and empty == []
+
+
 class Runs:
     def __init__(self, call, *arguments):
         self.call, self.arguments = call, arguments

@@ -16,6 +16,7 @@ from vidreason.publishing.guidance_folder import PublishSettings, publish_folder
 from vidreason.synthetic import WorldConfig, build_synthetic_actions
 from vidreason.synthetic.assembly import AssemblyConfig, build_synthetic_assembly
 from vidreason.video.writer import write_video
+from vidreason.videoqa.tables import prediction_row, question_row, write_predictions, write_questions
 
 
 def write_guidance_table(folder, start):
@@ -72,6 +73,22 @@ def write_published_table(folder, start):
     return folder
 
 
+def write_question_table(folder, start):
+    asked = {"video_id": "a", "question": "What is it?", "answer_format": "open", "answer": "a cup"}
+    rows = [question_row(**keyed(start + n), **asked) for n in range(3)]
+    return write_questions(folder, {"train": rows})
+
+
+def write_prediction_table(folder, start):
+    return write_predictions(
+        folder, {"train": [prediction_row(**keyed(start + n), prediction="a cup") for n in range(3)]}
+    )
+
+
+def keyed(number):
+    return {"question_id": str(number), "source": "tests@1", "split": "train", "producer": "tests"}
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -82,6 +99,8 @@ def write_published_table(folder, start):
         write_truth_table,
         write_assembly_truth,
         write_published_table,
+        write_question_table,
+        write_prediction_table,
     ],
 )
 def test_tables_with_cards_that_say_the_same_are_told_apart(tmp_path, write):

@@ -207,7 +207,12 @@ class SplitWriter:
         self.write_table(pa.Table.from_pydict(columns, schema=self.features.arrow_schema))
 
     def write_table(self, table: pa.Table) -> None:
-        """Write rows that are Arrow columns of the types of the table already; later they are read in one piece."""
+        """Write rows that are Arrow columns of the types of the table already."""
+        most = self.limits.max_rows or max(len(table), 1)
+        for start in range(0, len(table), most):
+            self._write(table.slice(start, most))
+
+    def _write(self, table: pa.Table) -> None:
         with _naming(self._partials[-1]):
             if self._rows_in_file and self._is_full(len(table), table.nbytes):
                 self._close()
@@ -345,6 +350,53 @@ def write_card(
     path = Path(folder) / "README.md"
     write_whole(path, str(DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n")))
     return path
+
+
+def open_table(
+    name: str | os.PathLike, what: str, error: type[VidreasonError], revision: str | None = None
+) -> DatasetDict:
+    """Open a table: a folder, or the id of a data set on the Hub.
+
+    Args:
+        name: A local folder, else the id of a data set on the Hub.
+        what: What the rows are called in errors, in the plural: "detections".
+        error: The kind of error that is raised.
+        revision: Branch, tag or commit of a data set on the Hub.
+
+    Raises:
+        VidreasonError: There is no such table; it is of the kind `error`.
+    """
+    if Path(name).is_dir():
+        return read_folder(name)
+    try:
+        return datasets.load_dataset(str(name), revision=revision)
+    except Exception as caught:  # whatever the Hub client raises, the user needs the name that was asked for
+        raise error(f"{what} {str(name)!r} are neither a folder nor can be loaded: {caught}") from caught
+
+
+def check_columns(
+    table: Mapping[str, Dataset],
+    features: Iterable[str],
+    name: str | os.PathLike,
+    what: str,
+    error: type[VidreasonError],
+) -> None:
+    """Make sure that every split of a table has the columns of its schema.
+
+    Args:
+        table: The table.
+        features: Names of the columns.
+        name: What the table is called in errors.
+        what: What its rows are called in errors, in the plural.
+        error: The kind of error that is raised.
+
+    Raises:
+        VidreasonError: Columns are missing; it is of the kind `error`, and names them.
+    """
+    for split, rows in table.items():
+        missing = [column for column in features if column not in rows.column_names]
+        if missing:
+            raise error(f"{name}, split {split!r}: columns {missing} are missing; are these {what}?")
 
 
 def read_folder(folder: str | os.PathLike, in_memory_bytes: int = IN_MEMORY_BYTES) -> DatasetDict:

@@ -9,10 +9,10 @@ from fixtures.object_search import ACTIONS, WorthEnvironment
 from vidreason.a2o.agents import AGENTS, Entry, State, Task, make_agent
 from vidreason.a2o.agents.keyless import KEYPOINT_NAMES, CoordinateAgent, NearestAgent, RandomAgent
 from vidreason.a2o.agents.local_model import ListGrammar, smollm2_folder
-from vidreason.sentence_embedding import minilm, minilm_archive
 from vidreason.a2o.loop import SearchSettings, search
 from vidreason.errors import BudgetExceeded, ConfigError, LLMError
 from vidreason.llm.store import RequestStore
+from vidreason.sentence_embedding import minilm, minilm_archive
 
 VOCABULARY = ("person", "sports ball", "tennis racket", "chair", "bed", "book", "bicycle", "oven")
 

@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -79,10 +80,13 @@ def serving(model: Path, log_path: Path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model), *options]
+    # by its name alone, so that no record names a folder of this machine
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", model.name, *options]
     offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with log_path.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **offline})
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **offline}, cwd=model.parent
+        )
     try:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s and process.poll() is None:
@@ -134,7 +138,6 @@ def answer_all(data: Path, work: Path, out: Path) -> dict[str, dict]:
     """
     model, records = save_tiny_model(work / "tiny_llava_onevision"), {}
     made = {name: make(data, work / name) for name, make in QUESTIONS.items()}
-    # a relative name, so that no record names a folder of this machine
     with working_in(work):
         for name, (questions, manifest) in made.items():
             ways = {"local": ["--model", model.name], "blind": ["--model", model.name, "--condition", "blind"]}
@@ -144,12 +147,12 @@ def answer_all(data: Path, work: Path, out: Path) -> dict[str, dict]:
         if can_serve():
             with serving(model, work / "serve.log") as url:
                 for name, (questions, manifest) in made.items():
-                    flags = ["--model", str(model), "--base_url", url, "--timeout_s", "300", "--max_in_flight", "2"]
+                    flags = ["--model", model.name, "--base_url", url, "--timeout_s", "300", "--max_in_flight", "2"]
                     table = out / f"{name}_served"
                     records[table.name] = answer(questions, manifest, data / name, table, *flags)
-    return {
-        name: {**record, "score": score(made[name.split("_")[0]][0], out / name)} for name, record in records.items()
-    }
+        for name, record in records.items():
+            record["score"] = score(Path(name.split("_")[0]) / "questions", out / name)
+    return records
 
 
 def score(questions: Path, table: Path) -> dict:
@@ -169,7 +172,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2].parent / "shared" / "data" / "videoqa")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        records = answer_all(args.data.resolve(), Path(work), args.out.resolve())
+        records = answer_all(args.data.resolve(), Path(work), Path(work) / "tables")
+        for name in records:  # without the journal, which the next run would go on with
+            shutil.copytree(Path(work) / "tables" / name, args.out / name, ignore=shutil.ignore_patterns("state"))
     for name, record in records.items():
         print(
             name,

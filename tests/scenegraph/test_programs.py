@@ -70,22 +70,80 @@ def _color(place, value):
         ([OBJECTS, {"op": "filter", "inputs": [0], "attribute": "color"}, {"op": "count", "inputs": [1]}], "3", 1),
         ([OBJECTS, _name("cat"), {"op": "exist", "inputs": [1]}], "no", 1),
         ([OBJECTS, _name("cat"), {"op": "count", "inputs": [1]}], "0", 1),
-        ([EVENTS, _name("tap"), {"op": "first", "inputs": [1]}, {"op": "next", "inputs": [2]},
-          {"op": "query", "inputs": [3]}], "shake", 3),
+        (
+            [
+                EVENTS,
+                _name("tap"),
+                {"op": "first", "inputs": [1]},
+                {"op": "next", "inputs": [2]},
+                {"op": "query", "inputs": [3]},
+            ],
+            "shake",
+            3,
+        ),
         ([EVENTS, _name("shake"), {"op": "before", "inputs": [1]}, {"op": "count", "inputs": [2]}], "1", 2),
         ([EVENTS, _name("shake"), {"op": "after", "inputs": [1]}, {"op": "count", "inputs": [2]}], "1", 2),
-        ([EVENTS, _name("tap"), {"op": "last", "inputs": [1]},
-          {"op": "relate", "inputs": [2], "predicate": "undergoes", "find": "subject"},
-          {"op": "query", "inputs": [3], "attribute": "color"}], "blue", 3),
-        ([EVENTS, _name("shake"), _name("tap"), {"op": "last", "inputs": [2]},
-          {"op": "precedes", "inputs": [1, 3]}], "yes", 2),
-        ([EVENTS, _name("shake"), _name("tap"), {"op": "last", "inputs": [2]},
-          {"op": "precedes", "inputs": [3, 1]}], "no", 2),
-        ([OBJECTS, _name("ball"), _color(1, "blue"), _name("mug"), {"op": "either", "inputs": [2, 3]},
-          _color(4, "red"), {"op": "both", "inputs": [4, 5]}, {"op": "query", "inputs": [6]}], "mug", 1),
+        (
+            [
+                EVENTS,
+                _name("tap"),
+                {"op": "last", "inputs": [1]},
+                {"op": "relate", "inputs": [2], "predicate": "undergoes", "find": "subject"},
+                {"op": "query", "inputs": [3], "attribute": "color"},
+            ],
+            "blue",
+            3,
+        ),
+        (
+            [
+                EVENTS,
+                _name("shake"),
+                _name("tap"),
+                {"op": "last", "inputs": [2]},
+                {"op": "precedes", "inputs": [1, 3]},
+            ],
+            "yes",
+            2,
+        ),
+        (
+            [
+                EVENTS,
+                _name("shake"),
+                _name("tap"),
+                {"op": "last", "inputs": [2]},
+                {"op": "precedes", "inputs": [3, 1]},
+            ],
+            "no",
+            2,
+        ),
+        (
+            [
+                OBJECTS,
+                _name("ball"),
+                _color(1, "blue"),
+                _name("mug"),
+                {"op": "either", "inputs": [2, 3]},
+                _color(4, "red"),
+                {"op": "both", "inputs": [4, 5]},
+                {"op": "query", "inputs": [6]},
+            ],
+            "mug",
+            1,
+        ),
         ([OBJECTS, EVENTS, {"op": "more", "inputs": [0, 1]}], "no", 1),
-        ([OBJECTS, _name("mug"), {"op": "query", "inputs": [1], "attribute": "color"}, _name("ball"), _color(3, "red"),
-          {"op": "query", "inputs": [4], "attribute": "color"}, {"op": "same", "inputs": [2, 5]}], "yes", 3),
+        (
+            [
+                OBJECTS,
+                _name("mug"),
+                {"op": "query", "inputs": [1], "attribute": "color"},
+                _name("ball"),
+                _color(3, "red"),
+                {"op": "query", "inputs": [4], "attribute": "color"},
+                {"op": "same", "inputs": [2, 5]},
+            ],
+            "yes",
+            3,
+        ),
     ],
 )
 def test_a_program_gives_the_answer_that_the_graph_has(program, answer, steps):
@@ -97,8 +155,12 @@ def test_a_program_gives_the_answer_that_the_graph_has(program, answer, steps):
 
 
 def _left_of_mug(**when):
-    return [OBJECTS, _name("mug"), {"op": "relate", "inputs": [1], "predicate": "left of", **when},
-            {"op": "exist", "inputs": [2]}]
+    return [
+        OBJECTS,
+        _name("mug"),
+        {"op": "relate", "inputs": [1], "predicate": "left of", **when},
+        {"op": "exist", "inputs": [2]},
+    ]
 
 
 def test_relations_hold_when_they_hold_and_in_their_direction():
@@ -108,12 +170,22 @@ def test_relations_hold_when_they_hold_and_in_their_direction():
     assert execute(GRAPH, _left_of_mug(when="end")).answer_text == "no"
     assert execute(GRAPH, _left_of_mug(find="object", when="end")).answer_text == "yes"
     assert execute(GRAPH, _left_of_mug(find="object", when="start")).answer_text == "no"
-    during = [OBJECTS, _name("mug"), EVENTS, {"op": "filter", "inputs": [2], "name": "shake"},
-              {"op": "relate", "inputs": [1, 3], "predicate": "left of"}, {"op": "query", "inputs": [4]}]
+    during = [
+        OBJECTS,
+        _name("mug"),
+        EVENTS,
+        {"op": "filter", "inputs": [2], "name": "shake"},
+        {"op": "relate", "inputs": [1, 3], "predicate": "left of"},
+        {"op": "query", "inputs": [4]},
+    ]
     assert execute(GRAPH, during).answer_text == "ball"
     # a relation without a time is one that always holds; the kind tells edges of one predicate apart
-    likes = [OBJECTS, _name("mug"), {"op": "relate", "inputs": [1], "predicate": "likes", "when": "end"},
-             {"op": "query", "inputs": [2]}]
+    likes = [
+        OBJECTS,
+        _name("mug"),
+        {"op": "relate", "inputs": [1], "predicate": "likes", "when": "end"},
+        {"op": "query", "inputs": [2]},
+    ]
     assert execute(GRAPH, likes).answer_text == "person"
     likes[2] = {**likes[2], "kind": "spatial"}
     with pytest.raises(UnanswerableProgram):
@@ -121,8 +193,12 @@ def test_relations_hold_when_they_hold_and_in_their_direction():
 
 
 def test_what_a_step_looked_at_is_kept():
-    program = [EVENTS, _name("shake"), {"op": "relate", "inputs": [1], "predicate": "undergoes"},
-               {"op": "query", "inputs": [2], "attribute": "color"}]
+    program = [
+        EVENTS,
+        _name("shake"),
+        {"op": "relate", "inputs": [1], "predicate": "undergoes"},
+        {"op": "query", "inputs": [2], "attribute": "color"},
+    ]
     execution = execute(GRAPH, program)
     assert execution.values[1:] == (("e1",), ("ball",), "red")
     assert set(execution.spans[2]) == {(3.0, 5.0)} and execution.spans[3] == ()
@@ -138,8 +214,16 @@ def test_what_a_step_looked_at_is_kept():
         ([OBJECTS, _name("person"), {"op": "query", "inputs": [1], "attribute": "color"}], "nothing"),
         ([EVENTS, _name("nod"), {"op": "next", "inputs": [1]}], "nothing"),
         ([EVENTS, {"op": "first", "inputs": [0]}], "nothing"),
-        ([EVENTS, _name("tap"), {"op": "last", "inputs": [1]}, {"op": "next", "inputs": [2]},
-          {"op": "query", "inputs": [3]}], "nothing"),
+        (
+            [
+                EVENTS,
+                _name("tap"),
+                {"op": "last", "inputs": [1]},
+                {"op": "next", "inputs": [2]},
+                {"op": "query", "inputs": [3]},
+            ],
+            "nothing",
+        ),
     ],
 )
 def test_a_question_without_one_answer_has_none(program, reason):

@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -178,6 +181,29 @@ def test_money(manifest, tmp_path, capsys):
     assert sum(row["cost_usd"] for row in rows_of(tmp_path / "out").values()) == pytest.approx(whole)
     assert whole <= plan["at_most_usd"]
     assert whole == pytest.approx(plan["prompt_tokens"] / 1e6, rel=0.6), "the estimate is of the right size"
+
+
+def test_killed_in_the_middle(manifest, tmp_path, capsys):
+    """What was answered before a kill is not asked again; another condition cannot go on with what is left."""
+    questions = make_questions(tmp_path / "questions", 10)
+    words = ["answer", "--questions", str(questions), "--manifest", str(manifest), "--out", str(tmp_path / "out")]
+    with ChatServer(look, latency_s=0.05) as server:
+        words += ["--base_url", server.url, "--model", "any", "--max_in_flight", "2", "--num_frames", "2"]
+        process = subprocess.Popen([sys.executable, "-m", "vidreason.videoqa", *words], stderr=subprocess.DEVNULL)
+        deadline_s = time.monotonic() + 120
+        while len(server.log) < 8 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        before = len(server.log)
+        assert 8 <= before < 40
+        assert main([*words, "--condition", "blind"]) == 1
+        assert "holds answers of condition 'video'" in capsys.readouterr().err
+        assert main(words) == 0
+        record = json.loads(capsys.readouterr().out)
+        # at most what was in flight is asked twice
+        assert 40 <= len(server.log) <= 42 and record["known_before"] >= before - 4
+    assert len(rows_of(tmp_path / "out")) == 40 and set(record["statuses"]) == {"ok", "empty"}
 
 
 def test_a_useless_model_is_found_out(manifest, tmp_path, capsys):

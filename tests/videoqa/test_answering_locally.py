@@ -75,6 +75,15 @@ def test_batches_change_nothing(family, saved, manifest, tmp_path):
     assert together["long"].prompt_tokens > together["rising-0"].prompt_tokens + 40
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision(family, saved, manifest, tmp_path):
+    """Pixels take the network's type; what is not of pixels, such as times, does not."""
+    answerer = answerer_of(saved / family, dtype="bfloat16")
+    assert answerer.network.dtype == torch.bfloat16
+    found = outcomes_of(answerer, manifest, make_questions(tmp_path / "questions", 1, ("rising", "frames")))
+    assert {outcome.status for outcome in found.values()} <= {"ok", "truncated"} and len(found) == 2
+
+
 def test_what_is_sampled_hangs_on_the_seed_alone(saved, manifest, tmp_path):
     questions = make_questions(tmp_path / "questions", 2)
     first, again, other = (

@@ -291,7 +291,8 @@ class TestRealFiles:
         assert (row["question_id"], row["answer_index"], row["start_s"]) == ("Interaction_T1_3772", 0, 8.9)
         # the same question in the table of all validation questions
         table = {row["question_id"]: row for row in read("star", shared_data / "videoqa" / "star", "val")[0]}
-        assert {**row, "program": ""} == table["Interaction_T1_3772"]
+        assert row["graph_id"] == "Interaction_T1_3772"
+        assert {**row, "program": "", "graph_id": ""} == table["Interaction_T1_3772"]
         assert len(json.loads(row["program"])["choices"]) == 4
 
     def test_the_questions_of_the_teaser(self, shared_data):

@@ -24,7 +24,6 @@ from ..scenegraph.overlap import merge_intervals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import RendererBase
     from matplotlib.text import Text
 
 MAX_NODES = 24
@@ -202,8 +201,7 @@ def _draw_arrows(
 ) -> None:
     from matplotlib.patches import FancyArrowPatch
 
-    renderer = axis.figure.canvas.get_renderer()
-    boxes = {name: _extent(text, renderer) for name, text in nodes.items()}
+    boxes = {name: _extent(text) for name, text in nodes.items()}
     taken = list(boxes.values())
     bent: dict[tuple[str, str], list[float]] = defaultdict(list)
     for arrow in arrows:
@@ -231,7 +229,7 @@ def _draw_arrows(
                 zorder=1,
             )
         )
-        taken.append(_write_lines(axis, arrow, color, _curve(axis, start, end, bend), taken, renderer))
+        taken.append(_write_lines(axis, arrow, color, _curve(axis, start, end, bend), taken))
 
 
 def _choose_bend(
@@ -257,9 +255,7 @@ def _curve(axis: Axes, start: np.ndarray, end: np.ndarray, bend: float) -> Any:
     return lambda t: back.transform((1 - t) ** 2 * a + 2 * t * (1 - t) * control + t**2 * b)
 
 
-def _write_lines(
-    axis: Axes, arrow: Arrow, color: str, curve: Any, taken: Sequence[Any], renderer: RendererBase
-) -> Any:
+def _write_lines(axis: Axes, arrow: Arrow, color: str, curve: Any, taken: Sequence[Any]) -> Any:
     """Write what an arrow says where it hides least of what stands there already; the place that it takes."""
     box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
     x, y = curve(0.5)
@@ -268,17 +264,17 @@ def _write_lines(
     best, least = curve(_PLACES[0]), float("inf")
     for share in _PLACES:
         text.set_position(curve(share))
-        place = _extent(text, renderer)
+        place = _extent(text)
         hidden = sum(_shared_area(place, other) for other in taken)
         if hidden < least:
             best, least = curve(share), hidden
     text.set_position(best)
-    return _extent(text, renderer)
+    return _extent(text)
 
 
-def _extent(text: Text, renderer: RendererBase) -> Any:
+def _extent(text: Text) -> Any:
     """Where a text is in pixels, with the frame around it."""
-    return text.get_window_extent(renderer).padded(0.4 * text.get_fontsize())
+    return text.get_window_extent().padded(0.4 * float(text.get_fontsize()))
 
 
 def _shared_area(a: Any, b: Any) -> float:

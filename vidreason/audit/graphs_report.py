@@ -224,11 +224,11 @@ def _write_scores(out: Path, audit: GraphAudit) -> Path:
         }
     )
     for part, agreements in ((NODES, audit.names), (TRIPLES, audit.predicates)):
-        for (kind, name), one in sorted(agreements.items()):
+        for (kind, name), agreement in sorted(agreements.items()):
             for measure in ("precision", "recall"):
-                value = getattr(one, measure)
+                value = getattr(agreement, measure)
                 row = {"part": part, "kind": kind, "name": name, "measure": measure, **_bounds(Estimate(value))}
-                rows.append({**row, **asdict(one)})
+                rows.append({**row, **asdict(agreement)})
     columns: list[Column | str] = ["part", "kind", "name", "measure"]
     columns += [Column(bound, decimals=6) for bound in ("value", "low", "high")]
     return write_csv(out / CSV_FILE, rows, [*columns, *(Column(name) for name in ("shared", "found", "expected"))])

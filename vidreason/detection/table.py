@@ -15,7 +15,7 @@ from typing import Any
 import datasets
 
 from ..errors import DetectionError
-from ..files import FileLimits, read_folder, write_card, write_split
+from ..files import FileLimits, check_columns, open_table, write_card, write_split
 from ..reporting import tables
 from ..reporting.tables import COUNTED_COLUMNS, RowSummary, text_table
 from .detector import STATUSES
@@ -86,19 +86,8 @@ def load_detections(name: str | os.PathLike, revision: str | None = None) -> dat
     Raises:
         DetectionError: There is no such table, or it lacks columns of the schema.
     """
-    if Path(name).is_dir():
-        table = read_folder(name)
-    else:
-        try:
-            table = datasets.load_dataset(str(name), revision=revision)
-        except Exception as error:  # whatever the Hub client raises, the user needs the name that was asked for
-            raise DetectionError(
-                f"detections {str(name)!r} are neither a folder nor can be loaded: {error}"
-            ) from error
-    for split, rows in table.items():
-        missing = [column for column in FEATURES if column not in rows.column_names]
-        if missing:
-            raise DetectionError(f"{name}, split {split!r}: columns {missing} are missing; are these detections?")
+    table = open_table(name, "detections", DetectionError, revision)
+    check_columns(table, FEATURES, name, "detections", DetectionError)
     return table
 
 

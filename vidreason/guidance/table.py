@@ -16,7 +16,7 @@ import datasets
 import pyarrow as pa
 
 from ..errors import GuidanceError
-from ..files import read_folder, write_card, write_split
+from ..files import open_table, write_card, write_split
 from ..provenance import STATUSES
 from ..reporting import tables
 from ..reporting.tables import COUNTED_COLUMNS, RowSummary
@@ -128,13 +128,7 @@ def load_guidance(name: str | os.PathLike, revision: str | None = None) -> datas
     Raises:
         GuidanceError: there is no such table, or it lacks columns of the schema.
     """
-    if Path(name).is_dir():
-        table = read_folder(name)
-    else:
-        try:
-            table = datasets.load_dataset(str(name), revision=revision)
-        except Exception as error:  # whatever the Hub client raises, the user needs the name that was asked for
-            raise GuidanceError(f"guidance {str(name)!r} is neither a folder nor can it be loaded: {error}") from error
+    table = open_table(name, "guidance rows", GuidanceError, revision)
     for split, rows in table.items():
         table[split] = complete_table(rows)
         check_table(table[split], f"{name}, split {split!r}")

@@ -122,9 +122,7 @@ def given_or_listed_price(
         except LLMError as error:
             raise ConfigError(f"{error} (--price_usd INPUT OUTPUT, in dollars per million tokens)") from error
     if len(price_usd) != 2 or not all(0 <= price < math.inf for price in price_usd):
-        raise ConfigError(
-            f"--price_usd takes dollars per million prompt and completion tokens, got {list(price_usd)}"
-        )
+        raise ConfigError(f"--price_usd takes dollars per million prompt and completion tokens, got {list(price_usd)}")
     prompt_usd, completion_usd = price_usd
     # cached tokens at the full price: no discount is known, and a cap must not count on one
     return ModelPrice(prompt_usd, prompt_usd, completion_usd)

@@ -108,7 +108,7 @@ def write_guidance_card(
     whole = merge_summaries(summaries.values(), kind.make_summary())
     run = run or AnnotationRun()
     card = DatasetCard.from_template(
-        folder_card_data(folder, summaries, **_metadata(facts, whole, kind)),
+        folder_card_data(folder, summaries, kind.configurations, **_metadata(facts, whole, kind)),
         template_str=read_template(kind.template),
         facts=facts,
         run=run,

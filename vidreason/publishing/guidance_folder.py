@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import datasets
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -18,8 +18,10 @@ from ..annotation.job import AnnotationRun, read_run
 from ..errors import GuidanceError, VidreasonError
 from ..files import FileLimits, write_split
 from ..manifests.manifest import Manifest
-from ..reporting.tables import merge_summaries
+from ..reporting.tables import RowSummary, merge_summaries
+from ..scenegraph.schema import CONFIGURATIONS
 from .checks import PublishChecker, find_leak
+from .graphs import write_graph_example, write_published_graphs
 from .guidance_card import (
     CARD_FILE,
     EXAMPLE_FILE,
@@ -29,7 +31,7 @@ from .guidance_card import (
     write_example,
     write_guidance_card,
 )
-from .table_kinds import GUIDANCE, KINDS, TableKind, find_kind
+from .table_kinds import GRAPHS, GUIDANCE, KINDS, TableKind, find_kind
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +159,7 @@ def _check_folders(guidance: Path, out: Path, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise GuidanceError(f"{out} is a file, expected a folder")
-    foreign = sorted({path.name for path in out.iterdir()} - {CARD_FILE, DATA_FOLDER, EXAMPLE_FILE})
+    foreign = sorted({path.name for path in out.iterdir()} - {CARD_FILE, DATA_FOLDER, EXAMPLE_FILE, *CONFIGURATIONS})
     if foreign:
         raise GuidanceError(f"{out} holds other files, such as {foreign[0]}; choose another folder")
     if any(out.iterdir()) and not overwrite:
@@ -166,7 +168,7 @@ def _check_folders(guidance: Path, out: Path, overwrite: bool) -> None:
 
 def _write_all(
     folder: Path,
-    splits: Mapping[str, datasets.Dataset],
+    splits: Mapping[str, Any],
     run: AnnotationRun | None,
     settings: PublishSettings,
     prompt_texts: Mapping[str, str],
@@ -174,13 +176,19 @@ def _write_all(
     kind: TableKind,
 ) -> tuple[int, tuple[str, ...]]:
     """Returns the number of rows, and the prompts whose text is not known."""
-    checker = PublishChecker(not settings.raw_responses, kind)
-    limits = replace(settings.limits, batch_rows=kind.batch_rows)
-    for split, rows in splits.items():
-        write_split(folder, split, checker.watch(split, rows), kind.features, limits)
     pixels_of = manifest if settings.with_pixels else None
-    example = write_example(folder, splits, settings.num_examples, pixels_of, settings.seed, kind)
-    whole = merge_summaries(checker.summaries.values(), kind.make_summary())
+    summaries: Mapping[str, RowSummary]
+    if kind is GRAPHS:
+        summaries = write_published_graphs(folder, splits, settings.limits, not settings.raw_responses)
+        example = write_graph_example(folder, splits, settings.num_examples, pixels_of)
+    else:
+        checker = PublishChecker(not settings.raw_responses, kind)
+        limits = replace(settings.limits, batch_rows=kind.batch_rows)
+        for split, rows in splits.items():
+            write_split(folder, split, checker.watch(split, rows), kind.features, limits)
+        summaries = checker.summaries
+        example = write_example(folder, splits, settings.num_examples, pixels_of, settings.seed, kind)
+    whole = merge_summaries(summaries.values(), kind.make_summary())
     facts = CardFacts(
         title=settings.title or kind.title,
         description=settings.description,
@@ -190,7 +198,7 @@ def _write_all(
         example_note=_example_note(example, sorted(whole.sources), kind),
         raw_responses_dropped=not settings.raw_responses,
     )
-    write_guidance_card(folder, facts, checker.summaries, run, prompt_texts, kind)
+    write_guidance_card(folder, facts, summaries, run, prompt_texts, kind)
     prompts = count_prompts(whole)
     unknown = tuple(sorted(prompt_id for prompt_id, sha256 in prompts if sha256 not in prompt_texts))
     if unknown:
@@ -248,7 +256,7 @@ def push_folder(
             folder_path=published.folder,
             commit_message=message or published.message,
             # shards of a longer, earlier version would otherwise stay and be loaded with the new ones
-            delete_patterns=[f"{DATA_FOLDER}/*.parquet", EXAMPLE_FILE],
+            delete_patterns=[f"{DATA_FOLDER}/*.parquet", f"*/{DATA_FOLDER}/*.parquet", EXAMPLE_FILE],
         )
     except VidreasonError:
         raise

@@ -1,4 +1,4 @@
-"""The kinds of tables that are published, and what tells one from another: guidance and detections.
+"""The kinds of tables that are published, and what tells one from another: guidance, detections and scene graphs.
 
 A room above this one, such as `vidreason.videoqa`, has a kind of its own, which whoever publishes adds to these.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import datasets
@@ -23,6 +24,8 @@ from ..guidance import table as guidance_table
 from ..guidance.geometry import GridMap
 from ..provenance import STATUSES
 from ..reporting.tables import RowSummary
+from ..scenegraph import schema as graph_schema
+from ..scenegraph import table as graph_table
 
 GUIDANCE_CODE = """from datasets import load_dataset
 from vidreason.guidance.videos import guided_frames
@@ -47,7 +50,7 @@ class RowChecker(Protocol):
 
     summaries: dict[str, Any]  # split -> `RowSummary` of the kind
 
-    def check(self, split: str, row: Mapping[str, Any]) -> None:
+    def check(self, split: str, row: Any, /) -> None:
         """Check and count one row of a split."""
         ...
 
@@ -79,6 +82,7 @@ class TableKind:
         marks: Columns by which a table is known to be of this kind.
         optional: Columns that may have no value.
         describe_source: What a card says of a data set that rows come from.
+        configurations: Names of the tables where there are several, each in the folder of its name.
         annotations_creators: Who made the annotations, in the Hub's words; none where it differs by table.
         batch_rows: Rows that are written at a time; None for as many as usual.
     """
@@ -91,7 +95,7 @@ class TableKind:
     spoken_of: tuple[str, ...]
     make_checker: Callable[[], RowChecker]
     make_summary: Callable[[], RowSummary]
-    load: Callable[[str | os.PathLike], datasets.DatasetDict]
+    load: Callable[[str | os.PathLike], Mapping[str, Any]]
     nested_texts: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
     draw: Callable[[Mapping[str, Any], np.ndarray], np.ndarray] | None
     names: Callable[[Mapping[str, Any]], Iterable[str]]
@@ -104,6 +108,7 @@ class TableKind:
     marks: frozenset[str]
     optional: tuple[str, ...] = ()
     describe_source: Callable[[str], str] = str
+    configurations: tuple[str, ...] = ()
     annotations_creators: tuple[str, ...] = ("machine-generated",)
     batch_rows: int | None = None
 
@@ -163,6 +168,37 @@ DETECTIONS = TableKind(
     batch_rows=detection_table.BATCH_ROWS,
 )
 
+GRAPH_CODE = """from datasets import load_dataset
+from vidreason.scenegraph import load_graphs
+
+edges = load_dataset({name!r}, "edges", split={split!r})
+for graph in load_graphs({name!r})[{split!r}]:
+    print(graph.video_id, len(graph.nodes), len(graph.edges))"""
+
+GRAPHS = TableKind(
+    name="scene graphs",
+    title="Scene graphs",
+    features=graph_schema.GRAPH_FEATURES,
+    schema_version=graph_schema.SCHEMA_VERSION,
+    statuses=STATUSES,
+    spoken_of=("graph_id",),
+    make_checker=graph_table.GraphChecker,
+    make_summary=graph_table.GraphSummary,
+    load=graph_table.load_graphs,
+    nested_texts=lambda row: (),
+    draw=None,
+    names=lambda row: (),
+    picture_alt="A scene graph, and {count} frames with its boxes and what holds then, drawn on {surface}",
+    blank_note="Boxes are drawn on blank frames: the data set holds no pixels of the videos.",
+    template="graphs_dataset_template.md",
+    use_code=GRAPH_CODE,
+    tags=("video", "scene-graph", "vidreason"),
+    task_categories=("video-classification",),
+    marks=frozenset({"graph_id", "num_nodes", "num_edges"}),
+    configurations=graph_schema.CONFIGURATIONS,
+    annotations_creators=(),
+)
+
 
 KINDS = (DETECTIONS, GUIDANCE)
 """Kinds that are known here, the one of no marks last."""
@@ -178,5 +214,7 @@ def find_kind(folder: str | os.PathLike, kinds: Sequence[TableKind] = KINDS) -> 
     Raises:
         VidreasonError: There is no table.
     """
+    if all((Path(folder) / name).is_dir() for name in GRAPHS.configurations):
+        return GRAPHS  # three tables, whose names tell them
     columns = {name for rows in read_folder(folder).values() for name in rows.column_names}
     return next((kind for kind in kinds if kind.marks <= columns), GUIDANCE)

@@ -90,7 +90,9 @@ def write_video_language_card(folder: str | os.PathLike, facts: VideoLanguageFac
                 raise VidreasonError(f"model card of {facts.model_name}: {name} on {split} is {value}")
     template = read_template("video_language_template.md")
     results = _results_rows(facts)
-    card = ModelCard.from_template(_card_data(facts), template_str=template, facts=facts, results=results, stated=stated)
+    card = ModelCard.from_template(
+        _card_data(facts), template_str=template, facts=facts, results=results, stated=stated
+    )
     path = Path(folder) / "README.md"
     card.save(path)
     return path

@@ -193,8 +193,8 @@ def match_nodes(graph: SceneGraph, reference: SceneGraph, matching: Matching) ->
         matching: When nodes count as the same.
     """
     if matching.nodes_by == "id":
-        others = {node.node_id: (node.kind, node.name) for node in reference.nodes}
-        return {n.node_id: n.node_id for n in graph.nodes if others.get(n.node_id) == (n.kind, n.name)}
+        known = {node.node_id: (node.kind, node.name) for node in reference.nodes}
+        return {n.node_id: n.node_id for n in graph.nodes if known.get(n.node_id) == (n.kind, n.name)}
     places, other_places = _places(graph, reference, matching.tolerance_s)
     roles, other_roles = _roles(graph, matching.turned), _roles(reference, matching.turned)
     groups: dict[tuple[str, str], tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))

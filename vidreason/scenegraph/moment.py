@@ -69,7 +69,7 @@ def telling_times(graph: SceneGraph, count: int) -> list[float]:
         it has no tracks. None where it speaks of no time at all.
     """
     instants = np.unique([point.timestamp_s for node in graph.nodes for point in node.track])
-    parts = [*graph.nodes, *graph.edges]
+    parts: list[Node | Edge] = [*graph.nodes, *graph.edges]
     ends = [(part.start_s, part.end_s) for part in parts if part.start_s is not None and part.end_s is not None]
     if not len(instants) and not ends:
         return []

@@ -174,7 +174,7 @@ def _listed_names(data: Any) -> list[str]:
         raise GraphError(f"a scene graph in JSON must have a list of edges{hint}")
     if data.get("directed") is not True or data.get("multigraph") is not True:
         raise GraphError("a scene graph in JSON must be directed and a multigraph, and say so")
-    names = [node.get("id") if isinstance(node, dict) else None for node in data["nodes"]]
-    if not all(isinstance(name, str) for name in names):
+    names = [node["id"] for node in data["nodes"] if isinstance(node, dict) and isinstance(node.get("id"), str)]
+    if len(names) < len(data["nodes"]):
         raise GraphError("a scene graph in JSON has a node whose id is no text")
     return names

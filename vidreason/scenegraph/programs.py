@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GraphError, UnanswerableProgram
-from .graph import NODE_KINDS, Edge, Node, SceneGraph
+from .graph import Edge, Node, SceneGraph
 
 Step = Mapping[str, Any]
 Span = tuple[float, float]
@@ -189,9 +189,7 @@ def _filter(call: _Call) -> Value:
         return tuple(node.node_id for node in nodes if node.name == name)
     kind = call.argument("attribute")
     value = call.argument("value", "")
-    return tuple(
-        node.node_id for node in nodes if any(k == kind and value in ("", v) for k, v in node.attributes)
-    )
+    return tuple(node.node_id for node in nodes if any(k == kind and value in ("", v) for k, v in node.attributes))
 
 
 def _relate(call: _Call) -> Value:
@@ -232,7 +230,7 @@ def _window(call: _Call, when: str) -> Span | None:
 
 
 def _holds(edge: Edge, window: Span | None) -> bool:
-    """Whether an edge holds at some time of a window; of a moment, where both ends are one. Untimed edges always do."""
+    """Whether an edge holds at some time of a window, or at its moment where both ends are one; untimed ones do."""
     if window is None or edge.start_s is None or edge.end_s is None:
         return True
     start, end = window
@@ -304,7 +302,8 @@ def _more(call: _Call) -> Value:
 
 
 OPERATIONS: Mapping[str, Callable[[_Call], Value]] = {
-    **{f"{kind}s": (lambda call, kind=kind: call.all_of(kind)) for kind in NODE_KINDS},
+    "objects": lambda call: call.all_of("object"),
+    "events": lambda call: call.all_of("event"),
     "filter": _filter,
     "both": _both,
     "either": _either,

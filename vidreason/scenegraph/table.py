@@ -17,7 +17,7 @@ import datasets
 import numpy as np
 
 from ..errors import GraphError
-from ..files import SplitWriter, read_folder, split_writer, write_card
+from ..files import FileLimits, SplitWriter, read_folder, split_writer, write_card
 from ..provenance import STATUSES
 from ..reporting import tables
 from ..reporting.tables import RowSummary, text_table
@@ -38,6 +38,8 @@ _BATCH_ROWS = 1024
 _BATCH_POINTS = 65_536
 """Nodes or edges, and boxes of tracks, that are written at a time, give or take a graph: of one video of VidOR there
 may be ten thousand boxes, and of a batch none is larger than a few megabytes."""
+
+_MOST_WORDS = 25  # names, and predicates, that a card shows
 
 _HEADERS_AT_ONCE = 256  # rows of graphs, read at a time while iterating
 
@@ -91,7 +93,7 @@ def write_graphs(
     """
     checker = GraphChecker()
     for split, graphs in graphs_by_split.items():
-        _write_split(folder, split, checker.watch(split, graphs))
+        write_graph_split(folder, split, checker.watch(split, graphs))
     if not allow_empty and not any(summary.rows for summary in checker.summaries.values()):
         raise GraphError(f"{folder}: there are no scene graphs to write")
     card_metadata = {"pretty_name": title, "tags": ["video", "scene-graph", "vidreason"], **card_metadata}
@@ -100,11 +102,21 @@ def write_graphs(
     return Path(folder)
 
 
-def _write_split(folder: str | os.PathLike, split: str, graphs: Iterable[SceneGraph]) -> None:
+def write_graph_split(
+    folder: str | os.PathLike, split: str, graphs: Iterable[SceneGraph], limits: FileLimits | None = None
+) -> None:
+    """Write the three tables of one split, without a card.
+
+    Args:
+        folder: Folder that the tables' folders lie in.
+        split: Name of the split.
+        graphs: Its graphs, checked already; they are streamed.
+        limits: When the next file of a table is begun; by default one file holds all rows.
+    """
     with ExitStack() as stack:
         # the table of graphs first, so that its files get their names last: it says what the others must hold
         writers = {
-            name: stack.enter_context(split_writer(Path(folder) / name, split, FEATURES[name]))
+            name: stack.enter_context(split_writer(Path(folder) / name, split, FEATURES[name], limits))
             for name in CONFIGURATIONS
         }
         batch: list[SceneGraph] = []
@@ -173,11 +185,10 @@ class GraphTables(Mapping[str, "GraphTable"]):
             others = sorted(set(parts[part]) - set(self.splits))
             if others:
                 raise GraphError(f"{name}: {part} has a split {others[0]!r} and graphs has none")
-        empty = {part: datasets.Dataset(FEATURES[part].arrow_schema.empty_table()) for part in CONFIGURATIONS}
-        self._tables = {
-            split: GraphTable(*(parts[part].get(split, empty[part]) for part in CONFIGURATIONS), f"{name}, {split}")
-            for split in self.splits
-        }
+        self._tables = {}
+        for split in self.splits:
+            graphs, nodes, edges = (parts[part].get(split, _no_rows(part)) for part in CONFIGURATIONS)
+            self._tables[split] = GraphTable(graphs, nodes, edges, f"{name}, {split}")
 
     def __getitem__(self, split: str) -> GraphTable:
         try:
@@ -299,6 +310,10 @@ class GraphTable:
         return graph
 
 
+def _no_rows(part: str) -> datasets.Dataset:
+    return datasets.Dataset(FEATURES[part].arrow_schema.empty_table())
+
+
 def _check_columns(part: str, rows: datasets.Dataset, name: str) -> None:
     for column, feature in FEATURES[part].items():
         if column not in rows.column_names:
@@ -342,6 +357,22 @@ class GraphSummary(RowSummary):
             self.edges[edge.kind] += 1
             self.predicates[edge.kind, edge.predicate] += 1
 
+    def kind_table(self) -> str:
+        """Nodes and edges by kind, with attributes and boxes, as a Markdown table."""
+        rows = [(f"nodes: {kind}", self.nodes[kind]) for kind in NODE_KINDS if self.nodes[kind]]
+        rows += [("attributes of nodes", self.attributes), ("boxes of tracks", self.points)]
+        rows += [(f"edges: {kind}", self.edges[kind]) for kind in EDGE_KINDS if self.edges[kind]]
+        return text_table(["part", "number"], rows, [False, True])
+
+    def word_table(self) -> str:
+        """The most frequent names and predicates as a Markdown table, with the number of the others."""
+        counted = [("name", *key, count) for key, count in self.names.items()]
+        counted += [("predicate", *key, count) for key, count in self.predicates.items()]
+        ordered = sorted(counted, key=lambda row: (row[0], -row[3], row[1:3]))
+        shown = [row for what in ("name", "predicate") for row in [r for r in ordered if r[0] == what][:_MOST_WORDS]]
+        table = text_table(["", "kind", "word", "number"], shown, [False, False, False, True])
+        return table + (f"\n\nOf {len(ordered)} words, {len(shown)} are shown." if len(shown) < len(ordered) else "")
+
 
 def merge_summaries(summaries: Iterable[GraphSummary]) -> GraphSummary:
     """The summary of all graphs together."""
@@ -361,19 +392,21 @@ class GraphChecker:
         Raises:
             GraphError: A graph breaks the contract, has the name of another, or names another split.
         """
-        summary = self.summaries.setdefault(split, GraphSummary())
-        seen = self._seen.setdefault(split, set())
+        self.summaries.setdefault(split, GraphSummary())
         for graph in graphs:
-            check_graph(graph)
-            if graph.split != split:
-                raise GraphError(
-                    f"graph {graph.graph_id!r}: its split is {graph.split!r} but it was given for {split!r}"
-                )
-            if graph.graph_id in seen:
-                raise GraphError(f"graph {graph.graph_id!r}: given twice")
-            seen.add(graph.graph_id)
-            summary.add_graph(graph)
+            self.check(split, graph)
             yield graph
+
+    def check(self, split: str, graph: SceneGraph) -> None:
+        """Check and count one graph of a split; it raises as `watch` does."""
+        check_graph(graph)
+        if graph.split != split:
+            raise GraphError(f"graph {graph.graph_id!r}: its split is {graph.split!r} but it was given for {split!r}")
+        seen = self._seen.setdefault(split, set())
+        if graph.graph_id in seen:
+            raise GraphError(f"graph {graph.graph_id!r}: given twice")
+        seen.add(graph.graph_id)
+        self.summaries.setdefault(split, GraphSummary()).add_graph(graph)
 
 
 def contents_table(summaries: Mapping[str, GraphSummary]) -> str:

@@ -36,9 +36,7 @@ _NUMBER = re.compile(r" \d+$")
 _BATCH_ROWS = 2048
 
 
-def world_graphs(
-    world_folder: str | os.PathLike, splits: Sequence[str] | None = None
-) -> dict[str, WorldGraphs]:
+def world_graphs(world_folder: str | os.PathLike, splits: Sequence[str] | None = None) -> dict[str, WorldGraphs]:
     """The scene graphs of a world, by split; each can be iterated over again and again, a graph in memory at a time.
 
     Args:

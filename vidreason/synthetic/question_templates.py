@@ -82,12 +82,11 @@ def _named(graph: SceneGraph, but: str = "") -> Iterator[tuple[Node, Reference]]
 
 def _named_twice(graph: SceneGraph) -> list[tuple[Node, Reference]]:
     """Every thing with its shortest and its longest name, for questions about two: all pairs of names are many."""
-    found = {(node.node_id, reference.text): (node, reference) for node, reference in _named(graph)}
-    ends = {}
+    found: list[tuple[Node, Reference]] = []
     for node in things_of(graph):
-        own = [key for key in found if key[0] == node.node_id]
-        ends |= {key: found[key] for key in (*own[:1], *own[-1:])}
-    return list(ends.values())
+        names = references(graph, node)
+        found += [(node, reference) for reference in (names if len(names) < 2 else (names[0], names[-1]))]
+    return found
 
 
 def _events(graph: SceneGraph) -> list[Node]:
@@ -205,9 +204,7 @@ def is_inside(graph: SceneGraph) -> Iterator[Proposal]:
             for attribute, text in (("name", "what is"), ("color", "what color is the thing")):
                 program = Program()
                 place = program.chain(reference.steps)
-                found = program.add(
-                    "relate", place, predicate="inside", find="subject", kind="relation", when="end"
-                )
+                found = program.add("relate", place, predicate="inside", find="subject", kind="relation", when="end")
                 program.add("query", found, attribute=attribute)
                 yield Proposal(f"{text} inside {reference.text} at the end?", program.done())
 
@@ -289,8 +286,10 @@ def is_same_color(graph: SceneGraph) -> Iterator[Proposal]:
     """Does the hand handle things of one color first and last?"""
     for attribute, text in (("color", "the same color as"), ("size", "the same size as")):
         program = Program()
-        ends = [program.add("query", program.thing_of(program.add(word, program.actions())), attribute=attribute)
-                for word in ("first", "last")]
+        ends = [
+            program.add("query", program.thing_of(program.add(word, program.actions())), attribute=attribute)
+            for word in ("first", "last")
+        ]
         program.add("same", *ends)
         yield Proposal(
             f"is the thing that the hand handles first of {text} the thing that it handles last?",

@@ -71,9 +71,7 @@ def references(graph: SceneGraph, node: Node) -> list[Reference]:
     if size:
         forms += [("size", "name"), ("size", "color", "name")]
     parts = {"name": node.name, "color": color, "size": size}
-    return [
-        _reference(parts, says) for says in forms if _count_like(graph, {kind: parts[kind] for kind in says}) == 1
-    ]
+    return [_reference(parts, says) for says in forms if _count_like(graph, {kind: parts[kind] for kind in says}) == 1]
 
 
 def _reference(parts: dict[str, str], says: tuple[str, ...]) -> Reference:
@@ -92,7 +90,9 @@ def find_steps(parts: dict[str, str]) -> tuple[Step, ...]:
 
 def _count_like(graph: SceneGraph, parts: dict[str, str]) -> int:
     return sum(
-        all(node.name == value if kind == "name" else (kind, value) in node.attributes for kind, value in parts.items())
+        all(
+            node.name == value if kind == "name" else (kind, value) in node.attributes for kind, value in parts.items()
+        )
         for node in graph.nodes
         if node.kind == "object"
     )
@@ -138,16 +138,32 @@ def _is_said(clause: str, said: Sequence[str]) -> bool:
 _ORDER_WORDS = {"first": "first ", "last": "last ", "next": "right after that ", "previous": "right before that "}
 
 
+def is_narrowed(program: Sequence[Step], index: int) -> bool:
+    """Whether what a step found is only that among which a later step chooses: it is no evidence of itself.
+
+    So is what a filter chooses from, and the second input of `both`, "all that is left of the mug"; the first is what
+    is asked about.
+    """
+    return any(
+        (later["op"] == "filter" and later["inputs"] == [index])
+        or (later["op"] == "both" and later["inputs"][1] == index)
+        for later in program
+    )
+
+
 def _clauses(graph: SceneGraph, program: Sequence[Step], execution: Execution, index: int) -> Iterator[str]:
     """What one step found."""
     step, value = program[index], execution.values[index]
     places = step.get("inputs", [])
     inputs = [execution.values[place] for place in places]
-    narrowed = any(later["op"] == "filter" and later.get("inputs") == [index] for later in program)
-    if step["op"] == "relate" and not narrowed:
+    related = program[places[-1]] if places and program[places[-1]]["op"] == "relate" else None
+    if step["op"] == "relate" and not is_narrowed(program, index):
         yield from _relation_clauses(graph, step, inputs[0], value)
-    elif step["op"] == "filter" and program[places[0]]["op"] == "relate":
-        yield from _relation_clauses(graph, program[places[0]], execution.values[program[places[0]]["inputs"][0]], value)
+    elif step["op"] in ("filter", "both") and related is not None:
+        known = execution.values[related["inputs"][0]]
+        yield from _relation_clauses(graph, related, known, value)
+        if step["op"] == "both" and not value:
+            yield from _relation_clauses(graph, related, known, inputs[0], "is not")
     elif step["op"] in _ORDER_WORDS and isinstance(value, tuple):
         yield from (_ORDER_WORDS[step["op"]] + event_text(graph, graph.node(node_id)) for node_id in value)
     elif step["op"] == "query" and isinstance(inputs[0], tuple):
@@ -161,7 +177,7 @@ def _clauses(graph: SceneGraph, program: Sequence[Step], execution: Execution, i
         yield f"the first of these comes {'before' if value else 'after'} the second"
 
 
-def _relation_clauses(graph: SceneGraph, step: Step, inputs: object, value: object) -> Iterator[str]:
+def _relation_clauses(graph: SceneGraph, step: Step, inputs: object, value: object, verb: str = "is") -> Iterator[str]:
     if not (isinstance(inputs, tuple) and isinstance(value, tuple)):
         return
     node = graph.node(inputs[0])
@@ -171,7 +187,7 @@ def _relation_clauses(graph: SceneGraph, step: Step, inputs: object, value: obje
             yield event_text(graph, event)
             continue
         subject, target = (other, node) if step.get("find", "subject") == "subject" else (node, other)
-        yield f"{full_name(subject)} is {step['predicate']} {full_name(target)}"
+        yield f"{full_name(subject)} {verb} {step['predicate']} {full_name(target)}"
 
 
 def _any_text(graph: SceneGraph, node_id: str) -> str:

@@ -18,10 +18,13 @@ from ..scenegraph.graph import Node, SceneGraph, TrackPoint
 from ..scenegraph.programs import Execution, Step, count_steps, execute, program_text, read_program
 from ..videoqa.rows import question_row
 from .question_templates import TEMPLATES
-from .question_words import rationale_text
+from .question_words import ACTION_WORDS, event_text, full_name, is_narrowed, rationale_text
 
 QUESTION_MAKER_VERSION = "1.0"
 """Goes up whenever the same graphs and settings give other questions than before."""
+
+DESCRIPTIONS = ("describe_things", "describe_actions")
+"""Types of the rows that ask for all that is there, and for all that is done."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class QuestionSettings:
     proposals_per_type: int = field(
         default=8, metadata={"help": "Questions of a type that are tried on a graph before they are balanced."}
     )
+    types: list[str] = field(
+        default_factory=lambda: [*TEMPLATES, *DESCRIPTIONS],
+        metadata={"help": "Types of questions to ask and of descriptions to give; all by default."},
+    )
     choice_share: float = field(
         default=0.0, metadata={"help": "Share of the open questions that are asked with four options, 0 to 1."}
     )
@@ -46,6 +53,8 @@ class QuestionSettings:
     def __post_init__(self):
         if not (math.isfinite(self.questions_per_video) and self.questions_per_video > 0):
             raise ConfigError(f"questions_per_video is {self.questions_per_video}, expected a positive number")
+        if not self.types or set(self.types) - {*TEMPLATES, *DESCRIPTIONS}:
+            raise ConfigError(f"types are {self.types}, expected some of {[*TEMPLATES, *DESCRIPTIONS]}")
         if self.proposals_per_type < 1:
             raise ConfigError(f"proposals_per_type is {self.proposals_per_type}, expected at least 1")
         if not 0 <= self.choice_share <= 1:
@@ -79,9 +88,7 @@ class _Tried(NamedTuple):
     answer: str
 
 
-def world_questions(
-    graphs: Iterable[SceneGraph], settings: QuestionSettings | None = None
-) -> MadeQuestions:
+def world_questions(graphs: Iterable[SceneGraph], settings: QuestionSettings | None = None) -> MadeQuestions:
     """Make the questions of one split.
 
     The same graphs and settings give the same bytes, whatever the hash seed of Python. Of each type, answers are as
@@ -115,8 +122,8 @@ def _asks_for(tried: _Tried) -> str:
 
 def _try_all(graph: SceneGraph, settings: QuestionSettings, counts: Counter[str]) -> Iterator[tuple[str, _Tried]]:
     """The questions about a graph that have an answer, some of each type; the others are counted."""
-    for kind, template in TEMPLATES.items():
-        proposals = {f"{graph.graph_id}/{kind}/{proposal.text}": proposal for proposal in template(graph)}
+    for kind in (kind for kind in TEMPLATES if kind in settings.types):
+        proposals = {f"{graph.graph_id}/{kind}/{proposal.text}": proposal for proposal in TEMPLATES[kind](graph)}
         drawn = sorted((_draw(settings.seed, question_id), question_id) for question_id in proposals)
         for draw, question_id in drawn[: settings.proposals_per_type]:
             proposal = proposals[question_id]
@@ -184,7 +191,7 @@ def _rows(
 def _row(graph: SceneGraph, tried: _Tried, answers: Iterable[str], settings: QuestionSettings) -> dict[str, Any]:
     program = read_program(tried.program)
     execution = execute(graph, program)
-    spans = evidence_spans(graph, execution)
+    spans = evidence_spans(graph, program, execution)
     fields: dict[str, Any] = {
         "question_id": tried.question_id,
         "source": graph.source,
@@ -212,21 +219,84 @@ def _options(tried: _Tried, answers: Iterable[str], settings: QuestionSettings) 
     draw = int(_draw(settings.seed, f"options of {tried.question_id}"), 16)
     if tried.answer_format != "open" or draw % 10_000 >= settings.choice_share * 10_000:
         return []
-    wrong = sorted((answer for answer in answers if answer != tried.answer), key=lambda answer: _draw(draw, answer))[:3]
+    wrong = sorted((answer for answer in answers if answer != tried.answer), key=lambda answer: _draw(draw, answer))[
+        :3
+    ]
     if len(wrong) < 3:
         return []
     place = draw // 10_000 % 4
     return [*wrong[:place], tried.answer, *wrong[place:]]
 
 
-def evidence_spans(graph: SceneGraph, execution: Execution) -> list[tuple[float, float]]:
-    """When what the answer rests on is seen: what the steps looked at, joined; else the whole of the tracks."""
-    found = sorted({span for spans in execution.spans for span in spans})
-    if not found:
-        times = [point.timestamp_s for node in graph.nodes for point in node.track]
-        found = [(min(times), graph.num_frames / graph.frames_per_second)] if times else []
+def world_descriptions(graphs: Iterable[SceneGraph], types: Sequence[str] = DESCRIPTIONS) -> Iterator[dict[str, Any]]:
+    """Rows that ask for all that is there and all that is done, up to two a video, for training.
+
+    One word of a question's answer says little of a video. A description says as much as its graph does, and a model
+    that starts from nothing learns to see from these far sooner. They have no program and no steps.
+
+    Args:
+        graphs: Graphs of a split.
+        types: Which of `DESCRIPTIONS` to give; others are passed over.
+    """
+    for graph in graphs:
+        things = [node for node in graph.nodes if node.track and dict(node.attributes).get("color")]
+        events = [node for node in graph.nodes if node.kind == "event" and node.name in ACTION_WORDS]
+        start_s = min((node.track[0].timestamp_s for node in things), default=0.0)
+        # from left to right, and where two are above each other from above
+        things.sort(key=lambda node: _place(node.track[0]))
+        moment = (start_s, start_s + 2 / graph.frames_per_second)  # before anything is moved
+        if things and "describe_things" in types:
+            text = ", ".join(full_name(node) for node in things)
+            yield _description(graph, "describe_things", "what is on the table?", text, moment)
+        if events and "describe_actions" in types:
+            text = ", then ".join(event_text(graph, node) for node in events)
+            yield _description(graph, "describe_actions", "what happens?", text, None)
+
+
+def _place(point: TrackPoint) -> tuple[int, float]:
+    """Third of the frame's width that a box's middle is in, and the middle's height."""
+    x0, y0, x1, y1 = point.box
+    return int((x0 + x1) / 2 * 3), y0 + y1
+
+
+def _description(
+    graph: SceneGraph, kind: str, question: str, answer: str, moment: tuple[float, float] | None
+) -> dict[str, Any]:
+    start_s, end_s = moment or (None, None)
+    return question_row(
+        question_id=f"{graph.graph_id}/{kind}",
+        source=graph.source,
+        split=graph.split,
+        video_id=graph.video_id,
+        start_s=start_s,
+        end_s=end_s,
+        question=question,
+        answer=answer,
+        answer_format="caption",
+        question_type=kind,
+        graph_id=graph.graph_id,
+        producer="program",
+        model=f"vidreason.synthetic.questions@{QUESTION_MAKER_VERSION}",
+    )
+
+
+def evidence_spans(graph: SceneGraph, program: Sequence[Step], execution: Execution) -> list[tuple[float, float]]:
+    """When what the answer rests on is seen, in seconds.
+
+    The events and relations that were found, and the first or last frame where a step looked at that; joined where
+    they overlap. The whole video where no step looked at a time, as of a color that can always be seen.
+    """
+    times = sorted({point.timestamp_s for node in graph.nodes for point in node.track})
+    frame_s = 1 / graph.frames_per_second
+    moments = {"start": times[:1], "end": times[-1:]}
+    found = {span for index, spans in enumerate(execution.spans) if not is_narrowed(program, index) for span in spans}
+    found |= {(time_s, time_s + frame_s) for step in program for time_s in moments.get(step.get("when", ""), ())}
+    events = (node for node in _evidence_nodes(graph, program, execution) if node.kind == "event")
+    found |= {(node.start_s, node.end_s) for node in events if node.start_s is not None and node.end_s is not None}
+    if not found and times:
+        found = {(times[0], graph.num_frames * frame_s)}
     joined: list[tuple[float, float]] = []
-    for start, end in found:
+    for start, end in sorted(found):
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
@@ -234,20 +304,25 @@ def evidence_spans(graph: SceneGraph, execution: Execution) -> list[tuple[float,
     return joined
 
 
+def _evidence_nodes(graph: SceneGraph, program: Sequence[Step], execution: Execution) -> list[Node]:
+    """The things and events that the steps went over, without those among which they only chose."""
+    found: dict[str, Node] = {}
+    for index, (step, value) in enumerate(zip(program, execution.values, strict=True)):
+        consumers = {later["op"] for later in program if index in later.get("inputs", ())}
+        is_all = step["op"] in ("objects", "events") and not consumers & {"count", "exist"}
+        if isinstance(value, tuple) and not is_all and not is_narrowed(program, index):
+            found |= {node_id: graph.node(node_id) for node_id in value}
+    return list(found.values())
+
+
 def evidence_boxes(
     graph: SceneGraph, program: Sequence[Step], execution: Execution, spans: Sequence[tuple[float, float]]
 ) -> list[dict[str, Any]]:
     """Where the things that the steps went over are, in the frame in the middle of each span."""
-    # sets that a filter made smaller are no evidence: "the ball" is, all things among which it was found are not
-    used = {number for step in program if step["op"] != "filter" for number in step.get("inputs", [])}
-    nodes = {
-        node_id: graph.node(node_id)
-        for number, value in enumerate(execution.values)
-        if number in used and isinstance(value, tuple)
-        for node_id in value
-    }
-    nodes |= {edge.subject: graph.node(edge.subject) for edge in graph.edges if edge.object in nodes
-              and edge.kind == "event" and edge.predicate == "undergoes"}
+    nodes = {node.node_id: node for node in _evidence_nodes(graph, program, execution)}
+    for edge in graph.edges:
+        if edge.kind == "event" and edge.predicate == "undergoes" and edge.object in nodes:
+            nodes.setdefault(edge.subject, graph.node(edge.subject))
     boxes = []
     for start, end in spans:
         for node in (node for node in nodes.values() if node.kind == "object"):

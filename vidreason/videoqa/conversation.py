@@ -26,7 +26,7 @@ from ..errors import ConfigError, QuestionError
 from ..llm.chat import PromptFile, read_prompt_file
 from .frames import ShownFrames
 
-PROMPT_NAMES = ("short_answer", "rationale")
+PROMPT_NAMES = ("short_answer", "rationale", "bare_question", "bare_rationale")
 
 LETTERS = string.ascii_uppercase
 """Letters of the options, in their order."""

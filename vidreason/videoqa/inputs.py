@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,6 @@ class Inputs:
     published: Published | None = None
     reading: QuestionReading | None = None
     folder: Path | None = None
-    notes: list[str] = field(default_factory=list)
 
     def pairs(self, condition: str) -> Iterator[tuple[Row, Row]]:
         """Questions with their predictions, of those that have a text to judge."""

@@ -1,7 +1,7 @@
-"""`python -m vidreason.videoqa judge`: predictions are judged, by a language model or without any key.
+r"""`python -m vidreason.videoqa judge`: predictions are judged, by a language model or without any key.
 
     python -m vidreason.videoqa judge --questions DIR --predictions DIR --out DIR --judge keyless
-    python -m vidreason.videoqa judge --benchmark activitynet_qa --data DIR --predictions FILE --out DIR \\
+    python -m vidreason.videoqa judge --benchmark activitynet_qa --data DIR --predictions FILE --out DIR \
         --judge llm --scale video_chatgpt --model gpt-4.1-mini --max_cost_usd 5 --dry_run
 
 A language model is asked through a store in --out: the same command goes on where an earlier one was broken off, and

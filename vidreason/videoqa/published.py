@@ -235,13 +235,14 @@ def read_judged_tempcompass(published: Published, path: Path) -> Iterator[Row]:
     """Judgements of TempCompass: by its rules where they match, else by a language model; -1 is a failed call."""
     for question_id, entry in _tempcompass_entries(published, path):
         rating = entry.get("rating")
-        is_whole = rating in (0, 1) and not isinstance(rating, bool)
+        is_whole = isinstance(rating, int) and not isinstance(rating, bool)
+        score = float(str(rating)) if is_whole and rating in (0, 1) else None
         by_rule = entry.get("match_success") is True
         reply = entry.get("chatgpt-response") or entry.get("chatgpt-answer") or ""
         yield _judgement(
             *(published, question_id, entry.get("video-llm-prediction"), "published: rule, else gpt-3.5-turbo-1106"),
-            *(TEMPCOMPASS, float(rating) if is_whole else None),
-            is_right=bool(rating) if is_whole else None,
+            *(TEMPCOMPASS, score),
+            is_right=None if score is None else score == 1,
             raw_response="" if by_rule else str(reply),
         )
 

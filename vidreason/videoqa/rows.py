@@ -279,7 +279,8 @@ def find_span_problem(span: Mapping[str, Any], allow_points: bool = False) -> st
         span: `start_s` and `end_s`, in seconds.
         allow_points: Whether an interval may have no length, as what a model says may.
     """
-    start_s, end_s = span.get("start_s"), span.get("end_s")
+    start_s: Any = span.get("start_s")
+    end_s: Any = span.get("end_s")
     if not (_is_finite(start_s) and _is_finite(end_s)):
         return f"from {_short(start_s)} to {_short(end_s)}, expected finite numbers of seconds"
     if not (0 <= start_s <= end_s if allow_points else 0 <= start_s < end_s):

@@ -2,6 +2,8 @@
 
 python -m vidreason.videoqa score --benchmark nextqa --data DIR --predictions FILE
 python -m vidreason.videoqa score --questions DIR --predictions DIR --judged DIR --out outputs/scores
+
+Questions and predictions are files as they were published, or folders of our own tables.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 import datasets
 
 from ..errors import QuestionError
-from ..files import read_folder, write_card, write_split
+from ..files import check_columns, open_table, write_card, write_split
 from ..provenance import STATUSES
 from ..reporting.tables import RowSummary, merge_summaries, producer_name, status_table, text_table
 from .rows import (
@@ -368,15 +368,6 @@ class _Keys:
 def _load(
     name: str | os.PathLike, revision: str | None, features: datasets.Features, what: str
 ) -> datasets.DatasetDict:
-    if Path(name).is_dir():
-        table = read_folder(name)
-    else:
-        try:
-            table = datasets.load_dataset(str(name), revision=revision)
-        except Exception as error:  # whatever the Hub client raises, the user needs the name that was asked for
-            raise QuestionError(f"{what} {str(name)!r} are neither a folder nor can be loaded: {error}") from error
-    for split, rows in table.items():
-        missing = [column for column in features if column not in rows.column_names]
-        if missing:
-            raise QuestionError(f"{name}, split {split!r}: columns {missing} are missing; are these {what}?")
+    table = open_table(name, what, QuestionError, revision)
+    check_columns(table, features, name, what, QuestionError)
     return table

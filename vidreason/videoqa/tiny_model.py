@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
@@ -52,7 +51,7 @@ around a video: the processor puts them around each of its frames."""
 
 @dataclass(frozen=True)
 class TinyVideoLLMSettings:
-    """Size of the model. The default has three million parameters.
+    """Size of the model. The default has between one and two million parameters.
 
     Raises:
         ConfigError: Sizes that do not fit together.
@@ -60,13 +59,13 @@ class TinyVideoLLMSettings:
 
     side_px: int = field(default=64, metadata={"help": "Side in pixels that square frames are scaled to."})
     patch_px: int = field(default=8, metadata={"help": "Side in pixels of a patch; two frames go into each."})
-    vision_width: int = field(default=128, metadata={"help": "Width of the vision tower."})
-    vision_layers: int = field(default=4, metadata={"help": "Layers of the vision tower."})
-    width: int = field(default=192, metadata={"help": "Width of the decoder."})
+    vision_width: int = field(default=96, metadata={"help": "Width of the vision tower."})
+    vision_layers: int = field(default=3, metadata={"help": "Layers of the vision tower."})
+    width: int = field(default=128, metadata={"help": "Width of the decoder."})
     layers: int = field(default=4, metadata={"help": "Layers of the decoder."})
-    heads: int = field(default=6, metadata={"help": "Attention heads of the decoder; of the vision tower four."})
+    heads: int = field(default=4, metadata={"help": "Attention heads of the decoder; of the vision tower four."})
     initializer_range: float = field(
-        default=0.05, metadata={"help": "Standard deviation of the first weights, larger than in wide models."}
+        default=0.1, metadata={"help": "Standard deviation of the first weights, larger than in wide models."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of the first weights."})
 
@@ -111,18 +110,21 @@ def make_tiny_video_llm(
 
 def save_tiny_video_llm(
     folder: str | os.PathLike, texts: Iterable[str], settings: TinyVideoLLMSettings | None = None
-) -> Path:
+) -> Qwen3VLForConditionalGeneration:
     """Make an untrained model and write it with its processor to a folder, for `from_pretrained`.
 
     Args:
         folder: Folder to write.
         texts: See `make_tiny_video_llm`.
         settings: Size of the model.
+
+    Returns:
+        The model.
     """
     model, processor = make_tiny_video_llm(texts, settings)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    return Path(folder)
+    return model
 
 
 def make_word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:

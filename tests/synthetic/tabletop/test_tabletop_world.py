@@ -131,7 +131,9 @@ def test_the_truth_belongs_to_the_files(folder, tmp_path):
     ],
 )
 def test_settings_that_make_no_world_are_named(settings):
-    with pytest.raises(ConfigError, match=next(iter(settings)).removeprefix("min_").removeprefix("max_").split("_")[0]):
+    with pytest.raises(
+        ConfigError, match=next(iter(settings)).removeprefix("min_").removeprefix("max_").split("_")[0]
+    ):
         TabletopConfig(**settings)
 
 

@@ -15,6 +15,7 @@ from vidreason.videoqa.frames import FrameSampling, show_frames, show_video
 from vidreason.videoqa.training.collator import ConversationCollator
 from vidreason.videoqa.training.data import ClipExample, group_by_clip
 from vidreason.videoqa.training.encoding import ConversationEncoder, DroppedConversation
+from vidreason.videoqa.training.evaluation import OUTCOMES, answer_metrics, judge_answer
 from vidreason.videoqa.training.losses import IGNORED_TOKEN
 
 END = "<|im_end|>"
@@ -52,7 +53,7 @@ def test_what_is_to_be_said_and_its_end_have_a_loss_and_nothing_else(family):
     assert [labelled(encoder, row) for row in labels] == [space + text + end for text in said]
     has_label = labels != IGNORED_TOKEN
     assert torch.equal(labels[has_label], ids[has_label]) and not (has_label & ~mask).any()
-    for row, own in zip(ids, has_label, strict=True):
+    for own in has_label:
         places = own.nonzero().squeeze(1)
         assert torch.equal(places, torch.arange(places[0], places[0] + len(places)))  # in one piece, and at the end
         assert places[0] > 20  # behind the whole prompt, in which the video's tokens are
@@ -86,7 +87,9 @@ def test_a_clip_as_file_frames_and_tensor_is_one_example(color_world):
     of_frames = show_frames(list(whole), sampling, frames_per_second=5)
     of_tensor = show_frames(torch.from_numpy(whole).permute(0, 3, 1, 2), sampling, timestamps_s=np.arange(10) / 5)
     encoder = make_encoder("qwen3_vl")
-    first, *others = [encoder.encode(make_question(1, "train"), "answer", shown) for shown in (of_file, of_frames, of_tensor)]
+    first, *others = [
+        encoder.encode(make_question(1, "train"), "answer", shown) for shown in (of_file, of_frames, of_tensor)
+    ]
     for other in others:
         assert first.inputs.keys() == other.inputs.keys() and torch.equal(first.labels, other.labels)
         for name, value in first.inputs.items():
@@ -95,7 +98,10 @@ def test_a_clip_as_file_frames_and_tensor_is_one_example(color_world):
 
 def test_a_template_that_ends_no_turn_gets_the_tokenizers_end():
     encoder = make_encoder("llava_onevision")
-    encoder.processor.chat_template = "{{ messages[-2:][0]['content'][-1]['text'] if messages[-1]['role'] == 'assistant' else messages[-1]['content'][-1]['text'] }}\nAnswer: {{ messages[-1]['content'][0]['text'] if messages[-1]['role'] == 'assistant' }}"
+    encoder.processor.chat_template = (
+        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}{{ part['text'] }}"
+        "{% endfor %}{{ '\n' if not loop.last }}{% endfor %}{{ '\n' ~ 'assistant: ' if add_generation_prompt }}"
+    )
     encoded = encoder.encode(make_question(0, "train"), "answer", None)
     assert labelled(encoder, encoded.labels) == "red" + END
 
@@ -152,6 +158,22 @@ def test_a_batch_of_nothing_is_the_stand_in_and_pixels_that_do_not_fit_are_named
     )
     with pytest.raises(ConfigError, match="pixel_values of the conversations of a batch have shapes"):
         ConversationCollator(0, ignored)([ClipExample([encoded, wide])])
+
+
+def test_answers_are_judged_as_they_are_scored():
+    choice = make_question(0, "test", **CHOICE)
+    opened = make_question(0, "test", more_answers=["dark red"])
+    yes = make_question(0, "test", answer="yes", answer_format="yes_no")
+    said = [(choice, "B"), (choice, "(B)."), (choice, "A"), (choice, "B or C"), (choice, ""), (choice, "red")]
+    expected = ["right", "right", "wrong", "unparsable", "unparsable", "right"]
+    assert [judge_answer(*one) for one in said] == expected
+    said = [(opened, " Red."), (opened, "dark red"), (opened, "reddish"), (opened, " ")]
+    said += [(yes, "Yes!"), (yes, "no"), (yes, "?")]
+    expected = ["right", "right", "wrong", "unparsable", "right", "wrong", "unparsable"]
+    assert [judge_answer(*one) for one in said] == expected
+    outcomes = np.array([[OUTCOMES.index(name)] for name in ("right", "wrong", "unparsable", "truncated")])
+    measured = answer_metrics(outcomes)
+    assert measured == {"accuracy": 0.25, "num_questions": 4, "unparsable": 1, "not_asked": 1}
 
 
 def test_questions_of_one_clip_are_grouped_in_order():

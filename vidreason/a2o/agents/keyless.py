@@ -14,8 +14,8 @@ import numpy as np
 from ...detection.class_text import check_class_texts
 from ...errors import ConfigError, DetectionError
 from ...reporting.seeds import derive_seed
-from ..agent import Agent, Answer, State, Task
 from ...sentence_embedding import Embed, minilm
+from ..agent import Agent, Answer, State, Task
 
 KEYPOINT_NAMES = (
     *("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder", "left elbow"),

@@ -102,7 +102,6 @@ class KnownVideos:
             raise Unusable("ambiguous_video", f"{name!r} could be {found[0].video_id!r} or {found[1].video_id!r}")
         return found[0] if found else None
 
-
     def split_of(self, name: str, default: str) -> str:
         """The split of a video, for putting files in order; the default where its split is not known.
 

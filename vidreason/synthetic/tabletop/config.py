@@ -28,7 +28,8 @@ PALETTE = {
     "purple": (142, 70, 192),
     "black": (44, 44, 50),
 }
-"""Name of a color -> RGB, about which a thing's own color is drawn. Far enough apart to be told under any light here."""
+"""Name of a color -> RGB, about which a thing's own color is drawn. They are told apart under any
+light here."""
 
 KINDS = ("ball", "block", "bottle", "mug", "book")
 CONTAINER = "box"
@@ -78,7 +79,9 @@ class TabletopConfig:
         for name, low, high in (("things", 2, 5), ("actions", 1, 20)):
             least, most = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if not (isinstance(least, int) and isinstance(most, int) and low <= least <= most <= high):
-                raise ConfigError(f"min_{name} is {least} and max_{name} {most}, expected numbers from {low} to {high}")
+                raise ConfigError(
+                    f"min_{name} is {least} and max_{name} {most}, expected numbers from {low} to {high}"
+                )
         for name in ("max_jitter_px", "max_brightness_change", "noise_std"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected zero or more")

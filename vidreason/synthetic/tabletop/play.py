@@ -114,9 +114,7 @@ def ramp(u: float, start: float, end: float) -> float:
     return t * t * (3 - 2 * t)
 
 
-def _moment(
-    story: Story, things: dict[str, Placed], hand: Point, grip: float, event: Event | None = None
-) -> Moment:
+def _moment(story: Story, things: dict[str, Placed], hand: Point, grip: float, event: Event | None = None) -> Moment:
     held, relations = "", []
     if event is not None:
         thing = story.things[event.thing]

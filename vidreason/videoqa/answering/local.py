@@ -269,6 +269,7 @@ def load_model(settings: LocalSettings, device: str) -> tuple[Any, Any]:
     Raises:
         ConfigError: There is no such model, or it is none that takes pictures and text.
     """
+    network: Any  # its `to` is of no type that a checker follows
     try:
         processor = AutoProcessor.from_pretrained(settings.model, revision=settings.revision)
         network = AutoModelForImageTextToText.from_pretrained(

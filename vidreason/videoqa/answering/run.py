@@ -70,10 +70,16 @@ class AnsweringRun:
             pairs = {name: earlier[name] for name in ("model", "condition")}
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: no record of a run ({type(error).__name__}: {error})") from error
-        now = {"model": self.answerer.model, "condition": self.asking.settings.condition}
-        for name, value in now.items():
+        for name, value in self._names().items():
             if pairs[name] != value:
                 raise ConfigError(f"{self.folder}: it holds answers of {name} {pairs[name]!r}; take another --out")
+
+    def _names(self) -> dict[str, str]:
+        """What tells a folder's run from others."""
+        return {"model": self.answerer.model, "condition": self.asking.settings.condition}
+
+    def _write_record(self, record: Mapping[str, Any]) -> None:
+        write_whole(self.folder / RUN_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
     def open_questions(self) -> Iterator[tuple[dict[str, Any], str]]:
         """The questions without an answer, those about one video together, each with its fingerprint."""
@@ -95,33 +101,35 @@ class AnsweringRun:
         unknown = sorted(set(retry) - set(STATUSES))
         if unknown:
             raise ConfigError(f"--retry takes any of {', '.join(STATUSES)}, got {unknown}")
+        # before the first answer: another run must not go on with this one's journal if it is broken off
+        self._write_record({**self._names(), "unfinished": True})
         self.answerer.forget(retry)
         if forgotten := self.journal.forget(retry):
             logger.info("%d questions are asked again", forgotten)
         with tqdm(total=len(self.asking), unit=" questions", disable=not show_progress, smoothing=0.1) as bar:
 
-            def prepared() -> Iterator[Prepared]:
-                for question in self.asking.by_video():
-                    fingerprint = self.asking.fingerprint(question)
-                    if self.journal.row(question, fingerprint) is not None:
-                        self.known += 1
-                        bar.total -= 1
-                        continue
-                    ready = self._prepare(question, fingerprint)
-                    if ready is not None:
-                        yield ready
-                    else:
-                        bar.update()
-
             def keep(asked: Prepared, outcome: Outcome) -> None:
                 self._keep(asked.question, asked.fingerprint, outcome, asked.num_frames)
-                bar.set_postfix_str(
-                    ", ".join(f"{count} {status}" for status, count in self.new.items()), refresh=False
-                )
+                counts = ", ".join(f"{count} {status}" for status, count in self.new.items())
+                bar.set_postfix_str(counts, refresh=False)
                 bar.update()
                 self._check_use(outcome)
 
-            self.answerer.answer_all(prepared(), keep)
+            self.answerer.answer_all(self._prepared(bar), keep)
+
+    def _prepared(self, bar: tqdm) -> Iterator[Prepared]:
+        """Questions that are to be asked; those that cannot be asked are kept as rows."""
+        for question in self.asking.by_video():
+            fingerprint = self.asking.fingerprint(question)
+            if self.journal.row(question, fingerprint) is not None:
+                self.known += 1
+                bar.total = len(self.asking) - self.known  # what is known takes no time
+                continue
+            ready = self._prepare(question, fingerprint)
+            if ready is None:
+                bar.update()
+            else:
+                yield ready
 
     def _prepare(self, question: dict[str, Any], fingerprint: str) -> Prepared | None:
         """A question to be asked; one that cannot be is a row that says why."""
@@ -190,8 +198,7 @@ class AnsweringRun:
             description=f"Asked with: {shown}." + (f" Stopped before its end: {stopped}." if stopped else ""),
         )
         record = {
-            "model": self.answerer.model,
-            "condition": self.asking.settings.condition,
+            **self._names(),
             "settings": settings,
             "questions": {split: len(rows) for split, rows in self.asking.rows.items()},
             "statuses": dict(statuses),
@@ -201,7 +208,7 @@ class AnsweringRun:
             **({"stopped": stopped} if stopped else {}),
             **(totals or {}),
         }
-        write_whole(self.folder / RUN_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        self._write_record(record)
         return record
 
 

@@ -29,10 +29,10 @@ def read_activitynet_qa(source: SourceFolder, split: str) -> Iterator[Entry]:
         if by_id.setdefault(answer["question_id"], answer) is not answer:
             raise QuestionError(f"{answers}: question {answer['question_id']!r} is answered twice")
     asked = set()
-    for number, item in source.entries(questions):
+    for place, item in source.entries(questions):
         question_id = str(item.get("question_id", "")) if isinstance(item, dict) else ""
         asked.add(question_id)
-        yield json_entry(f"{questions.name} entry {number}", question_id, item, lambda item: _read_item(item, by_id))
+        yield json_entry(f"{questions.name} entry {place}", question_id, item, lambda item: _read_item(item, by_id))
     unasked = len(set(by_id) - asked)
     if unasked:
         source.notes.append(f"{unasked} answers of {answers.name} without a question")

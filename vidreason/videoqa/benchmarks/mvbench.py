@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -78,14 +79,12 @@ def read_mvbench(source: SourceFolder, split: str) -> Iterator[Entry]:
             for number, item in source.entries(file):
                 # the files have no ids; places in a published file do not move
                 question_id = f"{file.stem}_{number}"
-                yield json_entry(
-                    f"{file.name} entry {number}", question_id, item, lambda item, task=task: _read_item(item, task)
-                )
+                yield json_entry(f"{file.name} entry {number}", question_id, item, partial(_read_item, task))
 
 
-def _read_item(item: dict[str, Any], task: Task) -> dict[str, Any] | Drop:
+def _read_item(task: Task, item: dict[str, Any]) -> dict[str, Any] | Drop:
     name = PurePosixPath(text_of(item["video"]))
-    fields = {
+    fields: dict[str, Any] = {
         # an episode's folder of frames has dots in its name that begin no suffix
         "video_id": f"{task.folder}/{name if task.name == 'Episodic Reasoning' else name.with_suffix('')}",
         "question": text_of(item["question"]),

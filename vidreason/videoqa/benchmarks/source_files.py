@@ -26,6 +26,8 @@ _READ_CHARACTERS = 2**20  # at a time
 _MAX_ENTRY_CHARACTERS = 64 * 2**20  # of an entry of a list or an object: STAR's largest has some hundred thousand
 
 _DECODER = json.JSONDecoder()
+# a string goes to the end of the text where nothing closes it: to try each sign in it as a start would take for ever
+_STRING_OR_COMMA = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|,(?=\s*[\]}])', re.DOTALL)
 _AFTER_NUMBERS = tuple(" \t\r\n,]}")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -150,7 +152,7 @@ def drop_trailing_commas(text: str) -> tuple[str, int]:
     What is inside strings stays as it is.
     """
     pieces, count, copied = [], 0, 0
-    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|,(?=\s*[\]}])', text, re.DOTALL):
+    for found in _STRING_OR_COMMA.finditer(text):
         if found[0] == ",":
             pieces.append(text[copied : found.start()])
             copied = found.end()

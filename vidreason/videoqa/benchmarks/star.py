@@ -85,6 +85,7 @@ def _read_item(item: dict[str, Any]) -> dict[str, Any] | Drop:
         "options": [text_of(choice["choice"]) for choice in choices],
         "answer": text_of(item.get("answer", "")),
         "program": json.dumps(program) if program["question"] else "",
+        **_graph(item),
     }
 
 
@@ -96,7 +97,12 @@ def _read_marked(item: dict[str, Any]) -> dict[str, Any] | Drop:
         return Drop("no_answer" if not right else "answer_repeated", f"{len(right)} choices are marked")
     return _fields(
         text_of(item["question_id"]), text_of(item["video_id"]), text_of(item["question"]), _times(item)
-    ) | {"options": [text_of(choice["choice"]) for choice in choices], "answer": right[0]}
+    ) | {"options": [text_of(choice["choice"]) for choice in choices], "answer": right[0], **_graph(item)}
+
+
+def _graph(item: dict[str, Any]) -> dict[str, str]:
+    """The graph that a question is about: `scenegraph` names those of STAR by the question with their situations."""
+    return {"graph_id": text_of(item["question_id"])} if item.get("situations") else {}
 
 
 def _times(item: dict[str, Any]) -> tuple[float, float]:

@@ -7,7 +7,7 @@ is right, the two texts are near in the space of MiniLM; "left" and "right" are 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,7 +23,10 @@ THRESHOLD = 0.7
 """Least cosine of two phrases that are taken for the same. A convention: it is fitted to no one's judgements."""
 
 _AT_ONCE = 256
-_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 _COUNT = re.compile(rf"\d+|{'|'.join(_NUMBERS)}", re.IGNORECASE)
 
 Row = Mapping[str, Any]
@@ -71,7 +74,7 @@ def _number(text: str) -> int:
 
 
 def judge_keyless(
-    pairs: Iterable[Pair], embed: Embed | None, threshold: float = THRESHOLD, on_judged: Callable[[int], Any] = id
+    pairs: Iterable[Pair], embed: Embed | None, threshold: float = THRESHOLD
 ) -> Iterator[dict[str, Any]]:
     """A judgement of each prediction whose status is `ok`.
 
@@ -79,7 +82,6 @@ def judge_keyless(
         pairs: Questions with their predictions.
         embed: Gives the embeddings of texts; None judges phrases by equality alone, under another name.
         threshold: Least cosine of phrases that are taken for the same.
-        on_judged: Function that is told how many were judged, as they are.
     """
     judge, pairs = judge_name(embed is not None, threshold), iter(pairs)
     while batch := list(islice(pairs, _AT_ONCE)):
@@ -91,7 +93,6 @@ def judge_keyless(
         for (_, prediction), mark in zip(batch, marks, strict=True):
             assert mark is not None
             yield _row(prediction, mark, judge)
-        on_judged(len(batch))
 
 
 def _cosines(pairs: Sequence[Pair], embed: Embed) -> list[float]:

@@ -160,7 +160,7 @@ class LanguageModelJudge:
         price: ModelPrice,
         budget: Budget,
         max_in_flight: int = 32,
-        on_answered: Callable[[ChatAnswer], Any] = id,
+        on_answered: Callable[[ChatAnswer], Any] = lambda answer: None,
     ) -> None:
         """Ask all that the store has no answer to.
 

@@ -22,7 +22,7 @@ _THOUGHT = re.compile(r"<(think|thinking)>.*?(</\1>|\Z)", re.DOTALL | re.IGNOREC
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{)?([^{}]*)\}")
 # signs of Markdown and TeX around a letter; without them all forms below are plain
-_ORNAMENT = re.compile(r"[*_`$\"'“”‘’]|\\text|\\mathrm")
+_ORNAMENT = re.compile(r"[*_`$\"'\u201c\u201d\u2018\u2019]|\\text|\\mathrm")
 # what a reply puts before an option; "Option 2", "Sentence A" and "Caption B" are how TempCompass names its options
 _NOUN = r"(?:answer|option|choice|caption|sentence|description|response|statement)"
 _CUE = re.compile(
@@ -89,7 +89,7 @@ def letter_of(index: int) -> str:
 
 
 def final_part(reply: str) -> str:
-    """What a reply comes to: without thoughts, and of a text with an `<answer>` or a `\\boxed` that part alone."""
+    r"""What a reply comes to: without thoughts, and of a text with an `<answer>` or a `\boxed` that part alone."""
     text = _THOUGHT.sub(" ", reply[-MAX_CHARACTERS:]).replace("</s>", " ")
     for marked in (_ANSWER_TAG, _BOXED):
         parts = marked.findall(text)
@@ -101,7 +101,7 @@ def final_part(reply: str) -> str:
 @lru_cache(maxsize=65_536)
 def normalise(text: str) -> str:
     """A text as options are compared: in lower case, without marks at the ends of words, single spaces."""
-    words = (word.strip(".,;:!?()[]\"'“”‘’*`") for word in text.casefold().split())
+    words = (word.strip(".,;:!?()[]\"'\u201c\u201d\u2018\u2019*`") for word in text.casefold().split())
     return " ".join(word for word in words if word)
 
 
@@ -120,7 +120,9 @@ def _letters(text: str, count: int) -> dict[int, str]:
     whole = re.fullmatch(rf"[(\[{{]?\s*({either})\s*[)\]}}]?\s*[.:,;!]?", plain)
     if whole:
         return {_place(whole[1]): ""}
-    start = re.match(rf"(?:[(\[]\s*({either})\s*[)\]]|({upper})\s*[.):,;]|({upper})\s*[-–—]\s|({upper})\s*\n)", plain)
+    start = re.match(
+        rf"(?:[(\[]\s*({either})\s*[)\]]|({upper})\s*[.):,;]|({upper})\s*[-\u2013\u2014]\s|({upper})\s*\n)", plain
+    )
     found: dict[int, str] = {}
     if start:
         found[_place(start[1] or start[2] or start[3] or start[4])] = plain[start.end() :]
@@ -131,7 +133,7 @@ def _letters(text: str, count: int) -> dict[int, str]:
             continue
         match = re.match(
             # a bare letter that a word follows is an article or a pronoun, "A man", unless no word is spelt like it
-            rf"(?:[(\[]\s*({either})\b\s*[)\]]?|({upper})(?=\s*(?:[.,;:)!?\]]|$|\n))|([B-HJ-Z])\b(?!['’]))",
+            rf"(?:[(\[]\s*({either})\b\s*[)\]]?|({upper})(?=\s*(?:[.,;:)!?\]]|$|\n))|([B-HJ-Z])\b(?!['\u2019]))",
             part,
         )
         letter = match and (match[1] or match[2] or match[3])

@@ -46,9 +46,12 @@ class Worth:
 
 
 class Measure(Protocol):
-    """How predictions are measured. `names` are those of its values, the first of which is the score."""
+    """How predictions are measured."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its values, the first of which is the score."""
+        ...
 
     def __call__(self, question: Row, prediction: Row, judgement: Row | None) -> Worth:
         """What a prediction that is there is worth."""

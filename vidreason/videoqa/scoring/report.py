@@ -10,7 +10,7 @@ from ...reporting.bootstrap import FEW_VIDEOS, Bootstrap
 from ...reporting.tables import Column, markdown_table
 from .choice import EMPTY, UNPARSABLE
 from .measures import JUDGE_FAILED, MISSING, NOT_JUDGED
-from .rules import MACRO_TASKS
+from .rules import MICRO
 from .scores import Scores
 from .tally import ALL, Group, Tally
 
@@ -41,10 +41,10 @@ def make_report(scores: Scores, bootstrap: Bootstrap | None = None, **facts: Any
     report: dict[str, Any] = {
         **facts,
         "measure": tally.names[0],
-        "average": scores.rule.average,
+        "average": scores.rule.average if scores.is_macro else MICRO,
         "score": _percent(scores.score()),
         "score_bounds": [_percent(end) for end in scores.bounds()],
-        "interval": cells[ALL]["interval"] if scores.rule.average != MACRO_TASKS else None,
+        "interval": None if scores.is_macro else cells[ALL]["interval"],
         "n": tally.count(ALL),
         "unparsable": tally.statuses[UNPARSABLE],
         "missing": tally.statuses[MISSING],
@@ -111,7 +111,7 @@ def _blind(scores: Scores) -> dict[str, Any] | None:
 
 def _add_judgements(report: dict[str, Any], scores: Scores) -> None:
     tally, ruled = scores.tally, scores.ruled
-    if ruled is None:
+    if not scores.is_judged:
         return
     report["judges"] = [
         {"judge": judge, "scale": scale, "prompt_id": prompt_id, "prompt_sha256": sha256, "n": count}
@@ -126,7 +126,7 @@ def _add_judgements(report: dict[str, Any], scores: Scores) -> None:
             "score_bounds_without": [_percent(total / count), _percent((total + stale) / count)],
             "by_type": {name: tally.stale[kind, name] for kind, name in _types(scores)},
         }
-    if ruled.count(ALL):
+    if ruled is not None and ruled.count(ALL):
         report["by_our_rule"] = {
             "score": _percent(ruled.mean(ALL, "accuracy")),
             "n": ruled.count(ALL),

@@ -46,7 +46,8 @@ class Scores:
         tally: Sums of the measure that was asked for.
         blind: Sums of predictions without a video; None where there are none.
         ruled: Sums by our rule alone of what judgements were given for; None where none were.
-        prior: Sums of always giving the most frequent answer of the question's type; None where that is not defined.
+        prior: Share of always giving the most frequent answer of the type; None where there are no questions.
+        is_judged: Whether there are judgements.
         differences: Questions on which judgements and our rule disagree, at most `MAX_DIFFERENCES`.
         num_differences: Number of all of them.
         extra: Number of predictions, and some of their ids, that no question asked for, by condition.
@@ -57,23 +58,29 @@ class Scores:
     tally: Tally
     blind: Tally | None = None
     ruled: Tally | None = None
+    is_judged: bool = False
     prior: float | None = None
     differences: list[Difference] = field(default_factory=list)
     num_differences: int = 0
     extra: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
     judges: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
 
+    @property
+    def is_macro(self) -> bool:
+        """Whether the score is the mean over tasks; questions that name no task have a mean over questions."""
+        return self.rule.average == MACRO_TASKS and bool(self.groups("task"))
+
     def score(self, group: Group = ALL) -> float | None:
         """The score of a group in [0, 1], over what is known; None where nothing is."""
-        if group == ALL and self.rule.average == MACRO_TASKS:
+        if group == ALL and self.is_macro:
             return self.macro("task")
         return self.tally.mean(group, self.tally.names[0])
 
     def bounds(self, group: Group = ALL) -> tuple[float, float]:
         """The score if all of which nothing is known were wrong, and if all of it were right."""
-        if group == ALL and self.rule.average == MACRO_TASKS:
+        if group == ALL and self.is_macro:
             ends = [self.bounds(task) for task in self.groups("task")]
-            return tuple(sum(end) / len(ends) for end in zip(*ends, strict=True))  # type: ignore[return-value]
+            return sum(low for low, _ in ends) / len(ends), sum(high for _, high in ends) / len(ends)
         count, total = self.tally.count(group), self.tally.total(group, self.tally.names[0])
         return total / count, (total + self.tally.count_open(group)) / count
 
@@ -109,7 +116,9 @@ def score_predictions(
     scores = Scores(rule, Tally(how.names))
     streams = {"predictions": Stream(predictions)}
     if judgements is not None:
-        scores.ruled = Tally(("accuracy",))
+        # marks from 1 to 5 are not compared with right and wrong
+        scores.ruled = Tally(("accuracy",)) if "accuracy" in how.names else None
+        scores.is_judged = True
         streams["judgements"] = Stream(_counted(judgements, scores.judges))
     if blind is not None:
         scores.blind = Tally(how.names)

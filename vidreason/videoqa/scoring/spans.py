@@ -1,6 +1,6 @@
 """When a model says that the evidence is seen, against when people say so: IoP, IoU, and answers that are grounded.
 
-As NExT-GQA has it (code/TempGQA/eval_ground.py): a question's best annotated moment counts, separately for IoP and IoU.
+As NExT-GQA has it (code/TempGQA/eval_ground.py): a question's best annotated moment counts, for IoP and IoU apart.
 Two departures, both stricter: a question without a prediction counts as 0, where theirs leaves it out, and a span
 without length has IoP 0, where theirs gives it 1 inside the truth, so that a system that answers points would win.
 Theirs is given beside (`iop_as_published`).

@@ -125,8 +125,8 @@ class WordNet:
         one, other = self._first(first), self._first(second)
         if one is None or other is None:
             return 0.0
-        # NLTK 3.3, which the published figures were made with, put a common root above verbs alone, and asked the first
-        # sense only; since 3.6 adjectives have it too and either sense may ask for it, which lowers WUPS by a point
+        # NLTK 3.3, which the published figures were made with, put a common root above verbs alone, and asked the
+        # first sense only; later ones put it above adjectives too and ask both, which lowers WUPS by a point
         return one.wup_similarity(other, simulate_root=one.pos() == "v") or 0.0
 
 

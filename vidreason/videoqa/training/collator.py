@@ -89,7 +89,9 @@ def _one_after_another(name: str, values: Sequence[torch.Tensor]) -> torch.Tenso
         # SmolVLM and its kin have (videos, frames, ...), and take frames that are all 0 for padding
         if len({value.shape[2:] for value in values}) > 1 or values[0].ndim < 4:
             shapes = sorted({tuple(value.shape) for value in values})
-            raise ConfigError(f"{name} of the conversations of a batch have shapes {shapes}, which do not fit together")
+            raise ConfigError(
+                f"{name} of the conversations of a batch have shapes {shapes}, which do not fit together"
+            )
         longest = max(value.shape[1] for value in values)
         filler = [0, 0] * (values[0].ndim - 2)
         values = [F.pad(value, [*filler, 0, longest - value.shape[1]]) for value in values]

@@ -22,9 +22,9 @@ DTYPES = ("float32", "bfloat16", "float16", "auto")
 class VideoQAConfig(TrainingArguments):
     """`transformers.TrainingArguments`, and what training on answers and rationales adds to them.
 
-    loss = mean over the answers' tokens + rationale_weight * mean over the rationales' tokens (STEP, section 3.2), each
-    mean over all tokens of its part in an optimizer step. A batch counts questions, or clips with `questions_per_clip`
-    of them: each is one row for its answer and one for its rationale.
+    loss = mean over the answers' tokens + rationale_weight * mean over the rationales' tokens (STEP, section 3.2),
+    each mean over all tokens of its part in an optimizer step. A batch counts questions, or clips with
+    `questions_per_clip` of them: each is one row for its answer and one for its rationale.
 
     Defaults that differ from `TrainingArguments`: `remove_unused_columns` is False, because an example is no row of
     columns; `logging_nan_inf_filter` is False, because a loss that is not finite ends the run with a named error.
@@ -86,7 +86,7 @@ class VideoLanguageModelArguments:
         metadata={"help": "Modules that are not trained, by the name that they have in the model: vision_tower."},
     )
     lora_rank: int = field(default=0, metadata={"help": "Rank of LoRA; 0 trains the weights themselves."})
-    lora_alpha: float | None = field(default=None, metadata={"help": "Scale of LoRA. Default: twice the rank."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "Scale of LoRA. Default: twice the rank."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before LoRA's matrices, in [0, 1)."})
     lora_modules: list[str] = field(
         default_factory=list,

@@ -11,9 +11,9 @@ import datasets
 import torch
 from torch.utils.data import Dataset
 
-from ...errors import ConfigError, QuestionError, VideoError, one_of_many
-from ...manifests.manifest import Manifest
-from ..frames import FrameSampling, ShownFrames, show_video
+from ...errors import ConfigError, QuestionError, VideoError
+from ..answering.asking import Videos, why_not_asked
+from ..frames import FrameSampling, ShownFrames
 from .encoding import ConversationEncoder, DroppedConversation, EncodedConversation
 
 QUESTION_COLUMNS = (
@@ -70,42 +70,6 @@ class ClipExample:
     question: Mapping[str, Any] | None = None
 
 
-class Videos:
-    """The videos of a manifest by their ids, whichever split they are in.
-
-    Args:
-        manifest: The manifest.
-    """
-
-    def __init__(self, manifest: Manifest):
-        self.manifest = manifest
-        self._places = {
-            video_id: (split, place)
-            for split, rows in manifest.splits.items()
-            for place, video_id in enumerate(rows["video_id"])
-        }
-
-    def __contains__(self, video_id: str) -> bool:
-        return video_id in self._places
-
-    def show(self, question: Mapping[str, Any], sampling: FrameSampling) -> ShownFrames:
-        """What is shown of a question's video, or of the part of it that is asked about.
-
-        Args:
-            question: Row of a table of questions.
-            sampling: How many frames, and how large.
-
-        Raises:
-            VideoError: The video cannot be read.
-            QuestionError: None of it is in the part that is asked about.
-        """
-        split, place = self._places[question["video_id"]]
-        row = self.manifest.splits[split][place]
-        path = self.manifest.video_path(row)
-        with one_of_many(path):
-            return show_video(path, sampling, question["start_s"], question["end_s"], row["fps"])
-
-
 class QuestionClips(Dataset):
     """Clips with the questions about them; an example is one clip with up to `questions_per_clip` questions.
 
@@ -158,7 +122,7 @@ class QuestionClips(Dataset):
         try:
             shown = self._shown(rows[0])
         except (VideoError, QuestionError) as error:
-            return ClipExample((), [Dropped.of(row, part, "failed", str(error)) for row, part in wanted])
+            return ClipExample((), [Dropped.of(row, part, "failed", self._why(error)) for row, part in wanted])
         conversations: list[EncodedConversation] = []
         dropped: list[Dropped] = []
         for row, part in wanted:
@@ -174,7 +138,10 @@ class QuestionClips(Dataset):
         except DroppedConversation as error:
             return ClipExample((), [Dropped.of(row, "answer", error.status, error.reason)], row)
         except (VideoError, QuestionError) as error:
-            return ClipExample((), [Dropped.of(row, "answer", "failed", str(error))], row)
+            return ClipExample((), [Dropped.of(row, "answer", "failed", self._why(error))], row)
+
+    def _why(self, error: VideoError | QuestionError) -> str:
+        return why_not_asked(error, self.videos.manifest.video_root if self.videos.manifest else None)
 
     def _shown(self, row: Mapping[str, Any]) -> ShownFrames | None:
         return None if self.sampling is None else self.videos.show(row, self.sampling)

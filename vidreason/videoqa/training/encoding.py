@@ -1,9 +1,9 @@
 """From a question to what a model is trained on: the tokens of a conversation, and which of them have a loss.
 
 A conversation is one question with one instruction, for its answer or for its rationale (STEP, section 3.2). Tokens
-with a loss are those of the text that the model is to say, and the token that ends its turn. They are found by what the
-chat template writes after the prompt, and not by the template's mask of the assistant's text, which is all zeros for
-templates without marks for it (transformers, issue 46559). What is found is decoded and compared.
+with a loss are those of the text that the model is to say, and the token that ends its turn. They are found by what
+the chat template writes after the prompt, and not by the template's mask of the assistant's text, which is all zeros
+for templates without marks for it (transformers, issue 46559). What is found is decoded and compared.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ AFTER_PROMPT = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0
 
 
 DROPPED = ("truncated", "invalid", "empty", "failed")
-"""Statuses of conversations that are not trained on: too long; with texts that a template would take for its own marks;
-with nothing to say; with a video that cannot be read."""
+"""Statuses of conversations that are not trained on: too long; with texts that a template would take for its own
+marks; with nothing to say; with a video that cannot be read."""
 
 
 class DroppedConversation(QuestionError):
@@ -79,7 +79,6 @@ class ConversationEncoder:
         prompts: Part -> its instruction.
         max_length: Most tokens of a conversation; None for any number.
         name_times: Whether the times of frames are written into the prompt.
-        processor_kwargs: Further arguments of the processor, such as its `size`.
     """
 
     processor: Any

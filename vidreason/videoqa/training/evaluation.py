@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ..conversation import LETTERS
-from .encoding import DROPPED, PARTS, target_text
+from ..scoring.answers import is_exact, parse_yes_no
+from ..scoring.choice import parse_choice
+from .encoding import DROPPED, PARTS
 
 ANSWERED = ("right", "wrong", "unparsable")
 OUTCOMES = (*ANSWERED, *DROPPED)
 """What can come of a question that is put to a model."""
-
-_ENDS = string.whitespace + ".,;:!?\"'()[]"
 
 
 def loss_metrics(found: np.ndarray, rationale_weight: float) -> dict[str, float]:
     """The losses of a split and what was left out of it.
 
     Args:
-        found: (examples, 2 * parts + statuses): summed losses by part, tokens by part, dropped conversations by status.
+        found: (examples, 2 * parts + statuses): summed losses by part, tokens by part, dropped conversations by
+            status.
         rationale_weight: Weight of the rationales in the total.
 
     Returns:
@@ -36,7 +35,8 @@ def loss_metrics(found: np.ndarray, rationale_weight: float) -> dict[str, float]
     weights = {"answer": 1.0, "rationale": rationale_weight}
     metrics = {"loss": sum(weights[part] * mean for part, mean in means.items())} if "answer" in means else {}
     metrics |= {f"loss_{part}": mean for part, mean in means.items()}
-    return metrics | {f"dropped_{status}": int(number) for status, number in zip(DROPPED, dropped, strict=True) if number}
+    counts = zip(DROPPED, dropped, strict=True)
+    return metrics | {f"dropped_{status}": int(number) for status, number in counts if number}
 
 
 def answer_metrics(found: np.ndarray) -> dict[str, float]:
@@ -59,22 +59,22 @@ def answer_metrics(found: np.ndarray) -> dict[str, float]:
 
 
 def judge_answer(question: Mapping[str, Any], said: str) -> str:
-    """Whether an answer is the one that the model was trained to give, but for case and for marks at its ends.
+    """Whether an answer is right, by the rules of `vidreason.videoqa.scoring`.
 
     Args:
         question: Row of a table of questions.
         said: What the model said.
 
     Returns:
-        One of `ANSWERED`. What names no option of a choice, or is no word at all, is unparsable.
+        One of `ANSWERED`. What names no option of a choice, is neither yes nor no, or is no word at all, is
+        unparsable. Open answers are compared in lower case, without punctuation and articles.
     """
-    words = said.strip(_ENDS).casefold()
     if question["options"]:
-        letters = LETTERS[: len(question["options"])].casefold()
-        if len(words) != 1 or words not in letters:
-            return "unparsable"
-        return "right" if words == target_text(question, "answer").casefold() else "wrong"
-    if not words:
+        index = parse_choice(said, question["options"]).index
+        return "unparsable" if index is None else "right" if index == question["answer_index"] else "wrong"
+    if question["answer_format"] == "yes_no":
+        yes_or_no, _ = parse_yes_no(said)
+        return "unparsable" if yes_or_no is None else "right" if yes_or_no == question["answer"] else "wrong"
+    if not said.strip():
         return "unparsable"
-    right = (question["answer"], *question["more_answers"])
-    return "right" if words in {one.strip(_ENDS).casefold() for one in right} else "wrong"
+    return "right" if is_exact(said, (question["answer"], *question["more_answers"]), "plain") else "wrong"

@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from ...errors import ConfigError
 from .config import VideoLanguageModelArguments
 
-
 # what folders and settings of all kinds make transformers raise
 LOADING_ERRORS = (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError, StrictDataclassError)
 
@@ -31,7 +30,9 @@ def load_processor(name: str) -> Any:
     try:
         return AutoProcessor.from_pretrained(name)
     except LOADING_ERRORS as error:
-        raise ConfigError(f"model_name_or_path {name}: its processor cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(
+            f"model_name_or_path {name}: its processor cannot be loaded: {_first_line(error)}"
+        ) from error
 
 
 def load_model(model_args: VideoLanguageModelArguments) -> PreTrainedModel:
@@ -151,7 +152,9 @@ def load_weights(model: PreTrainedModel, folder: str) -> None:
     Raises:
         ValueError: The checkpoint lacks weights.
     """
-    loaded, report = type(model).from_pretrained(folder, config=model.config, dtype="auto", output_loading_info=True)
+    # two values, by `output_loading_info`, which its types do not say
+    read: Any = type(model).from_pretrained(folder, config=model.config, dtype="auto", output_loading_info=True)
+    loaded, report = read
     if report["missing_keys"]:
         raise ValueError(f"it has no {', '.join(sorted(report['missing_keys'])[:3])}")
     model.load_state_dict(loaded.state_dict())
@@ -170,9 +173,9 @@ def save_merged(adapter: Path, folder: Path, config: Any, dtype: str) -> None:
     """
     import peft
 
-    name = peft.PeftConfig.from_pretrained(adapter).base_model_name_or_path
+    name = peft.PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
     whole = AutoModelForImageTextToText.from_pretrained(name, config=config, dtype=dtype)
-    peft.PeftModel.from_pretrained(whole, adapter).merge_and_unload().save_pretrained(folder)
+    peft.PeftModel.from_pretrained(whole, str(adapter)).merge_and_unload().save_pretrained(folder)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,13 +19,14 @@ from ...manifests.manifest import load_manifest
 from ...publishing.video_language_card import VideoLanguageFacts, write_video_language_card
 from ...reporting.recipe_facts import RecipeFacts
 from ...training.task import Metrics, Prepared, RunData, Task
+from ..answering.asking import Videos
 from ..conversation import AnswerPrompt, check_processor, load_answer_prompt
 from ..frames import ShownFrames
 from ..tables import load_questions
 from .collator import ConversationCollator
 from .config import QuestionDataArguments, VideoLanguageModelArguments, VideoQAConfig
-from .data import Dropped, QuestionClips, Videos, usable_questions
-from .encoding import PARTS, ConversationEncoder, EncodedConversation
+from .data import Dropped, QuestionClips, usable_questions
+from .encoding import PARTS, ConversationEncoder, DroppedConversation, EncodedConversation
 from .losses import IGNORED_TOKEN
 from .model import load_model, load_processor
 from .trainer import VideoQATrainer
@@ -79,9 +80,7 @@ class VideoQATask(Task[QuestionData]):
 
     args: VideoQAConfig
 
-    def __init__(
-        self, model_args: VideoLanguageModelArguments, data_args: QuestionDataArguments, args: VideoQAConfig
-    ):
+    def __init__(self, model_args: VideoLanguageModelArguments, data_args: QuestionDataArguments, args: VideoQAConfig):
         super().__init__(args)
         self.model_args, self.data_args = model_args, data_args
         if not data_args.show_video and args.ddp_find_unused_parameters is None:
@@ -117,7 +116,7 @@ class VideoQATask(Task[QuestionData]):
 
         def clips(split: str, questions_per_clip: int) -> QuestionClips:
             rows, left_out[split] = usable_questions(tables, split, videos)
-            parts = PARTS if self.args.rationale_weight else PARTS[:1]
+            parts = PARTS if self.args.rationale_weight and any(rows["rationale"]) else PARTS[:1]
             shown = data_args.sampling if data_args.show_video else None
             return QuestionClips(rows, videos, encoder, parts, shown, questions_per_clip, data_args.cache_clips)
 
@@ -138,13 +137,20 @@ class VideoQATask(Task[QuestionData]):
         return getattr(config.get_text_config(), "max_position_embeddings", None)
 
     def _stand_in(self, encoder: ConversationEncoder) -> EncodedConversation:
-        """A short conversation about black frames, which has no labels."""
+        """A short conversation about black frames, which has no labels.
+
+        Raises:
+            ConfigError: Even this one is too long.
+        """
         question = {"question": "?", "options": (), "answer_format": "open"}
         number, side = self.data_args.num_frames, self.data_args.max_side_px or 64
         times = tuple(float(second) for second in range(number))
         frames = np.zeros((number, side, side, 3), dtype=np.uint8)
         shown = ShownFrames(frames, times, tuple(range(number)), 0.0, float(number), float(number))
-        prompt = encoder.open(question, shown if self.data_args.show_video else None)
+        try:
+            prompt = encoder.open(question, shown if self.data_args.show_video else None)
+        except DroppedConversation as error:
+            raise ConfigError(f"not even a question of one word can be trained on: {error}") from error
         labels = torch.full((1, prompt.length), IGNORED_TOKEN)
         return EncodedConversation("answer", prompt.inputs, labels)
 
@@ -170,7 +176,9 @@ class VideoQATask(Task[QuestionData]):
         answers = ("accuracy", "num_questions", "unparsable", "not_asked") if self.args.evaluate_answers else ()
         return {name: metrics.get(f"{split}_{name}") for name in (*answers, *losses)}
 
-    def write_card(self, folder: Path, prepared: Prepared[QuestionData], recipe: RecipeFacts, metrics: Metrics) -> None:
+    def write_card(
+        self, folder: Path, prepared: Prepared[QuestionData], recipe: RecipeFacts, metrics: Metrics
+    ) -> None:
         """Write the model's card into a folder, and beside it what was not trained on."""
         write_video_language_card(folder, self.facts(prepared, recipe, metrics))
         lines = sorted(json.dumps(asdict(one), ensure_ascii=False) for one in prepared.data.dropped)
@@ -188,8 +196,9 @@ class VideoQATask(Task[QuestionData]):
         model: Any = prepared.model
         whole = model.get_base_model() if model_args.lora_rank else model
         rationales = sum(map(bool, data.train.questions["rationale"])) if self.args.rationale_weight else 0
-        sets = [data.train, *([data.validation] if data.validation else []), *data.tests.values()]
-        splits = [data_args.train_split, data_args.validation_split, *data_args.test_splits]
+        sets = {data_args.train_split: data.train, **data.tests}
+        if data.validation is not None and data_args.validation_split:
+            sets[data_args.validation_split] = data.validation
         parameters = list(model.parameters())
         return VideoLanguageFacts(
             model_name=Path(str(self.args.output_dir)).name,
@@ -197,7 +206,7 @@ class VideoQATask(Task[QuestionData]):
             base_model=model_args.model_name_or_path,
             license=model_args.license,
             question_sources=tuple(sorted(set(data.train.questions["source"]))),
-            split_sizes=dict(zip([name for name in splits if name], [len(one.questions) for one in sets], strict=True)),
+            split_sizes={split: len(one.questions) for split, one in sets.items()},
             num_rationales=rationales,
             left_out={split: dict(sorted(counts.items())) for split, counts in data.left_out.items() if counts},
             dropped=dict(Counter(one.status for one in data.dropped)),

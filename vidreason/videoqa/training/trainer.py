@@ -42,6 +42,7 @@ class VideoQATrainer(PartsTrainer):
 
     Attributes:
         dropped: What had to be left out in training: during it as far as this process saw, after it by all processes.
+        trained_parts: Names of the parts that the loss has.
         merged_dtype: Type of the weights of the whole model that is saved in `merged` beside LoRA's; None saves none.
     """
 
@@ -56,6 +57,9 @@ class VideoQATrainer(PartsTrainer):
         # asked of the arguments: the Trainer sets a collator of its own where none is given
         if kwargs.get("data_collator") is None:
             raise ConfigError("VideoQATrainer wants a ConversationCollator as its data_collator")
+        # of questions without any rationale there is no second part, and no 0 in the log that looks measured
+        has_parts = getattr(self.train_dataset, "parts", PARTS)
+        self.trained_parts = has_parts if self.args.rationale_weight else PARTS[:1]
         self.dropped: set[Dropped] = set()
         self._dropped_since_log: Counter[str] = Counter()
         model: Any = self.accelerator.unwrap_model(self.model)
@@ -86,7 +90,7 @@ class VideoQATrainer(PartsTrainer):
         sums = part_sums(self._row_losses(outputs, inputs), inputs["part_of_row"], len(PARTS))
         counts = counts or self.count(inputs)
         parts = {part: token_mean(total, counts[part]) for part, total in zip(PARTS, sums, strict=True)}
-        return parts if self.args.rationale_weight else {"answer": parts["answer"]}
+        return {part: parts[part] for part in self.trained_parts}
 
     def _row_losses(self, outputs: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Summed loss of each row's labelled tokens: (rows,)."""
@@ -142,7 +146,7 @@ class VideoQATrainer(PartsTrainer):
             super()._load_best_model()
 
     def _reads_whole_weights(self, model: Any) -> bool:
-        """Whether a checkpoint holds the whole model as `save_pretrained` writes it; LoRA, FSDP, DeepSpeed have others."""
+        """Whether a checkpoint holds a whole model as `save_pretrained` writes it, unlike LoRA, FSDP and DeepSpeed."""
         return isinstance(model, PreTrainedModel) and not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -153,7 +157,8 @@ class VideoQATrainer(PartsTrainer):
             model: Any = self.accelerator.unwrap_model(self.model)
             with saving(adapter / MERGED):
                 save_merged(adapter, adapter / MERGED, model.get_base_model().config, self.merged_dtype)
-                self.processing_class.save_pretrained(adapter / MERGED)
+                processor: Any = self.processing_class
+                processor.save_pretrained(adapter / MERGED)
 
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
@@ -168,10 +173,11 @@ class VideoQATrainer(PartsTrainer):
             loader = self.get_test_dataloader(OpenQuestions(clips))
             answered = super().evaluation_loop(loader, f"{description}, answers", *args, **kwargs)
             found |= answer_metrics(np.asarray(answered.predictions))
+        assert output.metrics is not None  # the loop makes a mapping in any case
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
         return output
 
-    def prediction_step(  # type: ignore[override]  # without labels, which is supported, but not in its types
+    def prediction_step(
         self,
         model: torch.nn.Module,
         inputs: dict[str, Any],
@@ -208,7 +214,7 @@ class VideoQATrainer(PartsTrainer):
         outcomes = len(ANSWERED) + dropped.argmax(dim=1)
         if not dropped.any(dim=1).all():
             model: Any = self.accelerator.unwrap_model(self.model)
-            tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+            tokenizer: Any = getattr(self.processing_class, "tokenizer", self.processing_class)
             said = model.generate(
                 **super().model_inputs(inputs),
                 max_new_tokens=self.args.answer_max_new_tokens,
