@@ -45,7 +45,7 @@ def build(settings: SpaceSettings, closing: contextlib.ExitStack) -> gr.Blocks:
     if not others:
         raise ConfigError("MODEL_IDS names Video-LLMs alone: name a model that classifies clips or segments too")
     checkpoints = load_checkpoints(others, settings.remote_code_ids)
-    video_llms = load_video_llms(video_llm_ids)
+    video_llms = load_video_llms(video_llm_ids, settings.question_prompt)
     segments = any(checkpoint.task == SEGMENTATION for checkpoint in checkpoints.values())
     examples = build_examples(settings.examples_folder, assembly=segments, questions=bool(video_llms))
     known = KnownClips({**examples.tables, **load_tables(settings.guidance_ids)})

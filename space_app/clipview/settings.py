@@ -89,6 +89,8 @@ class SpaceSettings:
         llm_base_url: Server for guidance from a language model; None is OpenAI's. Visitors cannot name one.
         offer_llm: Whether visitors may ask a language model with their own key.
         clips_kept_s: Seconds after which uploads, and what was made of them, are deleted.
+        question_prompt: Prompt by which Video-LLMs are asked: one of `vidreason.videoqa.conversation.PROMPT_NAMES`, or
+            the path of such a file. A model that was trained with another one wants that.
         project_url: Address that the page links to, or None.
         limits: Limits of a request.
         drawing: How videos are drawn.
@@ -101,6 +103,7 @@ class SpaceSettings:
     llm_base_url: str | None = None
     offer_llm: bool = True
     clips_kept_s: int = 900
+    question_prompt: str = "short_answer"
     project_url: str | None = None
     limits: Limits = Limits()
     drawing: Drawing = Drawing()
@@ -142,6 +145,7 @@ class SpaceSettings:
             llm_base_url=environment.get("LLM_BASE_URL") or None,
             offer_llm=environment.get("OFFER_LLM", "1") != "0",
             clips_kept_s=int(kept),
+            question_prompt=environment.get("QUESTION_PROMPT") or "short_answer",
             project_url=environment.get("PROJECT_URL") or None,
             **optional,
         )

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from vidreason.errors import ConfigError, QuestionError
 from vidreason.videoqa.answering.asking import OK, TRUNCATED, Prepared
 from vidreason.videoqa.answering.local import LocalAnswerer, LocalSettings
-from vidreason.videoqa.conversation import LETTERS, load_answer_prompt
+from vidreason.videoqa.conversation import LETTERS, AnswerPrompt, load_answer_prompt
 from vidreason.videoqa.frames import SAMPLINGS, ShownFrames, scale_down
 
 from .checkpoints import display_name, read_card
@@ -40,12 +40,14 @@ class VideoLLM:
         name: Name for the visitor.
         answerer: What asks it.
         card: Markdown of its card without the front matter, empty where it has none.
+        prompt: What it is told with a question.
         lock: Held while it is asked: one question at a time, each with all of the machine.
     """
 
     name: str
     answerer: LocalAnswerer
     card: str
+    prompt: AnswerPrompt = field(default_factory=load_answer_prompt)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -95,18 +97,25 @@ def is_video_llm(model_id: str) -> bool:
     return known is not None and known in (config.architectures or [known])
 
 
-def load_video_llms(model_ids: Sequence[str]) -> dict[str, VideoLLM]:
+def load_video_llms(model_ids: Sequence[str], prompt: str = "short_answer") -> dict[str, VideoLLM]:
     """Load Video-LLMs, from safetensors only and without any code of theirs: name -> model, in the order given.
 
+    Args:
+        model_ids: Folders or Hub ids.
+        prompt: Name or path of the prompt by which all are asked.
+
     Raises:
-        ConfigError: One cannot be loaded or cannot be shown videos, or two have one name.
+        ConfigError: There is no such prompt, one cannot be loaded or cannot be shown videos, or two have one name.
     """
     loaded: dict[str, VideoLLM] = {}
+    told = load_answer_prompt(prompt)
     for model_id in model_ids:
         settings = LocalSettings(
             model_id, max_completion_tokens=_MAX_TOKENS, max_seconds=_MAX_WRITING_S, safetensors_only=True
         )
-        model = VideoLLM(display_name(model_id), LocalAnswerer(settings, SAMPLING.num_frames), read_card(model_id))
+        model = VideoLLM(
+            display_name(model_id), LocalAnswerer(settings, SAMPLING.num_frames), read_card(model_id), told
+        )
         if model.name in loaded:
             raise ConfigError(f"two Video-LLMs are called {model.name!r}: rename a folder")
         loaded[model.name] = model
@@ -181,7 +190,7 @@ def _held(lock: threading.Lock, deadline: Deadline) -> Iterator[None]:
 
 def _say(model: VideoLLM, question: Mapping[str, Any], shown: ShownFrames | None) -> Said:
     row = {"question_id": "visitor", "source": "space", **question}
-    system, user = load_answer_prompt().texts(row, shown)
+    system, user = model.prompt.texts(row, shown)
     prepared = Prepared(row, "", system, user, shown)
     if row["options"]:
         try:
