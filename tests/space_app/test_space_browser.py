@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from fixtures.space_clips import bad_files, moving_square, write_clip
 from fixtures.space_object_model import save_object_model
+from fixtures.space_question_model import save_question_model
 from fixtures.space_segmenter import SEGMENT_LABELS
 from fixtures.space_server import SpaceServer
 
@@ -42,8 +43,9 @@ def server(checkpoint_folders, segmenter_folder, tmp_path_factory, chat):
     named = [Path(name) for name in os.environ.get("SPACE_TEST_MODEL_IDS", "").split(",") if name]
     folders = named or checkpoint_folders[::-1]
     with_maps = save_object_model(tmp_path_factory.mktemp("maps") / "with_maps", detector="truth")
+    tiny_llm = save_question_model(tmp_path_factory.mktemp("video_llms") / "tiny_llm")
     with SpaceServer(
-        [*folders, segmenter_folder, with_maps], tmp_path_factory.mktemp("space"), LLM_BASE_URL=chat.url
+        [*folders, segmenter_folder, with_maps, tiny_llm], tmp_path_factory.mktemp("space"), LLM_BASE_URL=chat.url
     ) as running:
         yield running
 
@@ -224,6 +226,36 @@ def test_objects_are_looked_for_and_their_classes_edited(open_page, screenshots)
     page.locator("#objects-reset").click()
     expect(captions.filter(has_text="hand: in")).to_have_count(1, timeout=PATIENCE_MS)
     assert classes.input_value().split("\n") == learned
+
+
+def test_a_question_is_answered_and_its_evidence_drawn(open_page, screenshots):
+    """By an untrained model, of an example whose answer is known; then with options of the visitor's."""
+    page = open_page()
+    page.get_by_role("tab", name="Questions", exact=True).click()
+    tab = page.get_by_role("tabpanel").filter(has=page.locator("#questions-input"))
+    tab.locator("tr.tr-body").first.click()
+    question = page.locator("#questions-question textarea")
+    expect(question).not_to_have_value("", timeout=PATIENCE_MS)
+    page.locator("#questions-run").click()
+    expect(page.locator("#questions-status")).to_contain_text(
+        "Of this example the answer is known", timeout=PATIENCE_MS
+    )
+    said = page.locator("[data-testid=said]")
+    expect(said.locator("section")).to_have_count(2)
+    captions = page.locator("[data-testid=evidence] figcaption")
+    assert [text.split(",")[0] for text in captions.all_inner_texts()] == [
+        "What the answer rests on",
+        "What the model was shown",
+    ]
+    assert page.locator("[data-testid=time-line] rect").count() >= 1
+    page.screenshot(path=screenshots / "questions.png", full_page=True)
+    page.locator("#questions-options textarea").fill("yes\nno\nmaybe")
+    page.locator("#questions-run").click()
+    expect(said.locator("li")).to_have_count(6, timeout=PATIENCE_MS)
+    assert said.locator(".vr-label").all_inner_texts() == ["yes", "no", "maybe"] * 2
+    page.locator("#questions-options textarea").fill("yes")
+    page.locator("#questions-run").click()
+    expect(page.locator("#questions-status [role=alert]")).to_contain_text("1 lines", timeout=PATIENCE_MS)
 
 
 def test_a_segmentation_checkpoint_draws_a_timeline(open_page, colors_path, screenshots):

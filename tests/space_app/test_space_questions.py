@@ -14,6 +14,7 @@ from clipview.handlers import Handlers
 from clipview.limits import Refused
 from clipview.page import build_page
 from clipview.video_llms import SAMPLING, is_video_llm, load_video_llms, read_question
+from fixtures.space_question_model import OPTIONS, QUESTION, SMALL, save_question_model
 from fixtures.tiny_video_models import make_model, make_processor
 from PIL import Image
 
@@ -21,10 +22,7 @@ from vidreason.errors import ConfigError
 from vidreason.videoqa.answering.asking import Prepared
 from vidreason.videoqa.conversation import chat_messages, encode, load_answer_prompt
 from vidreason.videoqa.frames import show_video
-from vidreason.videoqa.tiny_model import TinyVideoLLMSettings, save_tiny_video_llm
-
-QUESTION, OPTIONS = "what color is the box?", ["black", "green", "blue"]
-SMALL = TinyVideoLLMSettings(vision_width=32, vision_layers=2, width=48, layers=2)
+from vidreason.videoqa.tiny_model import save_tiny_video_llm
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +31,8 @@ def examples(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, examples):
-    """A model with random weights that knows the examples' words and the prompt's."""
-    rows = [row for asked in examples.questions.values() for row in asked]
-    texts = [row["question"] for row in rows] + [row["answer"] for row in rows]
-    prompt = load_answer_prompt()
-    texts += ["A B C D", QUESTION, *OPTIONS, *prompt.texts({**rows[0], "options": OPTIONS}, None)]
-    return save_tiny_video_llm(tmp_path_factory.mktemp("video_llms") / "tiny_llm", texts, SMALL)
+def folder(tmp_path_factory):
+    return save_question_model(tmp_path_factory.mktemp("video_llms") / "tiny_llm")
 
 
 @pytest.fixture(scope="module")
