@@ -6,7 +6,10 @@
 The first of `--model_ids` is compared with the second on one of the examples (`space_compare.png`), and shown alone on
 a phone in the dark (`space_phone.png`); the first one or two of `--segmenter_ids` draw the timeline of the example of
 several actions (`space_timeline.png`); that of `--object_ids` draws the object maps of an example
-(`space_objects.png`). `make browser` installs Chromium; playwright is in the extra `test`.
+(`space_objects.png`). The first of `--question_ids`, a Video-LLM, answers a question about an example, beside a
+classifier, without which there is no page (`space_questions.png`).
+
+`make browser` installs Chromium; playwright is in the extra `test`.
 """
 
 from __future__ import annotations
@@ -46,6 +49,10 @@ class PictureArguments:
     object_ids: list[str] = field(
         default_factory=list, metadata={"help": "One that is shown object maps; without, there are none."}
     )
+    question_ids: list[str] = field(
+        default_factory=list, metadata={"help": "A Video-LLM and a classifier; without, no question is asked."}
+    )
+    question_example: int = field(default=1, metadata={"help": "Question that is asked, from 0; one of the first 6."})
     object_example: int = field(default=3, metadata={"help": "Example whose object maps are shown, counted from 0."})
     example: int = field(default=2, metadata={"help": "Example that is shown, counted from 0 without the assembly."})
     time_s: float = field(default=1.0, metadata={"help": "Moment of the example that is shown, in seconds."})
@@ -62,7 +69,7 @@ def main(args: PictureArguments) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise ConfigError("no Chromium on this machine: `make browser` installs it")
-    if len(args.model_ids) == 1 or not (args.model_ids or args.segmenter_ids or args.object_ids):
+    if len(args.model_ids) == 1 or not any((args.model_ids, args.segmenter_ids, args.object_ids, args.question_ids)):
         raise ConfigError("--model_ids names two checkpoints that are compared, or none where another option does")
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -72,6 +79,7 @@ def main(args: PictureArguments) -> None:
             (args.model_ids[:2], draw_comparison),
             (args.segmenter_ids[:2], draw_timeline),
             (args.object_ids[:1], draw_objects),
+            (args.question_ids[:2], draw_questions),
         )
         for model_ids, draw in pictures:
             if model_ids:
@@ -116,6 +124,21 @@ def draw_objects(browser: Browser, url: str, others: list[str], args: PictureArg
     page.mouse.move(0, 0)
     page.wait_for_timeout(1000)  # what fades in and out on the page
     page.screenshot(path=out / "space_objects.png", full_page=True)
+
+
+def draw_questions(browser: Browser, url: str, others: list[str], args: PictureArguments, out: Path) -> None:
+    """The tab of questions with an example."""
+    page = _open(browser, url, 1280, 900)
+    page.get_by_role("tab", name="Questions", exact=True).click()
+    tab = page.get_by_role("tabpanel").filter(has=page.locator("#questions-input"))
+    tab.locator("tr.tr-body").nth(args.question_example).click()
+    asked = page.locator("#questions-question textarea")
+    page.wait_for_function("place => place.value !== ''", arg=asked.element_handle(), timeout=PATIENCE_MS)
+    page.locator("#questions-run").click()
+    page.locator("[data-testid=evidence]").wait_for(state="visible", timeout=PATIENCE_MS)
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(1000)  # what fades in and out on the page
+    page.screenshot(path=out / "space_questions.png", full_page=True)
 
 
 def _open(browser: Browser, url: str, width: int, height: int) -> Page:
