@@ -306,7 +306,7 @@ def test_the_push_sends_the_folder_and_clears_old_shards(published):
         repo_type="dataset",
         folder_path=published.folder,
         commit_message="Guidance for 13 frames",
-        delete_patterns=["data/*.parquet", "example.png"],
+        delete_patterns=["data/*.parquet", "*/data/*.parquet", "example.png"],
     )
 
 
