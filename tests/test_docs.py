@@ -23,7 +23,7 @@ SUBCOMMANDS = {
     "vidreason.study": ("run", "tables"),
     "vidreason-study": ("run", "tables"),
     "vidreason-build": BUILDERS,
-    "vidreason.videoqa": ("score", "judge", "answer"),
+    "vidreason.videoqa": ("score", "judge", "answer", "make_tiny"),
 }
 
 

@@ -60,7 +60,8 @@ def evidence_html(shown: ShownAnswer) -> str:
     rows = [time_line(known["evidence_spans"], frames.timestamps_s, shown.clip.facts.duration_s)]
     if known["evidence_boxes"]:
         caption, pictures = _evidence_pictures(known["evidence_boxes"], shown.clip)
-        rows.append(picture_row(caption, pictures, (pictures[0].shape[1], pictures[0].shape[0])))
+        row = picture_row(caption, pictures, (pictures[0].shape[1], pictures[0].shape[0]))
+        rows.append(f'<div class="vr-natural">{row}</div>')  # a single picture would fill the page
     if known["rationale"]:
         rows.append(f'<p class="vr-note">The steps: {escape(known["rationale"])}</p>')
     seen = list(frames.frames)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from html import escape
+from textwrap import shorten
 from typing import Any
 
 import gradio as gr
@@ -26,6 +27,7 @@ from .timeline import timeline_html
 logger = logging.getLogger(__name__)
 
 NOBODY = "none"
+_SHORT = 80  # characters of an answer in the line of the status
 GUIDANCE_CHOICES = [("published, where the clip is known; else movement", AUTOMATIC), ("movement", MOTION_ONLY)]
 _GUIDANCE_LABELS = {
     MOTION: "Guidance: movement",
@@ -265,7 +267,7 @@ def _answer_status(shown: ShownAnswer, name: str) -> str:
     right = ""
     if shown.known is not None:
         right = f" Of this example the answer is known: {escape(shown.known['answer'])}."
-    text = escape(said.text) if said.text else "nothing"
+    text = escape(shorten(said.text, _SHORT, placeholder=" …")) if said.text else "nothing"  # all of it is below
     return (
         f'<p role="status">{escape(name)} answers <strong data-testid="answer">{text}</strong>.{right} It was shown '
         f"{len(shown.answer.shown)} frames; answered in {shown.seconds:.1f} s.{_replaced(shown.clip.num_replaced)}</p>"
