@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vidreason.command_line import run_command
-from vidreason.errors import ConfigError
+from vidreason.errors import ConfigError, VidreasonError
 from vidreason.files import write_whole
 from vidreason.reporting.tables import Column, markdown_table
 
@@ -48,8 +48,10 @@ def graph_of_vidor():
         Node(f"object {n}", "object", "person", track=tuple(
             TrackPoint(frame, frame / fps, (0.1 + 0.5 * frame / frames, 0.2, 0.3 + 0.5 * frame / frames, 0.6))
             for frame in range(frames))) for n in range(settings["num_objects"])]
+    length_s = frames / fps
     edges = [
-        Edge("relation", f"object {n % len(nodes)}", "watches", f"object {(n + 1) % len(nodes)}", 1.0, 2.0 + n % 9)
+        Edge("relation", f"object {n % len(nodes)}", "watches", f"object {(n + 1) % len(nodes)}",
+             0.1 * length_s, (0.2 + n % 9 / 12) * length_s)
         for n in range(settings["num_relations"])]
     known = {"producer": "annotation", "status": "ok"}
     return SceneGraph("g", "v", "benchmark@1", "train", frames, fps, 240, 320, tuple(nodes), tuple(edges), known)
@@ -125,7 +127,9 @@ def measure(count: int, args: GraphBenchmarkArguments, scratch: Path) -> dict[st
     steps = {}
     for step in STEPS:
         command = [sys.executable, "-c", _PROGRAM, step, str(folder), settings]
-        finished = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if finished.returncode:
+            raise VidreasonError(f"step {step!r} with {count} graphs: {finished.stderr.strip()[-2000:]}")
         steps[step] = json.loads(finished.stdout.splitlines()[-1])
     size = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
     return {"num_graphs": count, "disk_bytes": size, "steps": steps}

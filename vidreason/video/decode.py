@@ -34,7 +34,6 @@ from .frame_table import (
     Listing,
     Packets,
     find_doubt,
-    nearest_places,
     table_of_frames,
     table_of_packets,
 )
@@ -328,7 +327,10 @@ def nearest_in_time(times_s: np.ndarray, wanted_s: np.ndarray, tolerance_s: floa
     Returns:
         Places among the rows, -1 where none is near enough: (frames,). Of two rows as near, the earlier one.
     """
-    best = nearest_places(times_s, wanted_s)
+    # written out and not asked of `frame_table.nearest_places`: this is on the way of every clip
+    right = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
+    left = np.maximum(right - 1, 0)
+    best = np.where(np.abs(times_s[left] - wanted_s) <= np.abs(times_s[right] - wanted_s), left, right)
     # the slack forgives the rounding of times that were stored and computed in different ways
     return np.where(np.abs(times_s[best] - wanted_s) <= tolerance_s + 1e-6, best, -1)
 
