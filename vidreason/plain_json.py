@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ MAX_BYTES = 2**30
 """Largest file where a reader sets no other: of the annotations in use here that of STAR's training part is largest,
 with some hundred MB. Parsed, it takes several times as much memory."""
 
-# a string, whole or up to the end of the text, or a comma that a closing bracket follows
-_TRAILING_COMMA = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z))|,(?=\s*[}\]])', re.DOTALL)
+# A comma that a closing bracket follows, or a string, which is gone over whole; to the end of the text where nothing
+# closes it: to try each sign in it as a start would take for ever.
+_STRING_OR_COMMA = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|,(?=\s*[}\]])', re.DOTALL)
 
 
 def read_plain_json(
@@ -74,19 +76,35 @@ def parse_plain_json(text: str, allow_trailing_commas: bool = False) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as failure:
-        mended = _TRAILING_COMMA.sub(lambda match: match[1] or " ", text)
-        if mended == text:
+        commas = trailing_commas(text)
+        if not commas:
             raise _slip(failure) from None
         try:
             # commas become spaces, so that places in both texts are the same
-            value = json.loads(mended, object_pairs_hook=_without_repeats)
+            value = json.loads(without_places(text, commas, " "), object_pairs_hook=_without_repeats)
         except json.JSONDecodeError as other:
             raise _slip(other) from None
         if not allow_trailing_commas:
-            place = next(match.start() for match in _TRAILING_COMMA.finditer(text) if not match[1])
-            line = text.count("\n", 0, place) + 1
+            line = text.count("\n", 0, commas[0]) + 1
             raise _Slip(f"no JSON: a comma before a closing bracket, first in line {line}") from None
         return value
+
+
+def trailing_commas(text: str) -> list[int]:
+    """Places of the commas in a text of JSON that stand right before a closing bracket; none inside strings."""
+    return [found.start() for found in _STRING_OR_COMMA.finditer(text) if found[0] == ","]
+
+
+def without_places(text: str, places: Sequence[int], instead: str = "") -> str:
+    """A text in which something else stands in place of some characters.
+
+    Args:
+        text: The text.
+        places: Their places, rising.
+        instead: What stands there.
+    """
+    starts = [0, *(place + 1 for place in places)]
+    return instead.join(text[start:end] for start, end in zip(starts, [*places, len(text)], strict=True))
 
 
 class _Slip(ValueError):

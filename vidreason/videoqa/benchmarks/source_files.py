@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...errors import QuestionError
+from ...plain_json import trailing_commas, without_places
 
 MAX_BYTES = 4 * 2**30
 """Size of the largest file that is read; that of AGQA 2.0's balanced training questions is between 1 and 2 GB."""
@@ -26,8 +27,6 @@ _READ_CHARACTERS = 2**20  # at a time
 _MAX_ENTRY_CHARACTERS = 64 * 2**20  # of an entry of a list or an object: STAR's largest has some hundred thousand
 
 _DECODER = json.JSONDecoder()
-# a string goes to the end of the text where nothing closes it: to try each sign in it as a start would take for ever
-_STRING_OR_COMMA = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|,(?=\s*[\]}])', re.DOTALL)
 _AFTER_NUMBERS = tuple(" \t\r\n,]}")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -97,11 +96,7 @@ class JsonFile:
         Raises:
             QuestionError: It cannot be read, or is no JSON.
         """
-        _check_size(self.path, MAX_MENDED_BYTES)
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise QuestionError(f"{self.path}: cannot be read as JSON ({error})") from error
+        text = _whole_text(self.path)
         return self._decode(self._mend(text) if self.tolerant else text)
 
     def entries(self) -> Iterator[tuple[str, Any]]:
@@ -151,13 +146,8 @@ def drop_trailing_commas(text: str) -> tuple[str, int]:
 
     What is inside strings stays as it is.
     """
-    pieces, count, copied = [], 0, 0
-    for found in _STRING_OR_COMMA.finditer(text):
-        if found[0] == ",":
-            pieces.append(text[copied : found.start()])
-            copied = found.end()
-            count += 1
-    return "".join([*pieces, text[copied:]]), count
+    places = trailing_commas(text)
+    return without_places(text, places), len(places)
 
 
 class _OfText:
