@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vidreason.video import decode_frames, fps_timestamps, probe_video, uniform_indices
-from vidreason.video.decode import read_frame_table
+from vidreason.video.decode import nearest_places, read_frame_table
 from vidreason.video.frame_table import FrameTable
 
 from .limits import check_file, check_statements, too_large, too_long, too_much
@@ -120,4 +120,4 @@ def read_clip(
 
 def _at_rate(table: FrameTable, fps: float) -> list[int]:
     """The frames nearest to the times 0, 1 / fps, 2 / fps, ..."""
-    return table.nearest(fps_timestamps(table.duration_s, fps))
+    return nearest_places(table.times_s, np.asarray(fps_timestamps(table.duration_s, fps))).tolist()

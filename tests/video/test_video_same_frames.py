@@ -11,7 +11,7 @@ import modeling_tsvit.video_processing_tsvit as of_the_processor
 from modeling_tsvit import TSViTVideoProcessor
 from vidreason.video import decode as of_the_library
 from vidreason.video import decode_frames, frame_table, probe_video
-from vidreason.video.decode import forget_frame_tables, open_video, read_frame_table
+from vidreason.video.decode import forget_frame_tables, nearest_places, open_video, read_frame_table
 from vidreason.video.streaming import FrameStream
 
 
@@ -43,7 +43,7 @@ def read_every_way(path, num_samples=8):
         forget_frame_tables()
         stream = FrameStream(path, fps)
         passed = list(stream)
-        by_time = table.nearest(stream.timestamps_s)
+        by_time = nearest_places(table.times_s, np.asarray(stream.timestamps_s)).tolist()
         np.testing.assert_array_equal(np.stack([frame.frame for frame in passed]), whole.frames[by_time])
         assert stream.num_replaced == sum(index in whole.stand_ins for index in by_time)
     return whole

@@ -30,8 +30,7 @@ from ..manifests.captions import CAPTIONS_FILE, read_captions
 from ..manifests.manifest import Manifest
 from ..manifests.segments import SEGMENTS_FOLDER, SegmentIndex, load_segments
 from ..video import fps_timestamps, uniform_indices
-from ..video.decode import read_frame_table
-from ..video.frame_table import nearest_places
+from ..video.decode import nearest_places, read_frame_table
 
 logger = logging.getLogger(__name__)
 

@@ -238,7 +238,7 @@ def _requested_indices(
     """The native index of each requested frame; VideoError where there is none."""
     num_frames = len(table.times_s)
     if timestamps_s is not None:
-        nearest = table.nearest(timestamps_s)
+        nearest = nearest_places(table.times_s, np.asarray(timestamps_s, dtype=np.float64)).tolist()
         for timestamp_s, index in zip(timestamps_s, nearest, strict=True):
             distance_s = abs(table.times_s[index] - timestamp_s)
             if tolerance_s is not None and distance_s > tolerance_s:
@@ -316,6 +316,23 @@ def jittered_indices(num_frames: int, num_samples: int, rng: np.random.Generator
     return np.minimum(positions.astype(int), num_frames - 1).tolist()
 
 
+def nearest_places(times_s: np.ndarray, wanted_s: np.ndarray, slack_s: float = 0.0) -> np.ndarray:
+    """The place of the time nearest to each wanted one; of two as near, the earlier.
+
+    Args:
+        times_s: Times in seconds, ascending, at least one: (times,).
+        wanted_s: Times in seconds to find places for: (wanted,).
+        slack_s: Seconds by which the earlier of two may be farther and still be taken, so that the rounding of floats
+            does not decide between two that are as near.
+
+    Returns:
+        Indices into `times_s`: (wanted,).
+    """
+    after = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(wanted_s - times_s[before] <= times_s[after] - wanted_s + slack_s, before, after)
+
+
 def nearest_in_time(times_s: np.ndarray, wanted_s: np.ndarray, tolerance_s: float) -> np.ndarray:
     """Which row of a video speaks for each frame: the nearest in time, where one lies within the tolerance.
 
@@ -327,10 +344,7 @@ def nearest_in_time(times_s: np.ndarray, wanted_s: np.ndarray, tolerance_s: floa
     Returns:
         Places among the rows, -1 where none is near enough: (frames,). Of two rows as near, the earlier one.
     """
-    # written out and not asked of `frame_table.nearest_places`: this is on the way of every clip
-    right = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
-    left = np.maximum(right - 1, 0)
-    best = np.where(np.abs(times_s[left] - wanted_s) <= np.abs(times_s[right] - wanted_s), left, right)
+    best = nearest_places(times_s, wanted_s)
     # the slack forgives the rounding of times that were stored and computed in different ways
     return np.where(np.abs(times_s[best] - wanted_s) <= tolerance_s + 1e-6, best, -1)
 

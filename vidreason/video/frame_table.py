@@ -85,31 +85,6 @@ class FrameTable:
     def __len__(self) -> int:
         return len(self.times_s)
 
-    def nearest(self, timestamps_s: Sequence[float] | np.ndarray) -> list[int]:
-        """The index of the frame whose presentation time is nearest to each time; of two as near, the earlier one.
-
-        Args:
-            timestamps_s: Times in seconds, (times,), in any order.
-        """
-        return nearest_places(self.times_s, np.asarray(timestamps_s, dtype=np.float64)).tolist()
-
-
-def nearest_places(times_s: np.ndarray, wanted_s: np.ndarray, slack_s: float = 0.0) -> np.ndarray:
-    """The place of the time nearest to each wanted one; of two as near, the earlier.
-
-    Args:
-        times_s: Times in seconds, ascending, at least one: (times,).
-        wanted_s: Times in seconds to find places for: (wanted,).
-        slack_s: Seconds by which the earlier of two may be farther and still be taken, so that the rounding of floats
-            does not decide between two that are as near.
-
-    Returns:
-        Indices into `times_s`: (wanted,).
-    """
-    after = np.minimum(np.searchsorted(times_s, wanted_s), len(times_s) - 1)
-    before = np.maximum(after - 1, 0)
-    return np.where(wanted_s - times_s[before] <= times_s[after] - wanted_s + slack_s, before, after)
-
 
 @dataclass(frozen=True)
 class Packets:

@@ -20,6 +20,7 @@ from .decode import (
     distrust_short_cuts,
     fitted_size,
     fps_timestamps,
+    nearest_places,
     numbered_frames,
     open_video,
     pts_to_decode,
@@ -71,7 +72,7 @@ class FrameStream:
         return len(self.timestamps_s)
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        nearest = self._table.nearest(self.timestamps_s)
+        nearest = nearest_places(self._table.times_s, np.asarray(self.timestamps_s)).tolist()
         to_picture = _ToPicture(self.path, self.max_side_px, self.max_pixels)
         last: av.VideoFrame | None = None
         self.num_replaced, position, in_order = 0, 0, self._table.in_order_only
