@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from ..files import write_whole
+from ..manifests.manifest import Manifest, load_manifest
 from .seeds import SPLITS
+
+logger = logging.getLogger(__name__)
 
 TRUTH_FOLDER, VIDEO_FOLDER = "truth", "videos"
 SETTINGS_FILE, UNFINISHED_FILE = "settings.json", "settings.unfinished.json"
@@ -103,6 +107,35 @@ def prepare_folder(folder: Path, settings: dict[str, Any], own_entries: Sequence
             path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / UNFINISHED_FILE, json.dumps(settings, indent=2) + "\n")
+
+
+def build_world(
+    folder: Path,
+    settings: dict[str, Any],
+    build: Callable[[], Manifest],
+    overwrite: bool = False,
+    own_entries: Sequence[str] = OWN_ENTRIES,
+) -> Manifest:
+    """The manifest of a data set: of the one that is there, where it is complete and has the same settings.
+
+    Args:
+        folder: Folder of the data set.
+        settings: All that decides what is in it.
+        build: Writes everything into the folder, which is ready for it, and gives the manifest.
+        overwrite: Whether a data set of this kind that is there is built anew.
+        own_entries: Names of what a build leaves in the folder.
+
+    Raises:
+        ConfigError: The folder was built with other settings, or holds other files.
+    """
+    if not overwrite and is_complete(folder, settings):
+        logger.info("%s is there already, with the same settings", folder)
+        return load_manifest(folder)
+    prepare_folder(folder, settings, own_entries)
+    manifest = build()
+    # last of all, so that a build that was broken off is begun anew
+    mark_complete(folder)
+    return manifest
 
 
 def mark_complete(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from datasets import Features
 
 from ...errors import ConfigError
 from ...files import write_card
-from ...manifests.manifest import Manifest, load_manifest, write_manifest
+from ...manifests.manifest import Manifest, write_manifest
 from ...reporting.tables import text_table
 from ...video.writer import write_video
 from ..backgrounds import BACKGROUNDS
@@ -23,10 +22,8 @@ from ..truth import frame_truth_features
 from ..world_folder import (
     TRUTH_FOLDER,
     VIDEO_FOLDER,
+    build_world,
     check_request,
-    is_complete,
-    mark_complete,
-    prepare_folder,
     request_settings,
 )
 from .config import (
@@ -41,8 +38,6 @@ from .config import (
 )
 from .nuisance import draw_nuisance
 from .render import Clip, render_clip
-
-logger = logging.getLogger(__name__)
 
 
 def truth_features() -> Features:
@@ -90,18 +85,17 @@ def build_synthetic_actions(
     if max(split_sizes.values()) < len(ACTIONS):
         raise ConfigError(f"split sizes are {split_sizes}; one must have {len(ACTIONS)} clips, one of each class")
     settings = _settings(config, split_sizes, seed)
-    if not overwrite and is_complete(folder, settings):
-        logger.info("%s is there already, with the same settings", folder)
-        return load_manifest(folder)
-    prepare_folder(folder, settings)
-    jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
-    rows = render_all(_render_job, jobs, truth_features(), num_proc, progress)
-    write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic actions, ground truth")
-    description = manifest_description(config, seed)
-    manifest = write_manifest(folder, rows, ACTIONS, SOURCE, folder / VIDEO_FOLDER, description=description)
-    # last of all, so that a build that was broken off is begun anew
-    mark_complete(folder)
-    return manifest
+
+    def build() -> Manifest:
+        jobs = [
+            _Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)
+        ]
+        rows = render_all(_render_job, jobs, truth_features(), num_proc, progress)
+        write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic actions, ground truth")
+        description = manifest_description(config, seed)
+        return write_manifest(folder, rows, ACTIONS, SOURCE, folder / VIDEO_FOLDER, description=description)
+
+    return build_world(folder, settings, build, overwrite)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from datasets import Features
 
 from ...files import write_card
-from ...manifests.manifest import Manifest, load_manifest, write_manifest
+from ...manifests.manifest import Manifest, write_manifest
 from ...manifests.segments import SEGMENTS_FOLDER, write_segments
 from ...video.writer import write_video
 from ..render_jobs import Rendered, RenderJob, render_all
@@ -22,10 +21,8 @@ from ..world_folder import (
     OWN_ENTRIES,
     TRUTH_FOLDER,
     VIDEO_FOLDER,
+    build_world,
     check_request,
-    is_complete,
-    mark_complete,
-    prepare_folder,
     request_settings,
 )
 from .cards import manifest_description, truth_card
@@ -40,8 +37,6 @@ from .config import (
 )
 from .render import AssemblyFrame, render_assembly
 from .timeline import AssemblySegment, draw_sequence
-
-logger = logging.getLogger(__name__)
 
 
 def assembly_truth_features() -> Features:
@@ -88,22 +83,22 @@ def build_synthetic_assembly(
     split_sizes = dict(DEFAULT_SPLIT_SIZES if split_sizes is None else split_sizes)
     check_request(split_sizes, seed, num_proc)
     settings = _settings(config, split_sizes, seed)
-    if not overwrite and is_complete(folder, settings):
-        logger.info("%s is there already, with the same settings", folder)
-        return load_manifest(folder)
-    prepare_folder(folder, settings, (*OWN_ENTRIES, SEGMENTS_FOLDER))
-    jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
-    rows = render_all(_render_job, jobs, assembly_truth_features(), num_proc, progress, "video", chunk_size=1)
-    # drawn again, which is cheap, in place of sending them back from the processes
-    sequences = {split: [job.sequence() for job in jobs if job.split == split] for split in split_sizes}
-    write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic assembly, ground truth")
-    description = manifest_description(config, seed, sequences)
-    manifest = write_manifest(folder, rows, [ACTIVITY], SOURCE, folder / VIDEO_FOLDER, description=description)
-    segment_rows = {split: _segment_rows([job for job in jobs if job.split == split]) for split in split_sizes}
-    write_segments(folder, segment_rows, ASSEMBLY_ACTIONS, SOURCE)
-    # last of all, so that a build that was broken off is begun anew
-    mark_complete(folder)
-    return manifest
+
+    def build() -> Manifest:
+        jobs = [
+            _Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)
+        ]
+        rows = render_all(_render_job, jobs, assembly_truth_features(), num_proc, progress, "video", chunk_size=1)
+        # drawn again, which is cheap, in place of sending them back from the processes
+        sequences = {split: [job.sequence() for job in jobs if job.split == split] for split in split_sizes}
+        write_card(folder / TRUTH_FOLDER, split_sizes, truth_card(), pretty_name="Synthetic assembly, ground truth")
+        description = manifest_description(config, seed, sequences)
+        manifest = write_manifest(folder, rows, [ACTIVITY], SOURCE, folder / VIDEO_FOLDER, description=description)
+        segment_rows = {split: _segment_rows([job for job in jobs if job.split == split]) for split in split_sizes}
+        write_segments(folder, segment_rows, ASSEMBLY_ACTIONS, SOURCE)
+        return manifest
+
+    return build_world(folder, settings, build, overwrite, (*OWN_ENTRIES, SEGMENTS_FOLDER))
 
 
 @dataclass(frozen=True)

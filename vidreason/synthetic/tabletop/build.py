@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,23 +12,19 @@ from datasets import Features, List, Value
 
 from ...files import write_card
 from ...guidance.schema import OBJECT_FEATURES
-from ...manifests.manifest import Manifest, load_manifest, write_manifest
+from ...manifests.manifest import Manifest, write_manifest
 from ...provenance import FRAME_KEY_FEATURES
 from ...video.writer import write_video
 from ..render_jobs import Rendered, RenderJob, render_all
 from ..world_folder import (
     TRUTH_FOLDER,
     VIDEO_FOLDER,
+    build_world,
     check_request,
-    is_complete,
-    mark_complete,
-    prepare_folder,
     request_settings,
 )
 from .config import ACTIVITY, DEFAULT_SPLIT_SIZES, PALETTE, SOURCE, TABLETOP_ACTIONS, TABLETOP_VERSION, TabletopConfig
 from .render import TabletopVideo, render_tabletop
-
-logger = logging.getLogger(__name__)
 
 
 def tabletop_truth_features() -> Features:
@@ -86,18 +81,17 @@ def build_synthetic_tabletop(
     split_sizes = dict(DEFAULT_SPLIT_SIZES if split_sizes is None else split_sizes)
     check_request(split_sizes, seed, num_proc)
     settings = {"tabletop_version": TABLETOP_VERSION, **request_settings(config, split_sizes, seed)}
-    if not overwrite and is_complete(folder, settings):
-        logger.info("%s is there already, with the same settings", folder)
-        return load_manifest(folder)
-    prepare_folder(folder, settings)
-    jobs = [_Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)]
-    rows = render_all(_render_job, jobs, tabletop_truth_features(), num_proc, progress, "video", chunk_size=8)
-    write_card(folder / TRUTH_FOLDER, split_sizes, _TRUTH_CARD, pretty_name="Synthetic tabletop, ground truth")
-    description = _manifest_description(config, seed)
-    manifest = write_manifest(folder, rows, [ACTIVITY], SOURCE, folder / VIDEO_FOLDER, description=description)
-    # last of all, so that a build that was broken off is begun anew
-    mark_complete(folder)
-    return manifest
+
+    def build() -> Manifest:
+        jobs = [
+            _Job(folder, split, index, seed, config) for split, size in split_sizes.items() for index in range(size)
+        ]
+        rows = render_all(_render_job, jobs, tabletop_truth_features(), num_proc, progress, "video", chunk_size=8)
+        write_card(folder / TRUTH_FOLDER, split_sizes, _TRUTH_CARD, pretty_name="Synthetic tabletop, ground truth")
+        description = _manifest_description(config, seed)
+        return write_manifest(folder, rows, [ACTIVITY], SOURCE, folder / VIDEO_FOLDER, description=description)
+
+    return build_world(folder, settings, build, overwrite)
 
 
 @dataclass(frozen=True)
