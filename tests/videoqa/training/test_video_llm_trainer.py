@@ -170,6 +170,32 @@ def test_several_questions_of_a_clip_decode_it_once(train, tiny_folder, tmp_path
     assert logged(together, "loss") == pytest.approx(logged(apart, "loss"), rel=1e-6)
 
 
+def test_turns_of_one_conversation_share_the_video(prepared, tmp_path):
+    """Each clip is a row for its answers and one for its rationales, with every token that is said apart."""
+    from fixtures.color_questions import make_question
+
+    more = [make_question(0, "train", question_id=f"more{n}", question=f"And {n}?", answer="no") for n in range(3)]
+    table = write_color_questions(tmp_path / "questions", train=more)
+    _, apart = prepared(questions=table, questions_per_clip=8)
+    trainer, together = prepared(questions=table, questions_per_clip=8, one_conversation=True)
+    assert together["labels"].shape[0] == 8 + 6  # two clips have no rationale
+    assert apart["labels"].shape[0] == 11 + 9
+    said = trainer.count(together)
+    assert said == trainer.count(apart) and said["answer"] > 0 and said["rationale"] > 0
+    frames = {name: value.shape[0] for name, value in together.items() if name.startswith("pixel")}
+    assert frames and all(number < apart[name].shape[0] for name, number in frames.items())
+    # of the clip with four answers, the first question is not that of the table: its order is drawn
+    rows = (together["labels"] != IGNORED_TOKEN).sum(dim=1)
+    row = rows[(together["part_of_row"] == 0)].argmax()
+    text = trainer.processing_class.tokenizer.decode(
+        together["input_ids"][(together["part_of_row"] == 0).nonzero()[row][0]]
+    )
+    order = [text.index(question) for question in ("And 0?", "And 1?", "And 2?")]
+    assert order != sorted(order)
+    loss = trainer.compute_loss(trainer.model, together)
+    assert torch.isfinite(loss) and loss > 0
+
+
 def test_what_is_too_long_or_cannot_be_read_is_no_part_of_the_loss(train, tiny_folder, color_world, tmp_path):
     """T20: training on a table with such rows is training on the table without them, and they are counted."""
 
