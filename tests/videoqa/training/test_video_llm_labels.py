@@ -10,7 +10,7 @@ from fixtures.color_questions import make_question
 from fixtures.tiny_video_models import FAMILIES, make_processor
 
 from vidreason.errors import ConfigError
-from vidreason.videoqa.conversation import chat_messages, encode, load_answer_prompt
+from vidreason.videoqa.conversation import load_answer_prompt
 from vidreason.videoqa.frames import FrameSampling, show_frames, show_video
 from vidreason.videoqa.training.collator import ConversationCollator
 from vidreason.videoqa.training.data import ClipExample, group_by_clip
@@ -75,66 +75,6 @@ def test_training_goes_on_where_a_prompt_for_generation_ends(family):
     for name, value in asked.inputs.items():
         if name.startswith("pixel"):
             assert torch.equal(value, trained.inputs[name])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_questions_of_one_conversation_are_the_tokens_of_the_whole_chat(family):
-    """Every answer has a loss and nothing else, and the tokens are those of the conversation written at once."""
-    encoder = make_encoder(family)
-    rows = [make_question(0, "train"), make_question(4, "train", **CHOICE), make_question(5, "train", answer="no")]
-    conversation, dropped = encoder.encode_turns(rows, "answer", SHOWN)
-    assert not dropped
-    texts = [PROMPTS["answer"].texts(row, None)[1] for row in rows]
-    texts[0] = PROMPTS["answer"].texts(rows[0], SHOWN)[1]
-    messages = [one for one in encoder.messages(rows[0], "answer", SHOWN) if one["role"] == "system"]
-    for number, (text, answer) in enumerate(zip(texts, ("red", "B", "no"), strict=True)):
-        messages += chat_messages("", text, with_video=number == 0, answer=answer)
-    whole = encode(encoder.processor, [messages], [SHOWN])["input_ids"]
-    ids, labels = conversation.inputs["input_ids"], conversation.labels
-    assert torch.equal(ids, whole[:, : ids.shape[1]])  # some templates write a line break after the last turn
-    has_label = labels != IGNORED_TOKEN
-    assert torch.equal(labels[has_label], ids[has_label]) and labels.shape == ids.shape
-    assert conversation.inputs["attention_mask"].shape == ids.shape
-    end, space = ("<end_of_utterance>", " ") if family == "smolvlm" else (END, "")
-    assert labelled(encoder, labels) == "".join(f"{space}{answer}{end}" for answer in ("red", "B", "no"))
-    # the first question is asked as it is alone, so that evaluation meets what training has seen
-    alone = encoder.encode(rows[0], "answer", SHOWN)
-    assert torch.equal(ids[:, : alone.length], alone.inputs["input_ids"])
-
-
-def test_a_turn_that_cannot_be_trained_on_is_left_out_alone():
-    rows = [
-        {**make_question(0, "train"), "answer": " "},
-        make_question(1, "train"),
-        make_question(2, "train", question="<video>?"),
-        make_question(3, "train", question="long " * 300),
-        make_question(4, "train"),
-    ]
-    whole, dropped = make_encoder("qwen3_vl").encode_turns(rows, "answer", SHOWN)
-    assert {place: one.status for place, one in dropped.items()} == {0: "empty", 2: "invalid"}
-    encoder = make_encoder("qwen3_vl", max_length=whole.length - 1)
-    cut, dropped = encoder.encode_turns(rows, "answer", SHOWN)
-    assert {place: one.status for place, one in dropped.items()} == {0: "empty", 2: "invalid", 4: "truncated"}
-    assert cut.length < whole.length and torch.equal(cut.labels, whole.labels[:, : cut.length])
-    encoder = make_encoder("qwen3_vl", max_length=cut.length - 1)
-    short, dropped = encoder.encode_turns(rows, "answer", SHOWN)
-    assert set(dropped) == {0, 2, 3}
-    expected, _ = make_encoder("qwen3_vl").encode_turns([rows[1], rows[4]], "answer", SHOWN)
-    assert torch.equal(short.labels, expected.labels)
-    nothing, dropped = encoder.encode_turns(rows[:1], "answer", SHOWN)
-    assert nothing is None and set(dropped) == {0}
-
-
-def test_a_template_that_rewrites_earlier_answers_is_named():
-    encoder = make_encoder("llava_onevision")
-    rows = [make_question(0, "train"), make_question(1, "train")]
-    encoder.processor.chat_template = (
-        "{% for message in messages %}{% if message['role'] == 'user' or loop.last %}{{ message['role'] }}: "
-        "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}<|im_end|>{% endif %}{% endfor %}"
-        "{{ 'assistant: ' if add_generation_prompt }}"
-    )
-    with pytest.raises(ConfigError, match="writes an answer otherwise once a question follows.*one_conversation"):
-        encoder.encode_turns(rows, "answer", None)
 
 
 def test_a_clip_as_file_frames_and_tensor_is_one_example(color_world):

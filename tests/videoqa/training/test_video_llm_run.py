@@ -111,7 +111,7 @@ def test_videos_that_cannot_be_read_are_rows_with_a_reason(train, color_world, t
         ({"rationale_weight": -1}, "rationale_weight is -1.0"),
         ({"num_frames": 0}, "num_frames is 0"),
         ({"questions_per_clip": 0}, "questions_per_clip is 0"),
-        ({"one_conversation": True}, "one_conversation with questions_per_clip 1"),
+        ({"share_video": True}, "share_video with questions_per_clip 1"),
         ({"remove_unused_columns": True}, "remove_unused_columns must be False"),
         ({"answer_prompt": "essay"}, "'essay' is no prompt"),
         ({"lora_rank": 4, "lora_modules": ["query"]}, "lora_modules names 'query'"),

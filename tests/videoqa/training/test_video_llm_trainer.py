@@ -2,10 +2,12 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
-from fixtures.color_questions import write_color_questions
+from fixtures.color_questions import make_question, write_color_questions
+from fixtures.tiny_video_models import FAMILIES
 from fixtures.train_runs import launch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
@@ -16,6 +18,7 @@ from vidreason.videoqa.training.config import VideoLanguageModelArguments
 from vidreason.videoqa.training.data import QuestionClips
 from vidreason.videoqa.training.losses import IGNORED_TOKEN
 from vidreason.videoqa.training.model import load_model
+from vidreason.videoqa.training.shared_video import check_attention
 from vidreason.videoqa.training.task import VideoQATask
 from vidreason.videoqa.training.trainer import VideoQATrainer
 
@@ -42,8 +45,8 @@ def difference(one, other):
 def prepared(parse, tmp_path):
     """Makes the task's trainer, and a batch of all its training clips."""
 
-    def make(**changes):
-        task = VideoQATask(*parse(**changes))
+    def make(*family, **changes):
+        task = VideoQATask(*parse(*family, **changes))
         ready = task.prepare()
         trainer = task.make_trainer(ready, [])
         return trainer, ready.data.collator([ready.data.train[index] for index in range(len(ready.data.train))])
@@ -145,8 +148,6 @@ def test_a_step_is_the_same_however_it_is_cut_up(train, flags, tiny_folder, tmp_
 
 
 def test_several_questions_of_a_clip_decode_it_once(train, tiny_folder, tmp_path, monkeypatch):
-    from fixtures.color_questions import make_question
-
     from vidreason.videoqa.answering import asking as module
 
     more = [make_question(0, "train", question_id=f"more{n}", question=f"And {n}?", answer="no") for n in range(3)]
@@ -170,30 +171,43 @@ def test_several_questions_of_a_clip_decode_it_once(train, tiny_folder, tmp_path
     assert logged(together, "loss") == pytest.approx(logged(apart, "loss"), rel=1e-6)
 
 
-def test_turns_of_one_conversation_share_the_video(prepared, tmp_path):
-    """Each clip is a row for its answers and one for its rationales, with every token that is said apart."""
-    from fixtures.color_questions import make_question
-
+@pytest.mark.parametrize("family", FAMILIES)
+def test_questions_that_share_a_video_have_the_loss_that_they_have_apart(prepared, tmp_path, family):
+    """Each clip is one row for its answers and one for its rationales; gradients are those of a row for each."""
+    if family == "smolvlm":
+        pytest.importorskip("num2words")
     more = [make_question(0, "train", question_id=f"more{n}", question=f"And {n}?", answer="no") for n in range(3)]
-    table = write_color_questions(tmp_path / "questions", train=more)
-    _, apart = prepared(questions=table, questions_per_clip=8)
-    trainer, together = prepared(questions=table, questions_per_clip=8, one_conversation=True)
-    assert together["labels"].shape[0] == 8 + 6  # two clips have no rationale
-    assert apart["labels"].shape[0] == 11 + 9
-    said = trainer.count(together)
-    assert said == trainer.count(apart) and said["answer"] > 0 and said["rationale"] > 0
-    frames = {name: value.shape[0] for name, value in together.items() if name.startswith("pixel")}
-    assert frames and all(number < apart[name].shape[0] for name, number in frames.items())
-    # of the clip with four answers, the first question is not that of the table: its order is drawn
-    rows = (together["labels"] != IGNORED_TOKEN).sum(dim=1)
-    row = rows[(together["part_of_row"] == 0)].argmax()
-    text = trainer.processing_class.tokenizer.decode(
-        together["input_ids"][(together["part_of_row"] == 0).nonzero()[row][0]]
-    )
-    order = [text.index(question) for question in ("And 0?", "And 1?", "And 2?")]
-    assert order != sorted(order)
-    loss = trainer.compute_loss(trainer.model, together)
-    assert torch.isfinite(loss) and loss > 0
+    again = make_question(1, "train", question_id="again", answer="blue")  # the very same prompt as another
+    table = write_color_questions(tmp_path / "questions", train=[*more, again])
+    trainer, apart = prepared(family=family, questions=table, questions_per_clip=8)
+    expected = part_gradients(trainer, apart)
+    assert apart["labels"].shape[0] == 12 + 10
+    for attention in ("sdpa", "eager"):
+        changes = {"questions_per_clip": 8, "share_video": True, "attn_implementation": attention}
+        trainer, together = prepared(family=family, questions=table, **changes)
+        assert together["labels"].shape[0] == 8 + 6  # of two clips there is no rationale
+        said = trainer.count(together)
+        assert said == trainer.count(apart) and said["answer"] > 0 and said["rationale"] > 0
+        for part, found in part_gradients(trainer, together).items():
+            assert expected[part].norm() > 0 and difference(found, expected[part]) < 1e-4, (attention, part)
+
+
+def test_questions_share_a_video_only_where_it_is_exact(prepared, tmp_path):
+    with pytest.raises(ConfigError, match=r"does not take: set one of .*share_video to false"):
+        check_attention(SimpleNamespace(config=FlashConfig()))
+    early = tmp_path / "early.txt"
+    early.write_text("id: early\n\n[system]\n{{ question }}\n\n[user]\n{{ question }}\n")
+    with pytest.raises(ConfigError, match="says something of a question before the video"):
+        prepared(questions_per_clip=8, share_video=True, answer_prompt=early)
+
+
+class FlashConfig:
+    """Of a model whose attention is computed by a kernel with a mask of its own."""
+
+    _attn_implementation = "flash_attention_2"
+
+    def get_text_config(self):
+        return self
 
 
 def test_what_is_too_long_or_cannot_be_read_is_no_part_of_the_loss(train, tiny_folder, color_world, tmp_path):
@@ -204,8 +218,6 @@ def test_what_is_too_long_or_cannot_be_read_is_no_part_of_the_loss(train, tiny_f
 
     def shorten(row):
         return {**row, "rationale": ""} if row["question_id"] in ("0", "3") else row
-
-    from fixtures.color_questions import make_question
 
     gone = [make_question(20, "train", video_id="gone"), make_question(21, "train", status="failed")]
     settings = {**WHOLE, "max_length": 700, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ...errors import ConfigError
 from .data import ClipExample
-from .encoding import AFTER_PROMPT, DROPPED, PARTS, EncodedConversation
+from .encoding import AFTER_PROMPT, DROPPED, PARTS, SEGMENTS, EncodedConversation
 from .losses import IGNORED_TOKEN
 
 NOT_FOR_THE_MODEL = (
@@ -70,7 +70,7 @@ class ConversationCollator:
             raise ConfigError(f"the processor gives {name} for some conversations of a batch and not for others")
         if name == "input_ids":
             return _padded(values, self.pad_token_id, at_left)
-        if name in AFTER_PROMPT:
+        if name in AFTER_PROMPT or name == SEGMENTS:
             return _padded(values, 0, at_left)
         return _one_after_another(name, values)
 

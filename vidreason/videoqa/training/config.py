@@ -173,11 +173,11 @@ class QuestionDataArguments(DataArguments):
         default=1,
         metadata={"help": "Most questions of one example, which share a decoded video; each counts for itself."},
     )
-    one_conversation: bool = field(
+    share_video: bool = field(
         default=False,
         metadata={
-            "help": "Make the questions of an example turns of one conversation, in a random order that stays: the "
-            "video is encoded once for all of them, and later turns see earlier answers."
+            "help": "Encode a clip once for all questions of an example. Each sees the video and itself alone: the "
+            "loss stays as it is."
         },
     )
     cache_clips: bool = field(
@@ -193,8 +193,8 @@ class QuestionDataArguments(DataArguments):
             raise ConfigError(f"max_length is {self.max_length}, expected a number of tokens")
         if self.questions_per_clip < 1:
             raise ConfigError(f"questions_per_clip is {self.questions_per_clip}, expected at least 1")
-        if self.one_conversation and self.questions_per_clip == 1:
-            raise ConfigError("one_conversation with questions_per_clip 1: say how many questions a conversation has")
+        if self.share_video and self.questions_per_clip == 1:
+            raise ConfigError("share_video with questions_per_clip 1: say how many questions are to share one")
         _ = self.sampling  # a number that is too small is named at once
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,8 +81,8 @@ class QuestionClips(Dataset):
         sampling: Which frames are shown; None shows no video.
         questions_per_clip: Most questions of one example.
         keeps: Whether examples stay in memory once they are made. Each loader worker keeps its own.
-        one_conversation: Whether the questions of an example are turns of one conversation, for each part of the loss,
-            rather than a conversation each.
+        shares_video: Whether the conversations of an example that count for the same part of the loss are joined, see
+            `ConversationEncoder.join`.
     """
 
     def __init__(
@@ -95,11 +94,11 @@ class QuestionClips(Dataset):
         sampling: FrameSampling | None,
         questions_per_clip: int = 1,
         keeps: bool = False,
-        one_conversation: bool = False,
+        shares_video: bool = False,
     ):
         self.questions, self.videos, self.encoder = questions, videos, encoder
         self.parts, self.sampling, self.keeps = tuple(parts), sampling, keeps
-        self.one_conversation = one_conversation
+        self.shares_video = shares_video
         self.groups = group_by_clip(questions, questions_per_clip)
         self._kept: dict[tuple[int, bool], ClipExample] = {}
 
@@ -130,21 +129,15 @@ class QuestionClips(Dataset):
             return ClipExample((), [Dropped.of(row, part, "failed", self._why(error)) for row, part in wanted])
         conversations: list[EncodedConversation] = []
         dropped: list[Dropped] = []
-        for part, turns in self._turns(wanted):
-            conversation, reasons = self.encoder.encode_turns(turns, part, shown)
-            conversations += [] if conversation is None else [conversation]
-            dropped += [Dropped.of(turns[place], part, one.status, one.reason) for place, one in reasons.items()]
+        for row, part in wanted:
+            try:
+                conversations.append(self.encoder.encode(row, part, shown))
+            except DroppedConversation as error:
+                dropped.append(Dropped.of(row, part, error.status, error.reason))
+        if self.shares_video:
+            of_parts = [[one for one in conversations if one.part == part] for part in self.parts]
+            conversations = [self.encoder.join(some) for some in of_parts if some]
         return ClipExample(_with_shared_pixels(conversations), dropped)
-
-    def _turns(self, wanted: Sequence[tuple[Mapping[str, Any], str]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-        """The questions of each conversation, with its part."""
-        if not self.one_conversation:
-            return [(part, [row]) for row, part in wanted]
-        # by their ids' hash: of questions in the order of a table, one type would always come first, as it is asked
-        # when a model is evaluated, and another always after those that give its answer away
-        drawn = sorted(wanted, key=lambda one: hashlib.sha256(one[0]["question_id"].encode()).digest())
-        found = [(part, [row for row, of_part in drawn if of_part == part]) for part in self.parts]
-        return [(part, turns) for part, turns in found if turns]
 
     def _open(self, row: Mapping[str, Any]) -> ClipExample:
         try:

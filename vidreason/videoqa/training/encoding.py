@@ -1,15 +1,15 @@
 """From a question to what a model is trained on: the tokens of a conversation, and which of them have a loss.
 
-A conversation is one question with one instruction, for its answer or for its rationale (STEP, section 3.2), or several
-such questions about one video, one after another. Tokens with a loss are those of the text that the model is to say,
-and the token that ends its turn. They are found by what the chat template writes after the prompt, and not by the
-template's mask of the assistant's text, which is all zeros for templates without marks for it (transformers, issue
-46559). What is found is decoded and compared.
+A conversation is one question with one instruction, for its answer or for its rationale (STEP, section 3.2). Tokens
+with a loss are those of the text that the model is to say, and the token that ends its turn. They are found by what
+the chat template writes after the prompt, and not by the template's mask of the assistant's text, which is all zeros
+for templates without marks for it (transformers, issue 46559). What is found is decoded and compared.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +25,13 @@ from .losses import IGNORED_TOKEN
 PARTS = ("answer", "rationale")
 """What a conversation asks for, and the parts of the loss, in the order of their numbers."""
 
+SEGMENTS = "segment_ids"
+"""Input of conversations that share a video: 0 for a token of all of them, else the number of the token's own."""
+
 AFTER_PROMPT = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
 """Inputs with a value for each token besides `input_ids` -> their value for a token of text."""
 
+PER_TOKEN = ("input_ids", *AFTER_PROMPT)
 
 DROPPED = ("truncated", "invalid", "empty", "failed")
 """Statuses of conversations that are not trained on: too long; with texts that a template would take for its own
@@ -71,27 +75,6 @@ class EncodedConversation:
         return self.inputs["input_ids"].shape[1]
 
 
-@dataclass(frozen=True, eq=False)
-class _Turn:
-    """A question of a conversation, and what the model is to say.
-
-    Attributes:
-        messages: The conversation up to what is to be said.
-        text: What is to be said.
-        target: Its ids, with the end of the turn.
-        prompt_length: Tokens of its prompt; of the first turn the video is among them, of a later one the last answer.
-        ids: The prompt of a later turn, from the last answer on.
-        inputs: The prompt of the first turn as the model takes it.
-    """
-
-    messages: Messages
-    text: str
-    target: list[int]
-    prompt_length: int
-    ids: list[int]
-    inputs: Mapping[str, torch.Tensor]
-
-
 @dataclass(frozen=True)
 class ConversationEncoder:
     """Makes conversations of questions, with the processor of the model that is trained.
@@ -120,7 +103,7 @@ class ConversationEncoder:
         return chat_messages(system, user, with_video=shown is not None)
 
     def encode(self, question: Mapping[str, Any], part: str, shown: ShownFrames | None) -> EncodedConversation:
-        """A conversation of one question that the model is trained on.
+        """A conversation that the model is trained on.
 
         Args:
             question: Row of a table of questions, with a rationale where that is the part.
@@ -131,86 +114,16 @@ class ConversationEncoder:
             DroppedConversation: It is too long, or its texts hold tokens that only a template may write.
             ConfigError: The model's chat template does not fit training.
         """
-        conversation, dropped = self.encode_turns([question], part, shown)
-        if conversation is None:
-            raise dropped[0]
-        return conversation
-
-    def encode_turns(
-        self, questions: Sequence[Mapping[str, Any]], part: str, shown: ShownFrames | None
-    ) -> tuple[EncodedConversation | None, dict[int, DroppedConversation]]:
-        """A conversation in which questions about one video follow one another, as LLaVA is trained.
-
-        The video is shown once, before the first question, and every answer has a loss.
-
-        Args:
-            questions: Rows of a table of questions, in the order of the turns.
-            part: One of `PARTS`, of all turns.
-            shown: What is shown of their video; None for none.
-
-        Returns:
-            The conversation, None where no turn is left, and place in `questions` -> why there is no turn of it. What
-            does not fit into `max_length` is left out whole.
-
-        Raises:
-            ConfigError: The model's chat template does not fit training, or not that of several turns.
-        """
-        turns: list[_Turn] = []
-        dropped: dict[int, DroppedConversation] = {}
-        length = 0
-        for place, question in enumerate(questions):
-            try:
-                turn = self._turn(question, part, shown, turns[-1] if turns else None)
-                self._check_length(length + turn.prompt_length + len(turn.target))
-            except DroppedConversation as error:
-                dropped[place] = error
-                continue
-            # what a turn says is the beginning of the next one's prompt
-            length += turn.prompt_length
-            turns.append(turn)
-        if not turns:
-            return None, dropped
-        said = [id_ for turn in turns[1:] for id_ in turn.ids] + turns[-1].target
-        labels = torch.full((1, length), IGNORED_TOKEN)
-        labels = torch.cat([labels, torch.tensor([turns[-1].target])], dim=1)
-        end = 0
-        for turn in turns:
-            end += turn.prompt_length
-            labels[0, end : end + len(turn.target)] = torch.tensor(turn.target)
-        added = torch.tensor([said])
-        inputs = {name: _with_target(name, value, added) for name, value in turns[0].inputs.items()}
-        return EncodedConversation(part, inputs, labels), dropped
-
-    def _turn(self, question: Mapping[str, Any], part: str, shown: ShownFrames | None, last: _Turn | None) -> _Turn:
-        """One more question of a conversation."""
         with _invalid_texts():
-            messages = self.messages(question, part, None if last else shown)
-        if last is None:
-            target = self._target_ids(messages, target_text(question, part))
-            inputs = self._inputs(messages, shown)
-            return _Turn(messages, target_text(question, part), target, inputs["input_ids"].shape[1], [], inputs)
-        return self._later_turn(messages, target_text(question, part), last)
-
-    def _later_turn(self, messages: Messages, text: str, last: _Turn) -> _Turn:
-        systems = [[one for one in some if one["role"] == "system"] for some in (messages, last.messages)]
-        if systems[0] != systems[1]:
-            raise ConfigError(
-                "the prompt tells the system something else with each question, and a conversation has one system "
-                "message: say it in the user's, or set one_conversation to false"
-            )
-        answered = {"role": "assistant", "content": [{"type": "text", "text": last.text}]}
-        messages = [*last.messages, answered, *(one for one in messages if one["role"] != "system")]
-        target = self._target_ids(messages, text)
-        with _invalid_texts():
-            before, whole = render(self.processor, last.messages), render(self.processor, messages)
-        ids = self._ids(whole[len(before) :]) if whole.startswith(before) else []
-        if ids[: len(last.target)] != last.target:
-            # reasoning that is cut out of earlier turns, or turns without a mark that ends them
-            raise ConfigError(
-                f"the chat template writes an answer otherwise once a question follows: {whole[-80:]!r}; set "
-                "one_conversation to false"
-            )
-        return _Turn(messages, text, target, len(ids), ids, {})
+            messages = self.messages(question, part, shown)
+        target = self._target_ids(messages, target_text(question, part))
+        inputs = self._inputs(messages, shown)
+        prompt_length = inputs["input_ids"].shape[1]
+        self._check_length(prompt_length + len(target))
+        labels = torch.tensor([target])
+        whole = {name: _with_target(name, value, labels) for name, value in inputs.items()}
+        ignored = torch.full((1, prompt_length), IGNORED_TOKEN)
+        return EncodedConversation(part, whole, torch.cat([ignored, labels], dim=1))
 
     def open(self, question: Mapping[str, Any], shown: ShownFrames | None) -> EncodedConversation:
         """A prompt that the model is to answer.
@@ -227,6 +140,37 @@ class ConversationEncoder:
         inputs = self._inputs(messages, shown)
         self._check_length(inputs["input_ids"].shape[1])
         return EncodedConversation("answer", inputs, torch.empty(1, 0, dtype=torch.int64))
+
+    def join(self, conversations: Sequence[EncodedConversation]) -> EncodedConversation:
+        """Several conversations about the same frames as one row of tokens, in which these stand once.
+
+        What all begin with, the video among it, is followed by the rest of each. `segment_ids` (1, tokens) says which
+        token is whose; with the mask and the positions of `vidreason.videoqa.training.shared_video`, what a model says
+        in each is what it says in it alone.
+
+        Args:
+            conversations: At least one, from `encode`, all of one part and with the same frames.
+
+        Raises:
+            ConfigError: A question is written before the video, so that what all begin with does not hold it.
+        """
+        ids = [one.inputs["input_ids"][0].tolist() for one in conversations]
+        prompts = [int((one.labels[0] == IGNORED_TOKEN).sum()) for one in conversations]
+        # of each conversation a token of the prompt is left, from which the first word of its answer is predicted
+        alike = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False))
+        shared = min(len(list(alike)), min(prompts) - 1)
+        rests = [row[shared:] for row in ids]
+        if any(id_ in self._media_ids for rest in rests for id_ in rest):
+            raise ConfigError("share_video is true, but the prompt says something of a question before the video")
+        first = conversations[0]
+        rest_ids = torch.tensor([[id_ for rest in rests for id_ in rest]])
+        inputs = {
+            name: _with_target(name, value[:, :shared] if name in PER_TOKEN else value, rest_ids)
+            for name, value in first.inputs.items()
+        }
+        numbers = [0] * shared + [number for number, rest in enumerate(rests, 1) for _ in rest]
+        labels = [first.labels[:, :shared], *(one.labels[:, shared:] for one in conversations)]
+        return EncodedConversation(first.part, {**inputs, SEGMENTS: torch.tensor([numbers])}, torch.cat(labels, dim=1))
 
     def _inputs(self, messages: Messages, shown: ShownFrames | None) -> dict[str, torch.Tensor]:
         with _invalid_texts():
@@ -274,11 +218,16 @@ class ConversationEncoder:
     def _special_ids(self) -> frozenset[int]:
         tokenizer = self.processor.tokenizer
         added = getattr(tokenizer, "added_tokens_decoder", {})
-        names = [getattr(self.processor, name, None) for name in ("image_token", "video_token")]
-        media = (tokenizer.convert_tokens_to_ids(name) for name in names if name is not None)
-        found = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special), *media}
+        found = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
+        found |= self._media_ids
         # an unknown word is a word, and none of the template's marks
         return frozenset(found - {tokenizer.unk_token_id, None})
+
+    @functools.cached_property
+    def _media_ids(self) -> frozenset[int | None]:
+        """Ids of what stands for frames."""
+        names = [getattr(self.processor, name, None) for name in ("image_token", "video_token")]
+        return frozenset(self.processor.tokenizer.convert_tokens_to_ids(name) for name in names if name is not None)
 
 
 @contextmanager

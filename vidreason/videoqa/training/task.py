@@ -114,14 +114,14 @@ class VideoQATask(Task[QuestionData]):
         encoder = ConversationEncoder(processor, prompts, self._max_length(), data_args.name_times)
         left_out: dict[str, Counter[str]] = {}
 
-        def clips(split: str, questions_per_clip: int, one_conversation: bool = False) -> QuestionClips:
+        def clips(split: str, questions_per_clip: int, shares_video: bool = False) -> QuestionClips:
             rows, left_out[split] = usable_questions(tables, split, videos)
             parts = PARTS if self.args.rationale_weight and any(rows["rationale"]) else PARTS[:1]
             shown = data_args.sampling if data_args.show_video else None
             kept = data_args.cache_clips
-            return QuestionClips(rows, videos, encoder, parts, shown, questions_per_clip, kept, one_conversation)
+            return QuestionClips(rows, videos, encoder, parts, shown, questions_per_clip, kept, shares_video)
 
-        train = clips(data_args.train_split, data_args.questions_per_clip, data_args.one_conversation)
+        train = clips(data_args.train_split, data_args.questions_per_clip, data_args.share_video)
         # one question in each example, so that each has its own answer
         validation = clips(data_args.validation_split, 1) if data_args.validation_split else None
         tests = {split: clips(split, 1) for split in data_args.test_splits}

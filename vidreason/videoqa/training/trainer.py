@@ -21,10 +21,11 @@ from ...training.parts import PartsTrainer
 from .collator import NOT_FOR_THE_MODEL
 from .config import VideoQAConfig
 from .data import Dropped, OpenQuestions
-from .encoding import PARTS
+from .encoding import PARTS, SEGMENTS
 from .evaluation import ANSWERED, OUTCOMES, answer_metrics, judge_answer, loss_metrics
 from .losses import IGNORED_TOKEN, part_sums, token_losses, token_mean
 from .model import load_weights, save_merged
+from .shared_video import check_attention, shared_inputs
 
 MERGED = "merged"
 """Folder beside LoRA's weights that the whole model is saved in."""
@@ -64,6 +65,9 @@ class VideoQATrainer(PartsTrainer):
         self._dropped_since_log: Counter[str] = Counter()
         model: Any = self.accelerator.unwrap_model(self.model)
         whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._whole = whole
+        if getattr(self.train_dataset, "shares_video", False):
+            check_attention(whole)
         self._keeps_logits = "logits_to_keep" in inspect.signature(whole.forward).parameters
 
     def count(self, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -80,6 +84,8 @@ class VideoQATrainer(PartsTrainer):
     def model_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """What the model is given: no cache, and only those logits asked for that have labels."""
         given = super().model_inputs(inputs)
+        if SEGMENTS in given:
+            given = shared_inputs(self._whole, given)
         kept = {"logits_to_keep": inputs["label_positions"]} if self._keeps_logits else {}
         return {**given, **kept, "use_cache": False}
 
