@@ -9,6 +9,7 @@ pickled to loader workers as the name of a file.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,9 +22,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, Features
+from filelock import FileLock, Timeout
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from .errors import VidreasonError
+from .errors import ConfigError, VidreasonError
+
+logger = logging.getLogger(__name__)
 
 ROWS_PER_BATCH = 1024
 
@@ -35,6 +39,47 @@ _HASHED_BYTES = 2**20  # read at a time
 OUTSIDE_PATH = r"^$|^/|\\|\x00|(^|/)\.\.(/|$)"
 """Pattern of texts that are no POSIX path under a folder, for `re` and for Arrow alike: empty, absolute, with
 backslashes, or with a `..` that may leave the folder."""
+
+
+def take_lock(path: str | os.PathLike, busy: str, waits: bool = False) -> FileLock | None:
+    """The lock of a file, taken; None where its file system knows no locks.
+
+    It ends with the process that holds it, however that ends. Its file stays: who removes it may remove it from under
+    another process that has just taken it.
+
+    Args:
+        path: The lock's file, in a folder that is there.
+        busy: What is said where another process has it.
+        waits: Whether to wait for the end of that process, rather than raise.
+
+    Raises:
+        ConfigError: Another process has it.
+    """
+    lock = FileLock(path)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not waits:
+                raise ConfigError(busy) from None
+            logger.info("%s", busy)
+            lock.acquire()
+    except NotImplementedError:  # flock on some network file systems
+        logger.warning("the file system of %s knows no locks: start no other process there", Path(path).parent)
+        return None
+    return lock
+
+
+@contextmanager
+def held_lock(path: str | os.PathLike, busy: str, waits: bool = False) -> Iterator[None]:
+    """Around what one process at a time does: `take_lock`, whose folder is made where it is missing."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    lock = take_lock(path, busy, waits)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def is_outside(path: str) -> bool:

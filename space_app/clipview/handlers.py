@@ -88,14 +88,7 @@ class Handlers:
         `segments`), the guidance, and how far the two agree; of an example of several actions its `true_segments` too.
         `other` is a second checkpoint, or "none".
         """
-        if not video:
-            raise gr.Error("Please choose a clip first.", print_exception=False)
-        shown, text = self._guarded(
-            lambda: self.service.show(self._ask(video, name, other, guidance, 0.5, None)), plain=True
-        )
-        if shown is None:
-            raise gr.Error(text, print_exception=False)
-        return shown.as_json()
+        return self._as_json(video, lambda: self.service.show(self._ask(video, name, other, guidance, 0.5, None)))
 
     def price(self, video, model, num_frames):
         """What asking a language model costs: text, the quote, and whether it can be asked."""
@@ -135,12 +128,9 @@ class Handlers:
         if not video:
             return "", "", "", ""
 
-        def make() -> ShownObjects:
-            if not isinstance(video, str) or not isinstance(name, str) or not isinstance(classes, str):
-                raise Refused("wrong_type", "video, name and classes: expected an uploaded file and two texts.")
-            return self.service.show_objects(video, name, classes, lambda share, what: progress(share, desc=what))
-
-        shown, text = self._guarded(make)
+        shown, text = self._guarded(
+            lambda: self._show_objects(video, name, classes, lambda share, what: progress(share, desc=what))
+        )
         if shown is None:
             return text, "", "", ""
         answer = shown.answer
@@ -151,21 +141,54 @@ class Handlers:
         table = channels_table(answer.channels, shown.detector)
         return _objects_status(shown), pair_bars(pair), maps_html(answer, shown.clip), table
 
+    def objects_json(self, video, name, classes) -> dict[str, Any]:
+        """What object maps change in the answer of a checkpoint that takes them, as JSON.
+
+        What it answers with the maps (`labels`) and by the frames alone (`labels_without_maps`), and for each of its
+        channels the class that it learned, the class that was looked for, and what the detector found in each frame.
+        `classes` has a line for each channel; an empty line is a map of zeros.
+        """
+        return self._as_json(video, lambda: self._show_objects(video, name, classes))
+
+    def _show_objects(self, video, name, classes, *progress: Callable[[float, str], None]) -> ShownObjects:
+        if not isinstance(video, str) or not isinstance(name, str) or not isinstance(classes, str):
+            raise Refused("wrong_type", "video, name and classes: expected an uploaded file and two texts.")
+        return self.service.show_objects(video, name, classes, *progress)
+
     def answer(self, video, name, question, options, progress=gr.Progress()):  # noqa: B008
         """What a Video-LLM says to a question: status, its answer with the clip and without it, and the evidence."""
         if not video:
             return "Please choose a clip first.", "", ""
 
-        def make() -> ShownAnswer:
-            if not all(isinstance(value, str) for value in (video, name, question or "", options or "")):
-                raise Refused("wrong_type", "video, name, question and options: expected an uploaded file and texts.")
-            asked = (video, name, question or "", options or "")
-            return self.service.show_answer(*asked, lambda share, what: progress(share, desc=what))
-
-        shown, text = self._guarded(make)
+        shown, text = self._guarded(
+            lambda: self._show_answer(video, name, question, options, lambda share, what: progress(share, desc=what))
+        )
         if shown is None:
             return text, "", ""
         return _answer_status(shown, name), said_html(shown), evidence_html(shown)
+
+    def answer_json(self, video, name, question, options) -> dict[str, Any]:
+        """What a Video-LLM says to a question about a clip, as JSON.
+
+        What it says with the clip (`with_video`) and to the question alone (`blind`): its words, and of a question
+        with options the probability of each. Of a question of an example `known` has the right answer and its
+        evidence. `options` are a line each; without any, the model answers in its own words.
+        """
+        return self._as_json(video, lambda: self._show_answer(video, name, question, options))
+
+    def _show_answer(self, video, name, question, options, *progress: Callable[[float, str], None]) -> ShownAnswer:
+        if not all(isinstance(value, str) for value in (video, name, question or "", options or "")):
+            raise Refused("wrong_type", "video, name, question and options: expected an uploaded file and texts.")
+        return self.service.show_answer(video, name, question or "", options or "", *progress)
+
+    def _as_json(self, video, make: Callable[[], Shown | ShownObjects | ShownAnswer]) -> dict[str, Any]:
+        """What a call gives, for programs; what is refused is an error with the words that visitors read."""
+        if not video:
+            raise gr.Error("Please choose a clip first.", print_exception=False)
+        shown, text = self._guarded(make, plain=True)
+        if shown is None:
+            raise gr.Error(text, print_exception=False)
+        return shown.as_json()
 
     def _ask(self, video, name, other, guidance, strength, llm_rows) -> Ask:
         """What was asked for. Raises `Refused` where a value is of another kind, as only a program's can be."""

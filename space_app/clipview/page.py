@@ -41,6 +41,17 @@ result = client.predict(
 result["checkpoints"][0]["labels"]  # {label: probability}, the likeliest first
 result["checkpoints"][0]["attention"]  # per picture, the weights of the cells, row-major from the top left
 result["checkpoints"][0]["segments"]  # of a segmentation checkpoint: start_s, end_s, label and score of each"""
+_OBJECTS_EXAMPLE = """
+
+objects = client.predict(video=handle_file("my_video.mp4"), name=%r, classes=%r, api_name="/objects")
+objects["labels"], objects["labels_without_maps"]  # {label: probability}, the likeliest first
+objects["channels"][0]["boxes"]  # per frame, x0, y0, x1, y1 in [0, 1] of each object that was found"""
+_QUESTIONS_EXAMPLE = """
+
+answer = client.predict(
+    video=handle_file("my_video.mp4"), name=%r, question="what is picked up?", options="box\\nbook", api_name="/answer"
+)
+answer["with_video"]["options"], answer["blind"]["options"]  # {option: probability}, with the clip and without it"""
 
 
 def build_page(
@@ -70,7 +81,7 @@ def build_page(
             card = gr.Markdown(handlers.card(names[0]))
             card_of.change(handlers.card, card_of, card, **_private("cards"))
         with gr.Tab("For programs"):
-            _programs(handlers, parts, names[0])
+            _programs(handlers, parts, objects, asked)
         gr.Markdown(_footer(settings))
         _connect(handlers, parts)
         if objects is not None:
@@ -278,18 +289,27 @@ def _language_model(parts: SimpleNamespace) -> None:
         parts.ask_button = gr.Button("Ask", interactive=False, elem_id="ask")
 
 
-def _programs(handlers: Handlers, parts: SimpleNamespace, name: str) -> None:
+def _programs(
+    handlers: Handlers, parts: SimpleNamespace, objects: SimpleNamespace | None, asked: SimpleNamespace | None
+) -> None:
+    """The endpoints for programs: one for each tab that a visitor gives a clip to."""
+    example = _API_EXAMPLE % parts.name.value
+    # label of the button, handler, its inputs, name of the endpoint
+    endpoints = [("first", handlers.analyse, [parts.video, parts.name, parts.other, parts.guidance], "analyse")]
+    if objects is not None:
+        example += _OBJECTS_EXAMPLE % (objects.name.value, objects.classes.value)
+        inputs = [objects.video, objects.name, objects.classes]
+        endpoints.append(("Objects", handlers.objects_json, inputs, "objects"))
+    if asked is not None:
+        example += _QUESTIONS_EXAMPLE % asked.name.value
+        inputs = [asked.video, asked.name, asked.question, asked.options]
+        endpoints.append(("Questions", handlers.answer_json, inputs, "answer"))
     gr.Markdown("All that the page shows, as JSON. In Python, with `gradio_client`:")
-    gr.Code(_API_EXAMPLE % name, language="python", label="Example", interactive=False)
-    button = gr.Button("Show the JSON of the clip on the first tab")
+    gr.Code(example, language="python", label="Example", interactive=False)
+    buttons = [gr.Button(f"Show the JSON of the clip on the {tab} tab") for tab, *_ in endpoints]
     result = gr.JSON(label="Result", elem_id="json")
-    button.click(
-        handlers.analyse,
-        [parts.video, parts.name, parts.other, parts.guidance],
-        result,
-        api_name="analyse",
-        concurrency_id=_GROUP,
-    )
+    for button, (_, handler, inputs, name) in zip(buttons, endpoints, strict=True):
+        button.click(handler, inputs, result, api_name=name, concurrency_id=_GROUP)
 
 
 def _shown_in(parts: SimpleNamespace) -> list:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,13 +27,13 @@ from .checkpoints import Checkpoint
 from .detectors import Detectors, WorldTruth
 from .guidance import PUBLISHED, ClipGuidance, KnownClips, motion_guidance, rows_guidance
 from .limits import Deadline, Refused, check_file
-from .objects import ObjectsAnswer, answer_with_objects, frame_keys, read_classes
+from .objects import Channel, ObjectsAnswer, answer_with_objects, frame_keys, read_classes
 from .painting import write_attention, write_guidance
 from .reader import ClipReader
 from .reading import Clip
 from .scratch import Scratch, sweep_regularly
 from .settings import MIB, SpaceSettings, digest_of
-from .video_llms import SAMPLING, QuestionAnswer, VideoLLM, ask, read_question
+from .video_llms import SAMPLING, QuestionAnswer, Said, VideoLLM, ask, read_question
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ AUTOMATIC, MOTION_ONLY = "automatic", "motion"
 _MAX_CLIP_BYTES = 600 * MIB
 _MAX_VIDEOS = 60
 _MAX_FOUND = 600  # classes of clips; of most of them some boxes in some frames
+
+_KNOWN = ("answer", "rationale", "evidence_spans", "evidence_boxes")
+"""Fields of an example's question that are shown beside an answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,14 +106,14 @@ class Shown:
     def as_json(self) -> dict[str, Any]:
         """The same for programs. No path is in it."""
         return {
-            "video": asdict(self.clip.facts) | {"replaced_frames": self.clip.num_replaced},
+            "video": _video_json(self.clip),
             "guidance": {
                 "kind": self.guidance.kind,
                 "source": self.guidance.source,
                 "guided_pictures": self.guidance.guided,
                 "weights": [None if m is None else _rounded_weights(m) for m in self.guidance.maps],
             },
-            "times_s": [round(time_s, 4) for time_s in self.clip.shown_times_s],
+            "times_s": _rounded_all(self.clip.shown_times_s),
             "checkpoints": [_answer_json(answer) for answer in self.answers],
             "true_segments": [_without_score(rounded_segment(s)) for s in self.true_segments] or None,
             "seconds": self.seconds,
@@ -135,6 +138,20 @@ class ShownObjects:
     note: str
     seconds: float
 
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs, without pictures and masks. No path is in it."""
+        answer = self.answer
+        return {
+            "video": _video_json(self.clip),
+            "times_s": _rounded_all(self.clip.times_s[answer.positions]),
+            "detector": self.detector,
+            "note": self.note,
+            "labels": _labels_json(answer.top(answer.with_maps, len(answer.labels))),
+            "labels_without_maps": _labels_json(answer.top(answer.without_maps, len(answer.labels))),
+            "channels": [_channel_json(channel) for channel in answer.channels],
+            "seconds": round(self.seconds, 3),
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class ShownAnswer:
@@ -154,13 +171,50 @@ class ShownAnswer:
     known: Mapping[str, Any] | None
     seconds: float
 
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs, without pictures. No path is in it."""
+        options, known = self.question["options"], self.known
+        return {
+            "video": _video_json(self.clip),
+            "question": self.question["question"],
+            "times_s": _rounded_all(self.answer.shown.timestamps_s),
+            "with_video": _said_json(self.answer.with_video, options),
+            "blind": _said_json(self.answer.blind, options),
+            "known": None if known is None else {name: known[name] for name in _KNOWN},
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _video_json(clip: Clip) -> dict[str, Any]:
+    return asdict(clip.facts) | {"replaced_frames": clip.num_replaced}
+
+
+def _labels_json(shares: Sequence[tuple[str, float]]) -> dict[str, float]:
+    return {label: round(share, 6) for label, share in shares}
+
+
+def _channel_json(channel: Channel) -> dict[str, Any]:
+    return {
+        "trained": channel.trained,
+        "asked": channel.asked,
+        "statuses": [one.status for one in channel.found],
+        "boxes": [[_rounded_all(box) for box in one.boxes] for one in channel.found],
+        "scores": [_rounded_all(one.scores) for one in channel.found],
+    }
+
+
+def _said_json(said: Said, options: Sequence[str]) -> dict[str, Any]:
+    shares = _labels_json(list(zip(options, said.shares, strict=True))) if said.shares else None
+    letters_share = None if shares is None else round(said.letters_share, 6)
+    return {"text": said.text, "is_cut": said.is_cut, "options": shares, "letters_share": letters_share}
+
 
 def _answer_json(answer: Answer) -> dict[str, Any]:
     analysis = answer.analysis
     return {
         "name": answer.name,
         "task": answer.task,
-        "labels": {label: round(share, 6) for label, share in analysis.top(len(analysis.labels))},
+        "labels": _labels_json(analysis.top(len(analysis.labels))),
         "views": {
             view: dict(zip(analysis.labels, (round(float(share), 6) for share in shares), strict=True))
             for view, shares in zip(VIEWS, analysis.views, strict=True)
@@ -184,7 +238,11 @@ def _without_score(segment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rounded_weights(grid_map: GridMap) -> list[float]:
-    return [round(float(weight), 4) for weight in grid_map.weights]
+    return _rounded_all(grid_map.weights)
+
+
+def _rounded_all(values: Iterable[float]) -> list[float]:
+    return [round(float(value), 4) for value in values]
 
 
 def _rounded(value: float | None) -> float | None:

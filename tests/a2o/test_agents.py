@@ -1,12 +1,13 @@
 """Agents: what they are shown, what they ask, and what they cost."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from fixtures.object_search import ACTIONS, WorthEnvironment
 
-from vidreason.a2o.agents import AGENTS, Entry, State, Task, make_agent
+from vidreason.a2o.agents import AGENTS, Entry, State, Task, foreign_entries, make_agent
 from vidreason.a2o.agents.keyless import KEYPOINT_NAMES, CoordinateAgent, NearestAgent, RandomAgent
 from vidreason.a2o.agents.local_model import ListGrammar, smollm2_folder
 from vidreason.a2o.loop import SearchSettings, search
@@ -219,6 +220,36 @@ def test_lists_need_something_to_choose_from(store):
             make_agent(name, {"colour": 1}, store)
     with pytest.raises(ConfigError, match="expected one of openai"):
         make_agent("oracle", {}, store)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "words"),
+    [
+        ("openai", {"model": 5}, "model is 5, expected its name"),
+        ("openai", {"base_url": 5}, "base_url is 5"),
+        ("openai", {"max_cost_usd": -1}, "max_cost_usd is -1, expected dollars"),
+        ("openai", {"max_cost_usd": math.nan}, "max_cost_usd is nan"),
+        ("openai", {"max_cost_usd": "1"}, "max_cost_usd is '1'"),
+        ("openai", {"temperature": "hot"}, "temperature is 'hot'"),
+        ("openai", {"max_completion_tokens": 0}, "max_completion_tokens is 0"),
+        ("openai", {"timeout_s": -1}, "timeout_s is -1"),
+        ("smollm2", {"temperature": -1}, "temperature is -1"),
+        ("smollm2", {"max_completion_tokens": 1.5}, "max_completion_tokens is 1.5"),
+        ("nearest", {"embed": "letters"}, "embed of agent nearest is 'letters'"),
+    ],
+)
+def test_settings_out_of_range_are_named_before_a_server_is_asked(store, name, wrong, words):
+    known = {"openai": {"model": "m", "base_url": "http://127.0.0.1:9", "price_usd": [1.0, 2.0]}}
+    with pytest.raises(ConfigError, match=words):
+        make_agent(name, {**known.get(name, {}), **wrong}, store)
+
+
+def test_a_foreign_history_has_the_rewards_of_the_search_and_no_means(tmp_path):
+    """The first set is trained with further seeds, whose luck no other set of that search had."""
+    environment = WorthEnvironment(rewards=[0.5, 0.9, 0.7, 0.6, 0.6, 0.6])
+    agent = make_agent("random", {"candidates": VOCABULARY}, None)
+    search(environment, agent, tmp_path, SearchSettings(num_trials=2, max_classes=2))
+    assert [entry.accuracy for entry in foreign_entries(str(tmp_path / "trials"))] == [0.5, 0.6]
 
 
 def test_agents_of_one_answer_have_one_trial(tmp_path, store):

@@ -7,7 +7,7 @@ import pytest
 
 from vidreason.a2o.analysis import best_so_far, class_change, rank_correlation, spread
 from vidreason.a2o.tuning import LEARNING_RATES, MAX_ADAPTER_DEPTH, WEIGHT_DECAYS, Hyperparameters, tune
-from vidreason.errors import TrainingError
+from vidreason.errors import ConfigError, TrainingError
 
 
 def test_the_best_so_far_never_falls_and_overlooks_what_is_no_number():
@@ -71,6 +71,15 @@ def test_tuning_goes_on_where_it_was_broken_off(tmp_path):
         assert WEIGHT_DECAYS[0] <= values.weight_decay <= WEIGHT_DECAYS[1]
         assert 0 <= values.adapter_depth <= MAX_ADAPTER_DEPTH
     assert tune(objective, tmp_path, num_trials=6) == tuned and len(asked) == 7
+    with pytest.raises(ConfigError, match="num_trials is 0"):
+        tune(objective, tmp_path, num_trials=0)
+
+    def impatient(values):
+        with pytest.raises(ConfigError, match="another process is tuning in"):
+            tune(objective, tmp_path / "shared", num_trials=1)
+        return 0.5
+
+    assert tune(impatient, tmp_path / "shared", num_trials=1).accuracy == 0.5
 
     def failing(values):
         return math.nan

@@ -1,14 +1,15 @@
 """The command line: a recipe in, a search and its report out; mistakes in one line."""
 
 import json
+import re
 import sys
 
 import datasets
 import pytest
 import yaml
 
-from vidreason.a2o.__main__ import main
-from vidreason.a2o.environment import register_environment
+from vidreason.a2o.__main__ import main, parse_arguments
+from vidreason.a2o.environment import make_environment, register_environment
 
 WORDS = ["person", "ball", "net", "hoop", "floor", "forearm"]
 
@@ -100,6 +101,17 @@ def test_a_search_trains_on_a_world_by_its_recipe(tmp_path, capsys, detected_wor
 
     wrong = write_recipe(tmp_path, environment="training", environment_settings={"recipe": "x", "detecter": "coco"})
     assert main([wrong]) == 1 and "has no setting detecter" in capsys.readouterr().err
+
+
+def test_the_documented_search_of_ones_own_videos_is_one(tmp_path, repository, detected_world):
+    page = (repository / "docs" / "a2o.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```yaml\n(# my_search\.yaml.*?)```", page, re.DOTALL)
+    recipe = recipe.replace("data/manifest", str(detected_world.manifest))
+    recipe = recipe.replace("detector: coco", f"detector: truth\n  detector_truth: {detected_world.truth}")
+    (tmp_path / "my_search.yaml").write_text(recipe)
+    args = parse_arguments([str(tmp_path / "my_search.yaml"), "--agent", "random", "--out", str(tmp_path / "out")])
+    environment = make_environment(args.environment, args.environment_settings, tmp_path / "out")
+    assert environment.description.startswith("Two people") and "hand" in environment.vocabulary
 
 
 @pytest.mark.parametrize(

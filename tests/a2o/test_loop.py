@@ -200,10 +200,14 @@ def test_a_limit_on_time_counts_what_is_about_to_run_and_wants_an_estimate(tmp_p
 def test_trainings_from_other_weights_are_not_compared(tmp_path):
     class Drifting(WorthEnvironment):
         def proxy(self, class_texts, seed, trial, max_seconds=None):
+            self.calls.append(class_texts)
             return Outcome(0.5, initial_weights_sha256=f"{trial:064d}")
 
-    with pytest.raises(TrainingError, match=r"trial 2 .* began from other weights"):
-        run(tmp_path, Drifting(), "ball", "net")
+    environment = Drifting()
+    for _ in range(2):  # nor is anything more trained or asked, now or by the same call later
+        with pytest.raises(TrainingError, match=r"trial 2 .* began from other weights"):
+            run(tmp_path, environment, "ball", "net", "hoop")
+        assert environment.calls == [("ball",), ("net",)]
 
 
 def test_a_folder_holds_one_search(tmp_path):
@@ -214,3 +218,34 @@ def test_a_folder_holds_one_search(tmp_path):
         run(tmp_path, WorthEnvironment(noise=0.1), "ball")
     with pytest.raises(ConfigError, match="num_trials is 0"):
         SearchSettings(num_trials=0)
+
+
+def test_two_processes_do_not_search_in_one_folder(tmp_path):
+    class Impatient(ScriptedAgent):
+        def propose(self, state):
+            with pytest.raises(ConfigError, match="another process is searching in"):
+                run(tmp_path, WorthEnvironment(), "net")
+            return super().propose(state)
+
+    result = search(WorthEnvironment(), Impatient("ball"), tmp_path, SearchSettings(num_trials=1, noise_seeds=1))
+    assert result.class_texts == ("ball",)
+    assert run(tmp_path, WorthEnvironment(), "ball")[0] == result  # and afterwards it is free
+
+
+def test_a_store_that_breaks_is_named(tmp_path):
+    """As on a full disk, or where another program has written into the file."""
+    with TrialStore(tmp_path / "trials.sqlite") as store:
+        number = store.begin(PROXY, 1, 0, 1.0)
+        store._connection.execute("PRAGMA query_only = ON")
+        for write in (
+            lambda: store.set_fact("a", "b"),
+            lambda: store.add(1, Answer("x"), Proposal(OK, ("ball",))),
+            lambda: store.begin(PROXY, 1, 1, 1.0),
+            lambda: store.end(number, Outcome(0.5), 1.0),
+            lambda: store.cut(number, 1.0),
+        ):
+            with pytest.raises(ConfigError, match=r"trials\.sqlite: attempt to write a readonly database"):
+                write()
+    (tmp_path / "trials.sqlite").write_bytes((tmp_path / "trials.sqlite").read_bytes()[:4096] + b"\xff" * 20_000)
+    with pytest.raises(ConfigError, match=r"trials\.sqlite"), TrialStore(tmp_path / "trials.sqlite") as store:
+        store.trials()

@@ -145,6 +145,11 @@ def test_what_does_not_fit_is_named_before_training(write_object_recipe, detecte
     write_detections(tmp_path / "mixed", rows)
     with pytest.raises(ConfigError, match=r"of one detector, threshold and size, and are of .*threshold 0.25"):
         run(write_object_recipe(detections=str(tmp_path / "mixed"), object_classes=["hand"]))
+    rows = {split: list(table) for split, table in load_detections(mixed).items()}
+    rows["test"] = [{**row, "threshold": 0.25} for row in rows["test"]]
+    write_detections(tmp_path / "other_test", rows)
+    with pytest.raises(ConfigError, match=r"split 'test', are of .*threshold 0.25; those of training are of"):
+        run(write_object_recipe(detections=str(tmp_path / "other_test"), object_classes=["hand"]))
 
 
 def test_frames_without_detections_are_counted(write_object_recipe, detected_world, tmp_path, caplog):

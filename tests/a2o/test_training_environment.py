@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import shutil
+import threading
 
 import pytest
 import torch
@@ -98,6 +100,31 @@ def test_a_trial_that_was_killed_is_redone_and_one_that_ended_is_read(make_envir
         make_environment().proxy(("hand",), 0, 1)
 
 
+def test_searches_that_share_an_environment_wait_for_each_other(make_environment, monkeypatch):
+    """Two may propose the same set in the same trial: the second neither deletes nor repeats what the first makes."""
+    first, second, trained, waited = make_environment(), make_environment(), [], threading.Event()
+    evaluated = training_environment.set_seed
+
+    def train_slowly(seed):
+        trained.append(seed)
+        waited.wait(timeout=60)
+        evaluated(seed)
+
+    monkeypatch.setattr(training_environment, "set_seed", train_slowly)
+    outcomes = {}
+    threads = [
+        threading.Thread(target=lambda e=e, n=n: outcomes.update({n: e.proxy(("hand",), 0, 1)}))
+        for n, e in enumerate((first, second))
+    ]
+    for thread in threads:
+        thread.start()
+    threads[1].join(timeout=1.0)
+    waited.set()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert len(trained) == 1 and outcomes[0] == outcomes[1]
+
+
 def test_the_recipe_of_a_trial_trains_the_same_again(make_environment, tmp_path):
     from vidreason import commands
 
@@ -178,8 +205,22 @@ def test_what_a_search_cannot_use_is_named(make_environment, training, detected_
             EnvironmentSettings({**training, **changes}, detector)
     with pytest.raises(ConfigError, match="proxy_epochs is 0"):
         EnvironmentSettings(training, detector, proxy_epochs=0)
+    for rate in (0, -1.0, math.nan):
+        with pytest.raises(ConfigError, match="frames_per_second is"):
+            EnvironmentSettings(training, detector, frames_per_second=rate)
+    # what only training reads is named before anything is asked or detected, too
+    for changes, message in [
+        ({"learning_rat": 0.1}, "learning_rat"),
+        ({"method": "nonsense"}, "nonsense"),
+        ({"evaluation_clips": 0}, "evaluation_clips is 0"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            make_environment("never_made", **changes)
+    assert not (tmp_path / "never_made").exists()
     with pytest.raises(ManifestError, match="no split 'nowhere'"):
         make_environment(test_splits=["nowhere"])
+    assert make_environment(test_splits="test")._test_splits == ["test"]
+    shutil.rmtree(tmp_path / "environment")
     make_environment()
     with pytest.raises(ConfigError, match="trainings with another training: name another folder"):
         make_environment(learning_rate=0.5)

@@ -48,5 +48,8 @@ def test_a_class_is_found_by_whole_tokens_and_not_by_letters():
     assert token_spans(prompt, [hot, dog]) == [(5, 7)]
     # by tokens alone "dog" stands within "hot dog" too: hence one class a prompt
     assert token_spans(prompt, [dog]) == [(6, 7), (8, 9)]
+    # and a class that begins as another one ends where its own tokens end
+    air = 6
+    assert token_spans([hot, air, stop, hot, dog, stop], [hot, dog]) == [(3, 5)]
     with pytest.raises(DetectionError, match="without tokens"):
         token_spans(prompt, [])

@@ -48,6 +48,16 @@ def test_the_eighty_classes_have_their_ids():
     assert [CLASS_IDS[name] for name in ("person", "sports ball", "tv", "toothbrush")] == [1, 37, 72, 90]
 
 
+@pytest.mark.parametrize("name", ["coco", "movenet", "person_mask", "grounding_dino", "owlv2", "sam3", "vitpose"])
+def test_limits_that_no_detector_has_are_named(name):
+    for side in (0, -3):
+        with pytest.raises(DetectionError, match=f"max_side_px is {side}, expected at least 1"):
+            make_detector(name, max_side_px=side)
+    for threshold in (-0.1, 1.0, float("nan")):
+        with pytest.raises(DetectionError, match="expected a score in"):
+            make_detector(name, threshold=threshold)
+
+
 def test_weights_that_are_not_there_are_named(tmp_path, monkeypatch):
     with pytest.raises(DetectionError, match=r"frozen_inference_graph\.pb is missing"):
         make_detector("coco", folder=str(tmp_path))

@@ -116,6 +116,19 @@ def test_a_file_that_is_no_store_is_named(tmp_path):
         DetectionStore(tmp_path / "later.sqlite")
 
 
+def test_a_store_that_breaks_is_named(video, tmp_path):
+    """As on a full disk, or where another program has written into the file."""
+    with DetectionStore(tmp_path / "found.sqlite") as store:
+        store._connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(DetectionError, match=r"found\.sqlite: attempt to write a readonly database"):
+            detect_video(video, frame_keys([0]), ColorDetector(), ["red"], store)
+        store._connection.execute("PRAGMA query_only = OFF")
+        detect_video(video, frame_keys([0]), ColorDetector(), ["red"], store)
+        store._connection.execute("DROP TABLE found")
+        with pytest.raises(DetectionError, match=r"found\.sqlite: no such table"):
+            detect_video(video, frame_keys([0]), ColorDetector(), ["red"], store)
+
+
 def test_what_a_detector_gives_is_brought_into_the_contract():
     found = Found.of([[-0.2, 0.1, 0.5, 1.7], [0.3, 0.3, 0.3, 0.9], [0, 0, 1, 1]], [0.2, 0.9, 0.6])
     assert np.allclose(found.scores, [0.6, 0.2])  # best first, and the box without area is none

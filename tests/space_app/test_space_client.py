@@ -14,6 +14,8 @@ import httpx
 import pytest
 from app import ended_by_signals
 from fixtures.space_clips import bad_files
+from fixtures.space_object_model import CLASSES, save_object_model
+from fixtures.space_question_model import OPTIONS, QUESTION, save_question_model
 from fixtures.space_segmenter import SEGMENT_LABELS
 from fixtures.space_server import SpaceServer
 from gradio_client import Client, handle_file
@@ -24,7 +26,9 @@ DOCUMENTED = re.compile(r"```python\n(.*?gradio_client.*?)```", re.DOTALL)
 
 @pytest.fixture(scope="module")
 def server(checkpoint_folders, segmenter_folder, tmp_path_factory):
-    with SpaceServer([*checkpoint_folders, segmenter_folder], tmp_path_factory.mktemp("space")) as running:
+    models = tmp_path_factory.mktemp("models")
+    others = [save_object_model(models / "with_maps", detector="truth"), save_question_model(models / "tiny_llm")]
+    with SpaceServer([*checkpoint_folders, segmenter_folder, *others], tmp_path_factory.mktemp("space")) as running:
         yield running
 
 
@@ -53,13 +57,24 @@ def test_the_answer_is_json(client, square_path):
 
 def test_the_documented_calls_work(server, square_path, colors_path, capsys):
     page = (Path(__file__).parents[2] / "docs" / "space.md").read_text(encoding="utf-8")
-    of_clips, of_segments = (code.replace("OWNER/SPACE", server.url) for code in DOCUMENTED.findall(page))
+    codes = (code.replace("OWNER/SPACE", server.url) for code in DOCUMENTED.findall(page))
+    of_clips, of_segments, of_objects, of_questions = codes
     names = {}
     exec(of_clips.replace("my_video.mp4", str(square_path)).replace("rs_evidence", "with"), names)
     assert names["result"]["checkpoints"][0]["name"] == "with"
     exec(of_segments.replace("my_video.mp4", str(colors_path)).replace('"assembly"', '"segmenter"'), names)
     lines = [line for line in capsys.readouterr().out.splitlines() if " s  " in line]
     assert len(lines) == 4 and lines[1].startswith(f"  1.00 to   2.50 s  {SEGMENT_LABELS[1]}")
+    # of an example, whose objects and questions are known
+    example = next(iter(sorted((server.uploads.parent / "examples" / "world").rglob("*.mp4"))))
+    of_objects = of_objects.replace("my_video.mp4", str(example)).replace('"object_maps"', '"with_maps"')
+    exec(of_objects.replace("11 *", "1 *"), names)  # it has three channels
+    assert [channel["asked"] for channel in names["result"]["channels"]] == [*CLASSES[:2], None]
+    assert all(len(boxes) == 1 for boxes in names["result"]["channels"][1]["boxes"])  # the hand, in every frame
+    assert names["result"]["labels"] != names["result"]["labels_without_maps"]
+    of_questions = of_questions.replace("my_video.mp4", str(square_path)).replace('"my_video_llm"', '"tiny_llm"')
+    exec(of_questions.replace("what is picked up?", QUESTION).replace(r"box\nbook", r"\n".join(OPTIONS)), names)
+    assert list(names["result"]["with_video"]["options"]) == OPTIONS
 
 
 def test_a_segmentation_checkpoint_gives_its_segments(client, colors_path):
@@ -97,7 +112,7 @@ def test_unknown_checkpoints_are_refused(client, square_path):
 def test_other_events_are_not_for_programs(client):
     assert "/analyse" in str(client.view_api(return_format="dict"))
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/analyse"]
+    assert list(endpoints) == ["/analyse", "/objects", "/answer"]
 
 
 def test_files_of_the_machine_are_not_served(server, client, square_path):
@@ -147,9 +162,9 @@ def upload(server, path) -> dict:
     return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
 
 
-def call(server, data) -> str:
-    """The events of a raw call of the endpoint."""
-    url = f"{server.url}/gradio_api/call/analyse"
+def call(server, data, endpoint="analyse") -> str:
+    """The events of a raw call of an endpoint."""
+    url = f"{server.url}/gradio_api/call/{endpoint}"
     answer = httpx.post(url, json={"data": data}, timeout=60)
     return httpx.get(f"{url}/{answer.json()['event_id']}", timeout=60).text
 
@@ -168,6 +183,17 @@ def test_values_of_a_wrong_kind_are_named_and_leave_no_trace(server, square_path
             assert len(events) < 400 and "Something went wrong" not in events
     for too_few in ([], [good["video"], "with"]):
         assert "expected: video, name, other, guidance" in call(server, too_few)
+    texts = {
+        "objects": {"video": good["video"], "name": "with_maps", "classes": "\n".join(CLASSES)},
+        "answer": {"video": good["video"], "name": "tiny_llm", "question": QUESTION, "options": ""},
+    }
+    for endpoint, values in texts.items():
+        for wrong in (5, True, [], {"a": 1}, "x" * 100_000, files[0]):
+            for name in values:
+                events = call(server, list((values | {name: wrong}).values()), endpoint)
+                assert "event: error" in events and f"{name}: expected" in events, (endpoint, name, wrong)
+                assert len(events) < 400 and "Something went wrong" not in events
+        assert f"expected: {', '.join(values)}" in call(server, [good["video"]], endpoint)
     # it has the form of an upload, and is none
     for path in ("/etc/passwd", "/tmp", str(square_path)):
         events = call(server, [good["video"] | {"path": path}, "with", "none", "automatic"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import importlib.util
 import io
+import json
 import re
 from typing import ClassVar
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -169,6 +171,38 @@ def test_markup_in_a_class_stays_text(service, square_detector, square_path):
     assert "<script>" not in "".join(said)
 
 
+def test_programs_get_what_the_tab_shows(service, square_detector, square_path, tmp_path):
+    handlers = Handlers(service)
+    asked = (str(square_path), "with_maps", "person\nnothing\n")
+    result, answer = handlers.objects_json(*asked), service.show_objects(*asked).answer
+    assert json.loads(json.dumps(result)) == result and str(square_path.parent) not in json.dumps(result)
+    for name, shares in (("labels", answer.with_maps), ("labels_without_maps", answer.without_maps)):
+        assert result[name] == pytest.approx(dict(answer.top(shares, len(LABELS))), abs=1e-6)
+        assert list(result[name].values()) == sorted(result[name].values(), reverse=True)
+    assert result["labels"] != result["labels_without_maps"] and result["detector"] == "square"
+    indices = uniform_indices(24, NUM_FRAMES)
+    assert result["times_s"] == pytest.approx([index / 12 for index in indices], abs=1e-3)
+    person, nothing, empty = result["channels"]
+    assert person["boxes"] == [[FOUND_BOX]] * NUM_FRAMES and person["scores"] == [[0.8]] * NUM_FRAMES
+    assert nothing == {
+        **{"trained": "hand", "asked": "nothing", "statuses": ["empty"] * NUM_FRAMES},
+        **{"boxes": [[]] * NUM_FRAMES, "scores": [[]] * NUM_FRAMES},
+    }
+    assert empty == {"trained": "book", "asked": None, "statuses": [], "boxes": [], "scores": []}
+    (tmp_path / "text.mp4").write_text("no video")
+    for wrong, words in (
+        ((None, "with_maps", AS_LEARNED), "choose a clip first"),
+        ((str(square_path), "with", AS_LEARNED), "takes no object maps"),
+        ((str(square_path), "nobody", AS_LEARNED), "checkpoints that are listed"),
+        ((str(square_path), "with_maps", None), "classes: expected"),
+        ((str(square_path), "with_maps", "<b>\n\n\n\n\nx"), "6 lines, expected 3"),
+        ((str(tmp_path / "text.mp4"), "with_maps", AS_LEARNED), "no video"),
+    ):
+        with pytest.raises(gr.Error, match=words) as caught:
+            handlers.objects_json(*wrong)
+        assert "<p" not in caught.value.message and str(tmp_path) not in caught.value.message
+
+
 def test_a_checkpoint_says_on_the_first_tab_that_it_is_shown_no_maps(service, square_path):
     handlers = Handlers(service)
     status = handlers.show(
@@ -189,6 +223,12 @@ def test_the_tab_is_there_where_a_checkpoint_takes_maps(make_service, service):
         page = build_page(served, [])
         ids = [block.elem_id for block in page.blocks.values()]
         assert ids.count("objects-tab") == ids.count("objects-classes") == count
+        endpoints = page.get_api_info()["named_endpoints"]
+        assert ("/objects" in endpoints) == bool(count)
+        if count:
+            parameters = endpoints["/objects"]["parameters"]
+            assert [parameter["parameter_name"] for parameter in parameters] == ["video", "name", "classes"]
+            assert [parameter.get("parameter_default") for parameter in parameters[1:]] == ["with_maps", AS_LEARNED]
 
 
 def test_a_detector_that_is_not_there_or_is_another_one_is_said_without_a_path(

@@ -170,7 +170,7 @@ def test_what_cannot_be_asked(make_service, square_path, files):
 # the page
 
 
-def test_programs_see_one_endpoint_and_no_key(make_service, square_path):
+def test_programs_see_an_endpoint_of_each_tab_that_is_there_and_no_key(make_service, square_path):
     page = build_page(make_service(), [square_path])
     endpoints = page.get_api_info()["named_endpoints"]
     assert list(endpoints) == ["/analyse"]

@@ -2,8 +2,10 @@
 
 import base64
 import io
+import json
 import re
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -183,11 +185,44 @@ def test_a_question_that_is_too_long_for_the_model_and_one_that_has_no_time(
         assert "took too long" in ask(service, square_path, QUESTION)[0]
 
 
+def test_programs_get_what_the_tab_shows(service, examples, square_path, tmp_path):
+    handlers = Handlers(service)
+    asked = (str(square_path), "tiny_llm", QUESTION)
+    result, shown = handlers.answer_json(*asked, "\n".join(OPTIONS)), service.show_answer(*asked, "\n".join(OPTIONS))
+    assert json.loads(json.dumps(result)) == result and str(square_path.parent) not in json.dumps(result)
+    for name, said in (("with_video", shown.answer.with_video), ("blind", shown.answer.blind)):
+        assert result[name]["options"] == pytest.approx(dict(zip(OPTIONS, said.shares, strict=True)), abs=1e-4)
+        assert list(result[name]["options"]) == OPTIONS  # in their order, as with two of one probability
+        assert result[name]["text"] == max(OPTIONS, key=result[name]["options"].get) == said.text
+        assert result[name]["letters_share"] == pytest.approx(said.letters_share, abs=1e-4)
+    assert len(result["times_s"]) == SAMPLING.num_frames and result["known"] is None
+    own_words = handlers.answer_json(*asked, "")["blind"]
+    assert own_words["options"] is own_words["letters_share"] is None and own_words["text"]
+    path, row = next((path, row) for path, rows in examples.questions.items() for row in rows if row["evidence_boxes"])
+    known = handlers.answer_json(str(path), "tiny_llm", row["question"], "\n".join(row["options"]))["known"]
+    assert known["answer"] == row["answer"] and known["evidence_spans"] == row["evidence_spans"]
+    assert json.loads(json.dumps(known)) == known and known["evidence_boxes"] == row["evidence_boxes"]
+    (tmp_path / "text.mp4").write_text("no video")
+    for wrong, words in (
+        (("", "tiny_llm", QUESTION, ""), "choose a clip first"),
+        ((str(square_path), "with", QUESTION, ""), "Video-LLMs that are listed"),
+        ((str(square_path), "tiny_llm", None, None), "ask a question"),
+        ((str(square_path), "tiny_llm", ["a"], ""), "expected an uploaded file and texts"),
+        ((str(square_path), "tiny_llm", QUESTION, "red\nblue\nred"), "'red' is there twice"),
+        ((str(tmp_path / "text.mp4"), "tiny_llm", QUESTION, ""), "no video"),
+    ):
+        with pytest.raises(gr.Error, match=words) as caught:
+            handlers.answer_json(*wrong)
+        assert "<p" not in caught.value.message and str(tmp_path) not in caught.value.message
+
+
 def test_the_tab_says_what_to_give_where_there_is_no_video_llm(make_service, service, examples):
     def ids_of(page):
         return [block.elem_id for block in page.blocks.values()]
 
-    without, with_one = ids_of(build_page(make_service(), [])), ids_of(build_page(service, [], examples.questions))
+    pages = build_page(make_service(), []), build_page(service, [], examples.questions)
+    without, with_one = map(ids_of, pages)
+    assert [list(page.get_api_info()["named_endpoints"]) for page in pages] == [["/analyse"], ["/analyse", "/answer"]]
     assert without.count("questions-tab") == with_one.count("questions-tab") == 1
     assert "questions-none" in without and "questions-run" not in without
     assert "questions-none" not in with_one and "questions-run" in with_one

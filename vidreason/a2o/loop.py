@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ComputeExceeded, ConfigError, DetectionError, LLMError, TrainingError, VideoError
-from ..files import write_whole
+from ..files import held_lock, write_whole
 from ..reporting.seeds import derive_seed
 from .agent import Agent, Answer, State, Task
 from .choice import candidates, noise_std, settle
@@ -30,6 +30,7 @@ from .trials import FULL, PROXY, Trial, TrialStore, trial_rows, trials_table, wr
 logger = logging.getLogger(__name__)
 
 STORE_NAME, TABLE_NAME, PAGE_NAME, FACTS_NAME = "trials.sqlite", "trials", "search.md", "search.json"
+LOCK_NAME = "search.lock"
 
 _Brought = TypeVar("_Brought", Outcome, FinalOutcome)
 
@@ -142,12 +143,15 @@ def search(
         settings: How the search goes.
 
     Raises:
-        ConfigError: The folder holds a search of other settings, or the agent cannot work at this task.
+        ConfigError: The folder holds a search of other settings, or one that is going on in another process; or the
+            agent cannot work at this task.
         LLMError: A language model cannot be asked; BudgetExceeded among them. The same call goes on later.
         ComputeExceeded: The next training could take more time than is left; likewise, with a higher limit.
         TrainingError: No trial brought a reward, or trainings of one seed began from different weights.
     """
-    with TrialStore(Path(folder) / STORE_NAME) as store:
+    # two of them would pay for every proposal twice, and each would write the other's trials
+    busy = f"another process is searching in {folder}: wait for its end, or name another folder"
+    with held_lock(Path(folder) / LOCK_NAME, busy), TrialStore(Path(folder) / STORE_NAME) as store:
         return _Search(environment, agent, store, settings or SearchSettings()).run()
 
 
@@ -174,6 +178,7 @@ class _Search:
         self.store.settle_key(
             {"environment": self.environment.key, "agent": self.agent.key, "settings": self.settings.key}
         )
+        self._check_weights()  # of an earlier process, which ended when they differed: nothing more is trained
         for number in range(1, self.agent.num_trials(self.task) + 1):
             self._trial(number)
         # before what may fail, so that the table is there in any case
@@ -314,7 +319,6 @@ class _Search:
     # the end
 
     def _choose(self) -> Trial:
-        self._check_weights()  # those of an earlier process, too
         trials = self.store.trials()
         noise = noise_std(trials)
         near = candidates(trials, noise)

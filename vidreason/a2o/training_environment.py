@@ -12,8 +12,10 @@ import json
 import logging
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ import yaml
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
 
 from ..annotation.detections import STORE_FILE, DetectArguments, DetectorSettings
+from ..annotation.frames import find_policy
 from ..annotation.job import AnnotationJob, VideoArguments, read_run
 from ..backbones.a2o import WITH_MAPS, split_fields
 from ..detection.class_text import check_class_texts
 from ..errors import ComputeExceeded, ConfigError
-from ..files import content_hash, split_files, write_whole
+from ..files import content_hash, held_lock, split_files, write_whole
 from ..manifests.manifest import load_manifest
 from ..training.checkpoints import list_checkpoints, read_json_mapping
 from ..training.recipes import read_mapping, read_recipe
@@ -81,6 +84,7 @@ class EnvironmentSettings:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.proxy_epochs) and self.proxy_epochs > 0):
             raise ConfigError(f"proxy_epochs is {self.proxy_epochs}, expected a number above 0")
+        find_policy("all_frames").changed(frames_per_second=self.frames_per_second)  # which refuses a rate of 0
         if self.training.get("packed_clips"):
             raise ConfigError("a search detects in videos: name a manifest in place of packed_clips")
         name = self.training.get("validation_split")
@@ -134,6 +138,7 @@ class TrainingEnvironment(Environment):
         self.description = settings.description
         # decoded once for all trials, where the recipe keeps videos in memory
         self._videos: SharedVideos | None = {} if training.get("cache_videos") else None
+        self._check_recipe()
         self._claim_folder()
 
     def _claim_folder(self) -> None:
@@ -153,7 +158,8 @@ class TrainingEnvironment(Environment):
 
     @property
     def _test_splits(self) -> list[str]:
-        return list(self.settings.training.get("test_splits") or [])
+        splits = self.settings.training.get("test_splits") or []
+        return [splits] if isinstance(splits, str) else list(splits)
 
     @functools.cached_property
     def key(self) -> dict[str, Any]:
@@ -182,6 +188,12 @@ class TrainingEnvironment(Environment):
         """Train for an epoch, and evaluate on the validation split; see `Environment.proxy`."""
         started = time.monotonic()
         folder = self.folder / "trials" / f"{trial:03d}-seed{seed}-{_short_hash(class_texts)}"
+        with self._alone(folder):
+            return self._proxy(class_texts, seed, folder, started, max_seconds)
+
+    def _proxy(
+        self, class_texts: tuple[str, ...], seed: int, folder: Path, started: float, max_seconds: float | None
+    ) -> Outcome:
         known = _read_outcome(folder, class_texts)
         if known is not None:
             return Outcome(**known)
@@ -229,6 +241,10 @@ class TrainingEnvironment(Environment):
         """Train in full, and evaluate on the validation split and the test splits; see `Environment.final`."""
         started = time.monotonic()
         folder = self.folder / "final" / f"seed{seed}-{_short_hash(class_texts)}"
+        with self._alone(folder):
+            return self._final(class_texts, seed, folder, started)
+
+    def _final(self, class_texts: tuple[str, ...], seed: int, folder: Path, started: float) -> FinalOutcome:
         known = _read_outcome(folder, class_texts)
         if known is not None:
             return FinalOutcome(**{**known, "validation": Outcome(**known["validation"])})
@@ -277,11 +293,26 @@ class TrainingEnvironment(Environment):
         )
         made_as = {field.name: getattr(self.settings.detector, field.name) for field in fields(DetectorSettings)}
         detecting = DetectArguments(**made_as, classes=texts, store=str(self.folder / STORE_FILE))
-        # whether all is there is the store's to say: a table that is there is written anew from it
-        AnnotationJob(videos, detecting).run(progress=False)
-        facts = read_run(table)
+        with self._alone(table):
+            # whether all is there is the store's to say: a table that is there is written anew from it
+            AnnotationJob(videos, detecting).run(progress=False)
+            facts = read_run(table)
         totals: Mapping[str, float] = {} if facts is None else facts.totals
         return table, int(totals.get("detections_made", 0)), int(totals.get("detections_reused", 0))
+
+    def _alone(self, folder: Path) -> AbstractContextManager[None]:
+        """Keeps searches of other processes, which may share the environment, out of a training's or table's folder.
+
+        They wait: what they would make there is what is being made.
+        """
+        lock = self.folder / "locks" / f"{folder.parent.name}-{folder.name}.lock"
+        return held_lock(lock, f"{folder}: waiting for another process", waits=True)
+
+    def _check_recipe(self) -> None:
+        """Name settings that do not exist now, and not after an agent was paid and hours of detection."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            parse_arguments([str(self._write_recipe(path, ("object",), path / "table", 0, test_splits=[]))])
 
     def _write_recipe(
         self, folder: Path, class_texts: tuple[str, ...], table: Path | None, seed: int, **changes: Any

@@ -19,7 +19,7 @@ from typing import Any
 
 from datasets import Features, Value
 
-from ..errors import ConfigError, VidreasonError
+from ..errors import ConfigError, VidreasonError, database_errors
 from ..files import write_card, write_split
 from ..reporting.tables import text_table
 from .agent import Answer, Entry
@@ -172,7 +172,8 @@ class TrialStore:
         path: The file; it and its folder are made where they are missing.
 
     Raises:
-        ConfigError: The file is no store of trials, or of another version.
+        ConfigError: The file is no store of trials, or of another version; from any method, it cannot be read or
+            written any more, as on a full disk.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -220,19 +221,17 @@ class TrialStore:
 
     def fact(self, name: str) -> str | None:
         """A text that was noted under a name, or None."""
-        found = self._connection.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
-        return found[0] if found else None
+        found = self._read("SELECT value FROM facts WHERE name = ?", [name])
+        return found[0][0] if found else None
 
     def set_fact(self, name: str, value: str) -> None:
         """Note a text under a name; one that is there is replaced."""
-        with self._connection:
-            self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, value])
+        self._write("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, value])
 
     def add(self, number: int, answer: Answer, proposal: Proposal) -> None:
         """Write down a trial's proposal."""
         values = [number, _dump(asdict(answer)), _dump(asdict(proposal))]
-        with self._connection:
-            self._connection.execute("INSERT INTO proposals VALUES (?, ?, ?)", values)
+        self._write("INSERT INTO proposals VALUES (?, ?, ?)", values)
 
     def begin(self, kind: str, trial: int, seed: int, reserved_s: float) -> int:
         """Write down that a training is about to begin. Returns its number, for `end`.
@@ -244,8 +243,7 @@ class TrialStore:
             reserved_s: Time in seconds that is set aside for it.
         """
         statement = "INSERT INTO trainings (kind, trial, seed, reserved_s) VALUES (?, ?, ?, ?)"
-        with self._connection:
-            number = self._connection.execute(statement, [kind, trial, seed, reserved_s]).lastrowid
+        number = self._write(statement, [kind, trial, seed, reserved_s]).lastrowid
         assert number is not None  # None only where no row was inserted
         return number
 
@@ -260,8 +258,7 @@ class TrialStore:
         """
         statement = "UPDATE trainings SET outcome = ?, error = ?, seconds = ? WHERE training_id = ?"
         dumped = None if outcome is None else _dump(asdict(outcome))
-        with self._connection:
-            self._connection.execute(statement, [dumped, error, seconds, training_id])
+        self._write(statement, [dumped, error, seconds, training_id])
 
     def cut(self, training_id: int, seconds: float) -> None:
         """Write down for how long a training ran that was stopped; it is made again, and its time stays spent.
@@ -270,19 +267,17 @@ class TrialStore:
             training_id: What `begin` gave.
             seconds: Time in seconds that it took.
         """
-        with self._connection:
-            statement = "UPDATE trainings SET reserved_s = ? WHERE training_id = ?"
-            self._connection.execute(statement, [seconds, training_id])
+        self._write("UPDATE trainings SET reserved_s = ? WHERE training_id = ?", [seconds, training_id])
 
     def trials(self) -> list[Trial]:
         """All trials, in order, with the trainings that have ended."""
         trainings: dict[int, list[Training]] = {}
         query = """SELECT trial, seed, outcome, error FROM trainings
             WHERE kind = ? AND seconds IS NOT NULL ORDER BY training_id"""
-        for trial, seed, outcome, error in self._connection.execute(query, [PROXY]):
+        for trial, seed, outcome, error in self._read(query, [PROXY]):
             read = None if outcome is None else Outcome(**json.loads(outcome))
             trainings.setdefault(trial, []).append(Training(seed, read, error))
-        rows = self._connection.execute("SELECT trial, answer, proposal FROM proposals ORDER BY trial").fetchall()
+        rows = self._read("SELECT trial, answer, proposal FROM proposals ORDER BY trial")
         return [
             Trial(number, Answer(**json.loads(answer)), _read_proposal(proposal), tuple(trainings.get(number, ())))
             for number, answer, proposal in rows
@@ -291,20 +286,28 @@ class TrialStore:
     def final(self, trial: int) -> FinalOutcome | None:
         """What the training in full of a trial's set brought; None where there was none."""
         query = "SELECT outcome FROM trainings WHERE kind = ? AND trial = ? AND outcome IS NOT NULL"
-        found = self._connection.execute(query, [FULL, trial]).fetchone()
-        if found is None:
+        found = self._read(query, [FULL, trial])
+        if not found:
             return None
-        values = json.loads(found[0])
+        values = json.loads(found[0][0])
         return FinalOutcome(**{**values, "validation": Outcome(**values["validation"])})
 
     def spent_s(self) -> float:
         """Seconds of all proxy trainings: of those that ended what they took, of others what was set aside."""
         query = "SELECT COALESCE(SUM(COALESCE(seconds, reserved_s)), 0.0) FROM trainings WHERE kind = ?"
-        return self._connection.execute(query, [PROXY]).fetchone()[0]
+        return self._read(query, [PROXY])[0][0]
 
     def longest_s(self) -> float | None:
         """Seconds of the longest proxy training that ended; None where none has."""
-        return self._connection.execute("SELECT MAX(seconds) FROM trainings WHERE kind = ?", [PROXY]).fetchone()[0]
+        return self._read("SELECT MAX(seconds) FROM trainings WHERE kind = ?", [PROXY])[0][0]
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple]:
+        with database_errors(self.path, ConfigError):
+            return self._connection.execute(query, values).fetchall()
+
+    def _write(self, statement: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        with database_errors(self.path, ConfigError), self._connection:
+            return self._connection.execute(statement, values)
 
 
 def _dump(values: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import ConfigError, TrainingError
+from ..files import held_lock
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +72,23 @@ def tune(
         seed: Seed of the sampler.
 
     Raises:
-        ConfigError: Optuna is not installed.
+        ConfigError: Optuna is not installed, `num_trials` is below 1, or the folder is used by another process.
         TrainingError: No trial brought a value.
     """
+    if num_trials < 1:
+        raise ConfigError(f"num_trials is {num_trials}, expected at least 1")
+    # two of them would each take the other's trial for one that a kill has left
+    busy = f"another process is tuning in {folder}: wait for its end, or name another folder"
+    with held_lock(Path(folder) / "tuning.lock", busy):
+        return _tune(objective, Path(folder) / "tuning.sqlite", num_trials, seed)
+
+
+def _tune(objective: Callable[[Hyperparameters], float], path: Path, num_trials: int, seed: int) -> Tuned:
     try:
         import optuna
         from optuna.trial import TrialState
     except ImportError as error:
         raise ConfigError('tuning needs optuna: pip install "vidreason[tune]"') from error
-    path = Path(folder) / "tuning.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
     study = optuna.create_study(
         study_name="tuning", storage=storage, direction="maximize", load_if_exists=True, sampler=_sampler(0, seed)

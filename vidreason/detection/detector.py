@@ -99,6 +99,22 @@ class Found:
         return len(self.scores)
 
 
+def check_limits(threshold: float, max_side_px: int | None) -> None:
+    """Refuse a least score or a size of frames that no detector can have.
+
+    Args:
+        threshold: Least score of a detection that is kept.
+        max_side_px: Longer side in pixels that frames are scaled down to; None keeps them.
+
+    Raises:
+        DetectionError: One is out of range.
+    """
+    if not 0 <= threshold < 1:
+        raise DetectionError(f"threshold is {threshold}, expected a score in [0, 1)")
+    if max_side_px is not None and max_side_px < 1:
+        raise DetectionError(f"max_side_px is {max_side_px}, expected at least 1")
+
+
 class Detector(ABC):
     """Finds objects of a class in frames.
 

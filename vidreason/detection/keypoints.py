@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DetectionError
-from .detector import Detector, Found, make_detector
+from .detector import Detector, Found, check_limits, make_detector
 
 COCO_KEYPOINTS = (
     *("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder", "left elbow"),
@@ -92,8 +92,7 @@ class KeypointDetector(Detector):
         persons: str | None = None,
         persons_settings: Mapping[str, Any] | None = None,
     ):
-        if not 0 <= threshold < 1:
-            raise DetectionError(f"threshold is {threshold}, expected a score in [0, 1)")
+        check_limits(threshold, max_side_px)
         if not sigma_px > 0 or not math.isfinite(sigma_px):
             raise DetectionError(f"sigma_px is {sigma_px}, expected more than 0")
         if map_size_px < 1:

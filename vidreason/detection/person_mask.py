@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from ..errors import DetectionError
 from ..files import content_hash
-from .detector import Detector, Found
+from .detector import Detector, Found, check_limits
 from .keypoints import find_persons
 from .litert import LiteNetwork
 from .squares import Square
@@ -60,8 +60,7 @@ class PersonMaskDetector(Detector):
         persons: str | None = None,
         persons_settings: Mapping[str, Any] | None = None,
     ):
-        if not 0 <= threshold < 1:
-            raise DetectionError(f"threshold is {threshold}, expected a score in [0, 1)")
+        check_limits(threshold, max_side_px)
         path = path or os.environ.get(ENVIRONMENT)
         if not path:
             raise DetectionError(

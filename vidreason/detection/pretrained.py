@@ -12,7 +12,7 @@ from torchvision.ops import nms
 from transformers import PreTrainedConfig
 
 from ..errors import DetectionError
-from .detector import Detector, Found
+from .detector import Detector, Found, check_limits
 from .loading import find_device, find_dtype, load_config, name_of, revision_of
 from .sam2 import BoxMasks
 from .schema import MAX_INSTANCES
@@ -71,12 +71,9 @@ class PretrainedDetector(Detector):
         max_overlap: float | None = None,
         max_boxes: int = 300,
     ):
-        if not 0 <= threshold < 1:
-            raise DetectionError(f"threshold is {threshold}, expected a score in [0, 1)")
+        check_limits(threshold, max_side_px)
         if batch_size < 1:
             raise DetectionError(f"batch_size is {batch_size}, expected at least 1")
-        if max_side_px is not None and max_side_px < 1:
-            raise DetectionError(f"max_side_px is {max_side_px}, expected at least 1")
         if max_overlap is not None and not 0 <= max_overlap <= 1:
             raise DetectionError(f"max_overlap is {max_overlap}, expected an IoU in [0, 1]")
         if not 1 <= max_boxes <= MAX_INSTANCES:

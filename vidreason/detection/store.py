@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DetectionError
+from ..errors import DetectionError, database_errors
 from .detector import LASTING, Found
 from .run_lengths import decode_mask, encode_mask
 
@@ -75,11 +75,15 @@ class DetectionStore:
             detector: The detector's `key_text`.
             class_text: The class.
             frame_indices: Native indices of the frames.
+
+        Raises:
+            DetectionError: The file is damaged.
         """
         query = """SELECT frame_index, status, reason, boxes, scores, masks FROM found JOIN asked USING (ask_id)
             WHERE video = ? AND detector = ? AND class_text = ?"""
         wanted = set(frame_indices)
-        rows = self._connection.execute(query, (video, detector, class_text))
+        with database_errors(self.path, DetectionError):
+            rows = self._connection.execute(query, (video, detector, class_text)).fetchall()
         try:
             return {row[0]: _found(*row[1:]) for row in rows if row[0] in wanted}
         except (ValueError, KeyError, TypeError, DetectionError) as error:
@@ -92,8 +96,11 @@ class DetectionStore:
             video: SHA-256 of the video file.
             detector: The detector's `key_text`.
             found: Class -> native frame index -> what was found.
+
+        Raises:
+            DetectionError: The file cannot be written, as on a full disk, or is damaged.
         """
-        with self._connection:
+        with database_errors(self.path, DetectionError), self._connection:
             for class_text, by_frame in found.items():
                 rows = [(index, *_columns(one)) for index, one in by_frame.items() if one.status in LASTING]
                 if not rows:

@@ -131,7 +131,10 @@ def failure_of(error: BaseException, *, redact: Callable[[str], str]) -> Attempt
     # the innermost cause says what happened; the openai package wraps it in an error of few words
     causes = list(_causes(error))
     names = [type(cause).__name__ for cause in causes]
-    text = _words(causes[-1], redact) if str(causes[-1]) else shorten(redact(f"{names[-1]}: {error}"))
+    # what the system said, where it said something: below it may lie what a library tried first, such as whether an
+    # event loop is running
+    said = next((cause for cause in reversed(causes) if isinstance(cause, OSError) and str(cause)), causes[-1])
+    text = _words(said, redact) if str(said) else shorten(redact(f"{names[-1]}: {error}"))
     if _never_sent(causes):
         return AttemptFailed(f"no connection ({text})", reached_server=False)
     if isinstance(causes[-1], BodyTooLong):  # the next answer would be as long, and be billed again

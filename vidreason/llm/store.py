@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import LLMError
+from ..errors import LLMError, database_errors
 from .chat import ANSWER_STATUSES, ChatAnswer, Usage
 
 ONLINE, BATCH = "online", "batch"
@@ -212,7 +212,7 @@ class RequestStore:
 
         Other threads wait meanwhile: keep it short, and never await inside.
         """
-        with self._lock, self._errors_named():
+        with self._lock, database_errors(self.path, LLMError):
             if self._depth == 0:
                 # IMMEDIATE takes the write lock now: a lock taken at the first write can fail after half the work
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -230,20 +230,13 @@ class RequestStore:
             finally:
                 self._depth -= 1
 
-    @contextlib.contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:  # a full disk, a damaged file, a closed store
-            raise LLMError(f"{self.path}: {error}") from error
-
     def _write(self, statement: str, values: Iterable = ()) -> sqlite3.Cursor:
         with self.transaction():
             return self._connection.execute(statement, tuple(values))
 
     def _read(self, query: str, values: Iterable = ()) -> list[tuple]:
         # fetched whole under the lock: a cursor that is still open would see what another thread writes
-        with self._lock, self._errors_named():
+        with self._lock, database_errors(self.path, LLMError):
             return self._connection.execute(query, tuple(values)).fetchall()
 
     # answers

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from transformers import TrainingArguments
 
 from ..errors import ConfigError
-from ..files import write_whole
+from ..files import take_lock, write_whole
 from .checkpoints import UNFINISHED, list_checkpoints, read_json_mapping
 
 logger = logging.getLogger(__name__)
@@ -59,7 +58,8 @@ def claimed_output_folder(args: TrainingArguments, settings: Mapping[str, Any], 
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder)
+        busy = f"another run is writing into output_dir {folder}: wait for its end, or name another folder"
+        lock = take_lock(folder / LOCK_FILE, busy)
     except OSError as error:
         raise ConfigError(f"output_dir {folder} cannot be written: {error.strerror or error}") from error
     try:
@@ -79,28 +79,6 @@ def claimed_output_folder(args: TrainingArguments, settings: Mapping[str, Any], 
     finally:
         if lock is not None:
             lock.release()
-
-
-def _locked(folder: Path) -> FileLock | None:
-    """The lock of a folder, taken; None where its file system knows no locks.
-
-    It ends with the process that holds it, however that ends. Its file stays: who removes it may remove it from under
-    another run that has just taken it.
-
-    Raises:
-        ConfigError: Another run has it.
-    """
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(
-            f"another run is writing into output_dir {folder}: wait for its end, or name another folder"
-        ) from None
-    except NotImplementedError:  # flock on some network file systems
-        logger.warning("the file system of output_dir %s knows no locks: start no other run into it", folder)
-        return None
-    return lock
 
 
 def _check_checkpoints(folder: Path, settings: dict[str, Any]) -> None:

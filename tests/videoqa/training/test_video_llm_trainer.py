@@ -195,10 +195,11 @@ def test_questions_that_share_a_video_have_the_loss_that_they_have_apart(prepare
 def test_questions_share_a_video_only_where_it_is_exact(prepared, tmp_path):
     with pytest.raises(ConfigError, match=r"does not take: set one of .*share_video to false"):
         check_attention(SimpleNamespace(config=FlashConfig()))
+    two = write_color_questions(tmp_path / "two", train=[make_question(0, "train", question_id="b", question="So?")])
     early = tmp_path / "early.txt"
     early.write_text("id: early\n\n[system]\n{{ question }}\n\n[user]\n{{ question }}\n")
     with pytest.raises(ConfigError, match="says something of a question before the video"):
-        prepared(questions_per_clip=8, share_video=True, answer_prompt=early)
+        prepared(questions=two, questions_per_clip=8, share_video=True, answer_prompt=early)
 
 
 class FlashConfig:

@@ -59,7 +59,8 @@ def foreign_entries(folder: str) -> list[Entry]:
                 tuple(row["class_texts"]),
                 row["status"],
                 row["reason"],
-                accuracy=row["proxy_accuracy"] if row["status"] == "ok" else None,
+                # of the first seed, as in the history of a search itself, and not the mean over seeds
+                accuracy=row["proxy_accuracies"][0] if row["status"] == "ok" else None,
                 class_accuracy={entry["name"]: entry["accuracy"] for entry in row["class_accuracy"]},
             )
             for row in rows

@@ -131,6 +131,8 @@ class NearestAgent(_ListAgent):
 
     def __init__(self, candidates: Sequence[str] | None = None, embed: Embed | None = None):
         super().__init__(candidates)
+        if embed is not None and not callable(embed):  # settings of a recipe are no functions
+            raise ConfigError(f"embed of agent {self.name} is {embed!r}, expected a function")
         self._embed = embed or minilm()
 
     def propose(self, state: State) -> Answer:

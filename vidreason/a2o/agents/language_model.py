@@ -7,6 +7,7 @@ client like a server's, so that its answers are kept in the same way.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -177,8 +178,15 @@ def openai_model(
 
     Raises:
         LLMError: There is no key, the openai package is missing, or the price is not known where money is capped.
-        ConfigError: The price is no pair.
+        ConfigError: The price is no pair, or another setting is out of range.
     """
+    _check_settings(model, max_completion_tokens, temperature)
+    if base_url is not None and not isinstance(base_url, str):
+        raise ConfigError(f"base_url is {base_url!r}, expected an address")
+    if not _is_number(timeout_s) or timeout_s <= 0:
+        raise ConfigError(f"timeout_s is {timeout_s!r}, expected a number of seconds above 0")
+    if max_cost_usd is not None and not (_is_number(max_cost_usd) and max_cost_usd >= 0):
+        raise ConfigError(f"max_cost_usd is {max_cost_usd!r}, expected dollars")
     if price_usd:
         if len(price_usd) != 2 or not all(0 <= usd < float("inf") for usd in price_usd):
             raise ConfigError(f"price_usd takes dollars per million prompt and completion tokens, got {price_usd}")
@@ -211,10 +219,25 @@ def local_model(
         search_prompt: Name of the prompt, or a path.
 
     Raises:
-        ConfigError: The model is not on this machine.
+        ConfigError: The model is not on this machine, or a setting is out of range.
     """
+    _check_settings(model, max_completion_tokens, temperature)
     client = LocalChatClient(model)
     return LanguageModel(
         *(client, client.name, store, FREE, Budget(), search_prompt, temperature, max_completion_tokens),
         is_constrained=True,
     )
+
+
+def _check_settings(model: object, max_completion_tokens: object, temperature: object) -> None:
+    """Refuse what no model can be asked with: settings are JSON of any kind, and a server would be sent them."""
+    if not isinstance(model, str) or not model:
+        raise ConfigError(f"model is {model!r}, expected its name")
+    if type(max_completion_tokens) is not int or max_completion_tokens < 1:  # not isinstance: True is no number
+        raise ConfigError(f"max_completion_tokens is {max_completion_tokens!r}, expected a number of at least 1")
+    if temperature is not None and not (_is_number(temperature) and temperature >= 0):
+        raise ConfigError(f"temperature is {temperature!r}, expected a number of at least 0")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

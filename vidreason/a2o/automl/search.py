@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConfigError
-from ...files import file_hash, write_whole
+from ...files import file_hash, held_lock, write_whole
 from ..agent import Answer
 from ..agents.language_model import LanguageModel, load_prompt
 from ..proposal import OK as ANSWERED
@@ -129,9 +129,24 @@ def search_code(
         allow_unconfined: See `run_sandboxed`.
 
     Raises:
-        ConfigError: The folder holds another search, or code cannot be confined here.
+        ConfigError: The folder holds another search, or one that is going on in another process; or code cannot be
+            confined here.
         LLMError: The model cannot be asked, or the money does not suffice.
     """
+    busy = f"another process is searching in {folder}: wait for its end, or name another folder"
+    with held_lock(folder / "search.lock", busy):
+        return _search_code(model, clips, folder, settings, training, limits, allow_unconfined)
+
+
+def _search_code(
+    model: LanguageModel,
+    clips: CodeClips,
+    folder: Path,
+    settings: CodeSearchSettings,
+    training: CodeTraining,
+    limits: SandboxLimits,
+    allow_unconfined: bool,
+) -> list[Attempt]:
     (part,) = clips.labels
     prompt = load_prompt(settings.prompt)
     key = {
