@@ -15,6 +15,7 @@ from vidreason.videoqa.judging.language_model import JudgeSettings, LanguageMode
 from vidreason.videoqa.judging.scales import OPEN_EQA, VIDEO_CHATGPT, choose_kind
 from vidreason.videoqa.tables import (
     load_judgements,
+    load_questions,
     prediction_row,
     question_row,
     write_predictions,
@@ -208,3 +209,25 @@ def test_the_keyless_judge_by_embeddings(tables, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert (report["not_judged"], report["empty"], report["measure"]) == (1, 1, "accuracy")
     assert report["score_bounds"] == [pytest.approx(100 * 2 / 6, abs=1e-3), pytest.approx(100 * 3 / 6, abs=1e-3)]
+
+
+def test_a_table_without_an_answer_is_named_before_anything_is_loaded_or_asked(tables, tmp_path, monkeypatch, capsys):
+    """And what an earlier run wrote is kept; nothing here has a key, a server or an embedding."""
+    monkeypatch.setattr("vidreason.videoqa.judge_command.minilm", lambda: pytest.fail("loaded"))
+    out, questions = tmp_path / "judged", tables[:2]
+    assert main(["judge", *tables, "--out", str(out), "--no_embedding"]) == 0
+    cut = [make_prediction(number, "", status="truncated") for number in range(4)]
+    elsewhere = make_prediction(5, "yes") | {"question_id": "q77", "status": "ok"}
+    for name, rows in {"cut": [*cut, make_prediction(4, "")], "elsewhere": [*cut, elsewhere]}.items():
+        write_predictions(tmp_path / name, {"test": rows})
+        capsys.readouterr()
+        for flags in ([], ["--judge", "llm"], ["--judge", "llm", "--dry_run"]):
+            flags += ["--predictions", str(tmp_path / name), "--out", str(out)]
+            assert main(["judge", *questions, *flags]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith(f"error: {tmp_path / name}: there is nothing to judge") and said.count("\n") == 1
+            assert "4 truncated, 1 " in said and ("about other questions" in said) == (name == "elsewhere")
+    assert len(load_judgements(out)["test"]) == 5
+    with pytest.raises(QuestionError, match="there are no questions to write"):
+        write_questions(tmp_path / "questions", {"test": []})
+    assert len(load_questions(tmp_path / "questions")["test"]) == len(ANSWERS)

@@ -183,3 +183,24 @@ def test_writing_is_linear_and_holds_no_rows(tmp_path):
     write_predictions(tmp_path, {"test": rows})
     assert len(load_predictions(tmp_path)["test"]) == 5000
     assert most < 10
+
+
+def test_a_split_without_rows_hides_no_other(tmp_path):
+    write_questions(
+        tmp_path / "questions",
+        {
+            "train": [],
+            "test": [
+                question_row(
+                    **OPEN,
+                )
+            ],
+        },
+    )
+    assert {split: len(rows) for split, rows in load_questions(tmp_path / "questions").items()} == {
+        "train": 0,
+        "test": 1,
+    }
+    assert {split: len(rows) for split, rows in datasets.load_dataset(str(tmp_path / "questions")).items()} == {
+        "test": 1
+    }

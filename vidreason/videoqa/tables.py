@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,9 @@ def write_questions(
             or names another split than it stands in.
     """
     checker = QuestionChecker()
-    for split, rows in rows_by_split.items():
+    for split, rows in _refuse_empty(folder, rows_by_split, "questions").items():
         write_split(folder, split, checker.watch(split, rows), QUESTION_FEATURES)
     whole = merge_summaries(checker.summaries.values(), QuestionSummary())
-    if not whole.rows:
-        raise QuestionError(f"{folder}: there are no questions to write")
     body = QUESTION_CARD.format(
         title=title,
         description=description,
@@ -316,10 +315,8 @@ def _write_answers(
             producers.add(producer_name(row))
             yield row
 
-    for split, rows in rows_by_split.items():
+    for split, rows in _refuse_empty(folder, rows_by_split, answers.kind.lower()).items():
         write_split(folder, split, watch(split, rows), answers.features)
-    if not counts:
-        raise QuestionError(f"{folder}: there are no {answers.kind.lower()} to write")
     heads = ["split", *answers.counted, "status", "rows"]
     body = ANSWER_CARD.format(
         title=metadata["pretty_name"],
@@ -363,6 +360,26 @@ class _Keys:
         if row["question_id"] in seen:
             raise QuestionError(f"{where}: given twice")
         seen.add(row["question_id"])
+
+
+def _refuse_empty(
+    folder: str | os.PathLike, rows_by_split: Mapping[str, Iterable[Mapping[str, Any]]], what: str
+) -> dict[str, Iterable[Mapping[str, Any]]]:
+    """The rows of each split, of which there are some: known before a file of an earlier table is replaced.
+
+    Raises:
+        QuestionError: No split has a row.
+    """
+    whole: dict[str, Iterable[Mapping[str, Any]]] = {}
+    is_empty = True
+    for split, rows in rows_by_split.items():
+        left = iter(rows)
+        first = list(islice(left, 1))
+        is_empty = is_empty and not first
+        whole[split] = chain(first, left)
+    if is_empty:
+        raise QuestionError(f"{folder}: there are no {what} to write")
+    return whole
 
 
 def _load(
