@@ -100,10 +100,11 @@ def _cosines(pairs: Sequence[Pair], embed: Embed) -> list[float]:
     if not pairs:
         return []
     texts = [[prediction["prediction"], q["answer"], *q["more_answers"]] for q, prediction in pairs]
-    vectors = iter(embed([text for group in texts for text in group]))
+    different = list(dict.fromkeys(text for group in texts for text in group))  # answers and replies repeat
+    vectors = dict(zip(different, embed(different), strict=True))
     found = []
     for group in texts:
-        said, *answers = [next(vectors) for _ in group]
+        said, *answers = [vectors[text] for text in group]
         found.append(float(np.clip(max(float(said @ answer) for answer in answers), 0.0, 1.0)))
     return found
 
