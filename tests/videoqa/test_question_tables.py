@@ -61,6 +61,7 @@ def test_a_choice_knows_its_answer_by_text_and_by_place():
         ({**OPEN, "num_steps": -1}, "num_steps is -1"),
         ({**OPEN, "start_s": 3.0, "end_s": 2.0}, "asked about 3.0 to 2.0 s"),
         ({**OPEN, "start_s": 3.0}, "both or none"),
+        ({**OPEN, "start_s": 3.0, "end_s": 10**400}, "expected a finite number"),
         ({**OPEN, "evidence_spans": [{"start_s": 2.0, "end_s": 2.0}]}, "evidence_spans: from 2.0 to 2.0 s"),
         ({**OPEN, "evidence_spans": [{"start_s": 2.0, "end_s": float("nan")}]}, "finite numbers of seconds"),
         ({**OPEN, "evidence_boxes": [{**BOX, "box": [0.3, 0.2, 0.1, 0.4]}]}, "expected x0 < x1"),
