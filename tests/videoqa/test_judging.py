@@ -178,7 +178,17 @@ def test_rules_of_the_keyless_judge():
     assert judged(1, "There are 2 of them") is True and judged(1, "3") is False and judged(1, "2 or 3") is False
     assert judged(2, "Yes, it does.") is True and judged(2, "No") is False and judged(2, "Perhaps") is False
     assert judged(0, "The red cup.") is None or judged(0, "A red cup.") is True
-    assert judged(0, "a blue cup") is None  # phrases that differ are for the embedding
+    assert judged(0, "a crimson cup") is None  # phrases that differ are for the embedding
+    # which takes "male" for "female": such words are told by a list
+    assert judged(0, "a blue cup") is False and judged(0, "a red and blue cup") is None
+    for answer, said in (
+        ("female", "male"),
+        ("left hand", "the right hand"),
+        ("gray", "White."),
+        ("long", "short hair"),
+    ):
+        assert judged(0, said, answer=answer) is False
+    assert judged(0, "grey cat", answer="gray") is None and judged(0, "blue", more_answers=["blue cup"]) is None
     choice = {"answer_format": "choice", "options": ["a red cup", "a dog"], "answer": "a dog"}
     assert judged(0, "B", **choice) is True and judged(0, "a man", **choice) is False
 
@@ -196,10 +206,10 @@ def test_the_keyless_judge_by_embeddings(tables, tmp_path, capsys):
     pairs = [(make_question(number), make_prediction(number, SAID[number])) for number in (0, 3, 4)]
     rows = list(judge_keyless(pairs, embed, threshold=0.9))
     assert [row["is_right"] for row in rows] == [True, True, True]
-    assert rows[0]["judge"] == "keyless@1 exact+minilm>=0.9" and rows[0]["scale"] == "keyless_0_1"
+    assert rows[0]["judge"] == "keyless@2 exact+minilm>=0.9" and rows[0]["scale"] == "keyless_0_1"
     far = list(judge_keyless([(make_question(3), make_prediction(3, "red dog"))], embed, threshold=0.9))
     assert far[0]["is_right"] is False and 0 < far[0]["score"] < 0.9
-    assert [row["judge"] for row in judge_keyless(pairs, None)] == ["keyless@1 exact"] * 3
+    assert [row["judge"] for row in judge_keyless(pairs, None)] == ["keyless@2 exact"] * 3
     # on the command line, without embeddings
     assert main(["judge", *tables, "--out", str(tmp_path / "judged"), "--no_embedding"]) == 0
     other = [make_prediction(number, text) for number, text in enumerate(["cup", *SAID[1:]])]
