@@ -175,7 +175,7 @@ class QuestionChecker:
 
     def __init__(self) -> None:
         self.summaries: dict[str, QuestionSummary] = {}
-        self._keys = _Keys("question")
+        self._keys = RowKeys("question")
 
     def watch(self, split: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """The rows of a split, each of them checked.
@@ -218,7 +218,7 @@ def write_predictions(
         QuestionError: There are no rows, or a row breaks the contract, has the source, `question_id` and condition of
             another, or names another split than it stands in.
     """
-    keys = _Keys("prediction", "condition")
+    keys = RowKeys("prediction", "condition")
     return _write_answers(
         folder,
         rows_by_split,
@@ -261,7 +261,7 @@ def write_judgements(
         QuestionError: There are no rows, or a row breaks the contract, has the source, `question_id`, condition,
             judge and scale of another, or names another split than it stands in.
     """
-    keys = _Keys("judgement", "condition", "judge", "scale")
+    keys = RowKeys("judgement", "condition", "judge", "scale")
     counted = ("condition", "judge", "scale")
     return _write_answers(
         folder,
@@ -291,7 +291,7 @@ class _Answers:
 
     kind: str
     check: Callable[[Mapping[str, Any]], None]
-    keys: _Keys
+    keys: RowKeys
     features: datasets.Features
     version: str
     counted: tuple[str, ...]  # columns whose values the card counts
@@ -334,7 +334,7 @@ def _write_answers(
 # What they share
 
 
-class _Keys:
+class RowKeys:
     """What is known of rows that were given: which key they have, so that none is given twice.
 
     Args:
@@ -344,7 +344,7 @@ class _Keys:
 
     def __init__(self, what: str, *others: str):
         self.what, self.others = what, others
-        self._seen: dict[tuple[str, ...], set[str]] = {}
+        self._seen: dict[tuple[str, ...], set[int]] = {}  # hashes, a few bytes each however long ids are
 
     def add(self, split: str, row: Mapping[str, Any]) -> None:
         """Remember a row.
@@ -357,9 +357,10 @@ class _Keys:
         if row["split"] != split:
             raise QuestionError(f"{where}: its split is {row['split']!r} but it was given for {split!r}")
         seen = self._seen.setdefault((row["source"], *others), set())
-        if row["question_id"] in seen:
+        key = hash(row["question_id"])
+        if key in seen:
             raise QuestionError(f"{where}: given twice")
-        seen.add(row["question_id"])
+        seen.add(key)
 
 
 def _refuse_empty(
