@@ -32,7 +32,7 @@ def load_whole(
         raise error(f"{where} cannot be loaded: {one_line(caught)}") from caught
     lacking = sorted(report["missing_keys"])
     if lacking:
-        raise error(f"{where} lacks {len(lacking)} of its model's weights, such as {lacking[0]}")
+        raise error(f"{where} lacks {len(lacking)} weights, such as {lacking[0]}")
     return model
 
 
