@@ -27,6 +27,9 @@ def test_plain_json_is_read_as_it_is(tmp_path):
         (b'{"a": [1, 2,]}', "a comma before a closing bracket, first in line 1"),
         (b'{"a": 1,\n"b": ",]",\n}', "a comma before a closing bracket, first in line 2"),
         (b'{"a": 1}\n}', "'}' follows its end, in line 2, column 1; a bracket too many"),
+        # blank, and lines, to Python and not to JSON
+        (b"{}\x1c", r"'\\x1c' follows its end, in line 1"),
+        ("{}\n\u2028".encode(), r"'\\u2028' follows its end, in line 2"),
         (b'{"a": 1', "expecting ',' delimiter, in line 1"),
         (b'{"a": [1,}', "expecting value|no JSON"),  # a trailing comma is not all that is wrong with it
         (b"", "expecting value, in line 1"),

@@ -311,18 +311,19 @@ def folder_card_data(
 
     Args:
         folder: Folder of the table, whose Parquet files are all written already.
-        splits: Names of the splits.
+        splits: Names of the splits; those without rows are left out, unless all are.
         configurations: Names of the tables where there are several, each in the folder of its name below `folder`;
-            `datasets.load_dataset(folder, name)` opens one. The first is opened where no name is given. Splits and
-            tables without rows are left out.
+            `datasets.load_dataset(folder, name)` opens one. The first is opened where no name is given. Tables without
+            rows are left out.
         metadata: Other keys of the card's YAML.
     """
     splits = list(splits)
+    # `datasets` opens no split without rows, and with one among them no other split of the configuration either
     if not configurations:
-        return DatasetCardData(configs=[_configuration(Path(folder), "", splits)], **metadata)
+        filled = [split for split in splits if _has_rows(Path(folder), split)]
+        return DatasetCardData(configs=[_configuration(Path(folder), "", filled or splits)], **metadata)
     configs = []
     for name in configurations:
-        # `datasets` opens no split without rows, and with one among them no other split of the configuration either
         filled = [split for split in splits if _has_rows(Path(folder) / name, split)]
         if filled:
             configs.append(_configuration(Path(folder), name, filled))

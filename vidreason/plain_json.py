@@ -114,7 +114,8 @@ class _Slip(ValueError):
 def _slip(failure: json.JSONDecodeError) -> _Slip:
     where = f"line {failure.lineno}, column {failure.colno}"
     if failure.msg == "Extra data":
-        rest = failure.doc[failure.pos : failure.pos + 20].strip().splitlines()[0]
+        # up to the end of the line as JSON has it: signs such as a no-break space are blanks and lines to Python alone
+        rest = re.split(r"[\r\n]", failure.doc[failure.pos : failure.pos + 20])[0].rstrip(" \t")
         return _Slip(f"no JSON: {rest!r} follows its end, in {where}; a bracket too many?")
     return _Slip(f"no JSON: {failure.msg[:1].lower()}{failure.msg[1:]}, in {where}")
 
@@ -131,5 +132,5 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _describe(failure: Exception) -> str:
     if isinstance(failure, RecursionError):
         return "no JSON that can be used: it is nested too deeply"
-    words = str(failure).splitlines()[0][:200] if str(failure) else type(failure).__name__
+    words = " ".join(str(failure).split())[:200] or type(failure).__name__
     return f"no JSON: {words}"

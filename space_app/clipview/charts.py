@@ -59,8 +59,7 @@ def pair_bars(pair: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> str:
 
 def share_card(heading: str, shares: Sequence[tuple[str, float]], note: str = "") -> str:
     """Labels with bars of their shares under a heading; `note` is HTML."""
-    rows = "".join(_bar(label, share) for label, share in shares)
-    return f'<section class="vr-card"><h3>{escape(heading)}</h3>{note}<ol class="vr-bars">{rows}</ol></section>'
+    return f'<section class="vr-card"><h3>{escape(heading)}</h3>{note}{_bars(shares)}</section>'
 
 
 def view_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
@@ -76,8 +75,7 @@ def view_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
         groups = []
         for view, probabilities in zip(VIEWS, analysis.views, strict=True):
             ranked = sorted(zip(analysis.labels, probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
-            rows = "".join(_bar(label, share) for label, share in ranked[:VIEW_LABELS])
-            groups.append(f'<h4>{view} <small>{_VIEW_NOTES[view]}</small></h4><ol class="vr-bars">{rows}</ol>')
+            groups.append(f"<h4>{view} <small>{_VIEW_NOTES[view]}</small></h4>{_bars(ranked[:VIEW_LABELS])}")
         text = (
             f"Divergence of the three: {analysis.divergence:.3f} nats (0 where they agree, {math.log(3):.2f} at most)"
         )
@@ -89,10 +87,17 @@ def view_bars(answers: Sequence[tuple[str, Analysis]]) -> str:
     return f'<div class="vr-columns" data-testid="views">{"".join(parts)}</div>'
 
 
-def _bar(label: str, share: float) -> str:
-    percent = f"{100 * share:.1f} %"
+def _bars(shares: Sequence[tuple[str, float]]) -> str:
+    """Labels with their shares, of which the largest stands out: it need not be the first."""
+    likeliest = max(range(len(shares)), key=lambda place: shares[place][1], default=None)
+    rows = "".join(_bar(label, share, place == likeliest) for place, (label, share) in enumerate(shares))
+    return f'<ol class="vr-bars">{rows}</ol>'
+
+
+def _bar(label: str, share: float, is_likeliest: bool) -> str:
+    percent, marked = f"{100 * share:.1f} %", ' class="vr-likeliest"' if is_likeliest else ""
     return (
-        f'<li><span class="vr-label">{escape(label)}</span><span class="vr-value">{percent}</span>'
+        f'<li{marked}><span class="vr-label">{escape(label)}</span><span class="vr-value">{percent}</span>'
         f'<span class="vr-track" aria-hidden="true"><span style="width:{100 * share:.1f}%"></span></span></li>'
     )
 

@@ -24,6 +24,7 @@ import modeling_tsvit  # noqa: F401  registers TSViT, so that its checkpoints ne
 from modeling_a2o import A2OForVideoClassification  # which registers A2O likewise
 from vidreason.backbones import supervised_view
 from vidreason.errors import ConfigError
+from vidreason.whole_models import load_whole
 
 logger = logging.getLogger(__name__)
 
@@ -115,19 +116,17 @@ def load_checkpoint(model_id: str, remote_code: bool = False) -> Checkpoint:
         task = task_of(model_id, config.architectures)
         if task == SEGMENTATION:
             _check_rate(model_id, getattr(config, "frames_per_second", None))
-        model, report = _AUTO_CLASSES[task].from_pretrained(
+        model = load_whole(
+            _AUTO_CLASSES[task],
             model_id,
+            f"checkpoint {model_id}",
             use_safetensors=True,
             trust_remote_code=remote_code,
             dtype=torch.float32,
-            output_loading_info=True,
         )
         processor = AutoVideoProcessor.from_pretrained(model_id, trust_remote_code=remote_code)
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"checkpoint {model_id} cannot be loaded: {error}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ConfigError(f"checkpoint {model_id} lacks {len(missing)} weights, such as {missing[0]}")
     if not config.num_frames:
         raise ConfigError(f"checkpoint {model_id} does not say how many frames it takes")
     object_model = model if isinstance(model, A2OForVideoClassification) else None

@@ -226,6 +226,7 @@ def _question_inputs(
                 rows,
                 [parts.video, parts.question, parts.options],
                 label="Or an example, whose answer and evidence are known",
+                elem_id="questions-examples",
                 examples_per_page=6,
             )
     return parts

@@ -1,6 +1,7 @@
 """Pictures of graphs: boxes lie on what they are of, names are where they can be read, and nothing is mirrored."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -102,8 +103,24 @@ def test_names_do_not_hide_one_another_and_stay_in_the_frame():
     tiny = (drawn[: round(0.02 * 300), 300:] == node_colors(graph)["a long name 2"]).all(axis=2)
     assert tiny[:, 10:].any()  # a flat box at the border is not hidden by its name
 
+    def drawn_with(*boxes, height=180):
+        nodes = tuple(
+            Node(f"a long name {number}", "object", "thing", track=(TrackPoint(0, 0.0, box),))
+            for number, box in enumerate(boxes)
+        )
+        graph = dataclasses.replace(GRAPH, nodes=nodes, edges=())
+        drawn = draw_moment(np.full((height, 320, 3), 255, dtype=np.uint8), graph, moment_of(graph, 0.0))
+        return [(drawn == node_colors(graph)[node.node_id]).all(axis=2) for node in nodes]
 
-def test_a_picture_of_a_graph(tmp_path):
+    # more boxes at one place than lines fit below one another: no name is under another
+    for ground in drawn_with(*[(0.05 + 0.02 * n, 0.5 + 0.01 * n, 0.9, 0.98) for n in range(9)]):
+        assert ground.sum() > 100 * 10
+    # a name does not lie on a small box that stands above its own
+    above, _ = drawn_with((0.4, 0.40, 0.45, 0.47), (0.4, 0.48, 0.45, 0.6))
+    assert above[72:84, 128:143].sum() > 40
+
+
+def test_a_picture_of_a_graph(tmp_path, monkeypatch):
     arrows = {(a.subject, a.object, a.kind): a.lines for a in gather_arrows(GRAPH)}
     assert arrows["person 1", "cup 2", "relation"] == ("holds (0.4–2.4 s)",)  # noqa: RUF001
     assert arrows["person 1", "take 4", "event"] == ("agent of",)
@@ -125,6 +142,19 @@ def test_a_picture_of_a_graph(tmp_path):
     places = lay_out(GRAPH.nodes, gather_arrows(GRAPH))
     assert places["take 4"][1] == places["put down 5"][1] < min(places[n.node_id][1] for n in GRAPH.nodes[:4])
     assert places["take 4"][0] < places["put down 5"][0]
+    events = tuple(
+        Node(f"{n}", "event", "putting down a bottle somewhere", start_s=1.0 * n, end_s=n + 0.01) for n in range(16)
+    )
+    figures = []
+    with monkeypatch.context() as patch:
+        patch.setattr("vidreason.audit.graph_picture.save_figure", lambda figure, path: figures.append(figure))
+        for count in (4, 8, 16):
+            draw_graph(dataclasses.replace(GRAPH, nodes=events[:count], edges=()), tmp_path / "events.png")
+    for figure in figures:
+        texts = [text for text in figure.axes[0].texts if "bottle" in text.get_text()]
+        places = [text.get_window_extent() for text in texts]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(places, 2)), len(texts)
+        assert texts[3].get_text().endswith("3.0 s") and len(texts) in (4, 8, 16)
     first = draw_graph(GRAPH, tmp_path / "a" / "graph.png")
     assert first.read_bytes() == draw_graph(GRAPH, tmp_path / "again.png").read_bytes()
     picture = np.asarray(Image.open(first).convert("RGB"))

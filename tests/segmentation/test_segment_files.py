@@ -144,5 +144,5 @@ def test_mistakes_of_the_command_are_one_line(saved_model, tmp_path, capsys):
     assert command.main(["a/x.mp4", "b/x.mp4", "--model", str(saved_model), *out]) == 1
     assert capsys.readouterr().err.strip().endswith("several videos are named x: label them into different folders")
     assert command.main(["a.mp4", "--model", str(tmp_path / "none"), *out]) == 1
-    assert "cannot load a segmentation model" in capsys.readouterr().err
+    assert "error: segmentation model" in capsys.readouterr().err
     assert not (tmp_path / "labels").exists()

@@ -1,12 +1,13 @@
 """Questions answered by tiny models in this process, of five classes with random weights."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 from fixtures.asked_videos import make_asked_videos, make_questions
-from fixtures.tiny_video_models import FAMILIES, make_model, make_processor, make_tokenizer
+from fixtures.tiny_video_models import FAMILIES, make_model, make_processor, make_tokenizer, without_a_weight
 
 from vidreason.errors import ConfigError, QuestionError
 from vidreason.manifests.manifest import load_manifest
@@ -194,6 +195,19 @@ def test_models_that_are_refused(saved, tmp_path):
     wrong.save_pretrained(folder)
     with pytest.raises(ConfigError, match="do not fit together"):
         LocalAnswerer(LocalSettings(str(folder)), FRAMES)
+    with pytest.raises(ConfigError, match=r"lacking lacks 1 weights, such as model.*norm.weight"):
+        LocalAnswerer(LocalSettings(str(without_a_weight(saved / "qwen3_vl", tmp_path / "lacking"))), FRAMES)
+    cut = tmp_path / "cut"
+    shutil.copytree(saved / "qwen3_vl", cut)
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ConfigError, match="cut cannot be loaded: SafetensorError"):
+        LocalAnswerer(LocalSettings(str(cut)), FRAMES)
+    other = json.loads((saved / "qwen3_vl" / "config.json").read_text())
+    other["text_config"]["intermediate_size"] *= 2
+    (tmp_path / "lacking" / "config.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigError, match="lacking cannot be loaded: RuntimeError"):
+        LocalAnswerer(LocalSettings(str(tmp_path / "lacking")), FRAMES)
 
 
 def test_texts_that_speak_the_models_signs():

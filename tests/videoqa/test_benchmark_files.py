@@ -54,6 +54,8 @@ def test_a_key_that_is_there_twice_is_given_twice(tmp_path):
         ('[\n1,\n{"a": nothing}]', "line 3: Expecting value"),
         ("[1]\n]", "line 2: there is more after the end: ']' (read it with `tolerant`)"),
         ("[1] [2]", "line 1: there is more after the end: '[2]'"),
+        ("[1]\x1c", "line 1: there is more after the end: '\\x1c'"),
+        ("[1]\n\u2028]", "line 2: there is more after the end"),
         ("[" * 100_000, "brackets are nested too deeply"),
         ('{"a": 1}\n}\n}', "there is more after the end"),
         ("[1" + "0" * 5000 + "]", "line 1: Exceeds the limit"),

@@ -67,6 +67,8 @@ def test_nextgqa_has_intervals_that_lie_in_the_video(tmp_path):
         ({"11": {"duration": 20, "location": {"0": [["a", "b"]]}}}, "field"),
         ({"11": {"duration": "20", "location": {"0": [[1.0, 2.0]]}}}, "field"),
         ({"11": {"duration": 20, "location": {"0": [[float("nan"), 2.0]]}}}, "span_inverted"),
+        ({"11": {"duration": float("nan"), "location": {"0": [[1.0, 2.0]]}}}, "field"),
+        ({"11": {"duration": 10**400, "location": {"0": [[1.0, 2.0]]}}}, "field"),
         ({"11": {"location": [1]}}, "no_span"),
     ):
         trees.write_json(folder / "gsub_test.json", value)

@@ -15,6 +15,7 @@ from vidreason.videoqa.judging.language_model import JudgeSettings, LanguageMode
 from vidreason.videoqa.judging.scales import OPEN_EQA, VIDEO_CHATGPT, choose_kind
 from vidreason.videoqa.tables import (
     load_judgements,
+    load_questions,
     prediction_row,
     question_row,
     write_predictions,
@@ -177,7 +178,17 @@ def test_rules_of_the_keyless_judge():
     assert judged(1, "There are 2 of them") is True and judged(1, "3") is False and judged(1, "2 or 3") is False
     assert judged(2, "Yes, it does.") is True and judged(2, "No") is False and judged(2, "Perhaps") is False
     assert judged(0, "The red cup.") is None or judged(0, "A red cup.") is True
-    assert judged(0, "a blue cup") is None  # phrases that differ are for the embedding
+    assert judged(0, "a crimson cup") is None  # phrases that differ are for the embedding
+    # which takes "male" for "female": such words are told by a list
+    assert judged(0, "a blue cup") is False and judged(0, "a red and blue cup") is None
+    for answer, said in (
+        ("female", "male"),
+        ("left hand", "the right hand"),
+        ("gray", "White."),
+        ("long", "short hair"),
+    ):
+        assert judged(0, said, answer=answer) is False
+    assert judged(0, "grey cat", answer="gray") is None and judged(0, "blue", more_answers=["blue cup"]) is None
     choice = {"answer_format": "choice", "options": ["a red cup", "a dog"], "answer": "a dog"}
     assert judged(0, "B", **choice) is True and judged(0, "a man", **choice) is False
 
@@ -195,10 +206,10 @@ def test_the_keyless_judge_by_embeddings(tables, tmp_path, capsys):
     pairs = [(make_question(number), make_prediction(number, SAID[number])) for number in (0, 3, 4)]
     rows = list(judge_keyless(pairs, embed, threshold=0.9))
     assert [row["is_right"] for row in rows] == [True, True, True]
-    assert rows[0]["judge"] == "keyless@1 exact+minilm>=0.9" and rows[0]["scale"] == "keyless_0_1"
+    assert rows[0]["judge"] == "keyless@2 exact+minilm>=0.9" and rows[0]["scale"] == "keyless_0_1"
     far = list(judge_keyless([(make_question(3), make_prediction(3, "red dog"))], embed, threshold=0.9))
     assert far[0]["is_right"] is False and 0 < far[0]["score"] < 0.9
-    assert [row["judge"] for row in judge_keyless(pairs, None)] == ["keyless@1 exact"] * 3
+    assert [row["judge"] for row in judge_keyless(pairs, None)] == ["keyless@2 exact"] * 3
     # on the command line, without embeddings
     assert main(["judge", *tables, "--out", str(tmp_path / "judged"), "--no_embedding"]) == 0
     other = [make_prediction(number, text) for number, text in enumerate(["cup", *SAID[1:]])]
@@ -208,3 +219,25 @@ def test_the_keyless_judge_by_embeddings(tables, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert (report["not_judged"], report["empty"], report["measure"]) == (1, 1, "accuracy")
     assert report["score_bounds"] == [pytest.approx(100 * 2 / 6, abs=1e-3), pytest.approx(100 * 3 / 6, abs=1e-3)]
+
+
+def test_a_table_without_an_answer_is_named_before_anything_is_loaded_or_asked(tables, tmp_path, monkeypatch, capsys):
+    """And what an earlier run wrote is kept; nothing here has a key, a server or an embedding."""
+    monkeypatch.setattr("vidreason.videoqa.judge_command.minilm", lambda: pytest.fail("loaded"))
+    out, questions = tmp_path / "judged", tables[:2]
+    assert main(["judge", *tables, "--out", str(out), "--no_embedding"]) == 0
+    cut = [make_prediction(number, "", status="truncated") for number in range(4)]
+    elsewhere = make_prediction(5, "yes") | {"question_id": "q77", "status": "ok"}
+    for name, rows in {"cut": [*cut, make_prediction(4, "")], "elsewhere": [*cut, elsewhere]}.items():
+        write_predictions(tmp_path / name, {"test": rows})
+        capsys.readouterr()
+        for flags in ([], ["--judge", "llm"], ["--judge", "llm", "--dry_run"]):
+            flags += ["--predictions", str(tmp_path / name), "--out", str(out)]
+            assert main(["judge", *questions, *flags]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith(f"error: {tmp_path / name}: there is nothing to judge") and said.count("\n") == 1
+            assert "4 truncated, 1 " in said and ("about other questions" in said) == (name == "elsewhere")
+    assert len(load_judgements(out)["test"]) == 5
+    with pytest.raises(QuestionError, match="there are no questions to write"):
+        write_questions(tmp_path / "questions", {"test": []})
+    assert len(load_questions(tmp_path / "questions")["test"]) == len(ANSWERS)

@@ -61,6 +61,7 @@ def test_a_choice_knows_its_answer_by_text_and_by_place():
         ({**OPEN, "num_steps": -1}, "num_steps is -1"),
         ({**OPEN, "start_s": 3.0, "end_s": 2.0}, "asked about 3.0 to 2.0 s"),
         ({**OPEN, "start_s": 3.0}, "both or none"),
+        ({**OPEN, "start_s": 3.0, "end_s": 10**400}, "expected a finite number"),
         ({**OPEN, "evidence_spans": [{"start_s": 2.0, "end_s": 2.0}]}, "evidence_spans: from 2.0 to 2.0 s"),
         ({**OPEN, "evidence_spans": [{"start_s": 2.0, "end_s": float("nan")}]}, "finite numbers of seconds"),
         ({**OPEN, "evidence_boxes": [{**BOX, "box": [0.3, 0.2, 0.1, 0.4]}]}, "expected x0 < x1"),
@@ -183,3 +184,24 @@ def test_writing_is_linear_and_holds_no_rows(tmp_path):
     write_predictions(tmp_path, {"test": rows})
     assert len(load_predictions(tmp_path)["test"]) == 5000
     assert most < 10
+
+
+def test_a_split_without_rows_hides_no_other(tmp_path):
+    write_questions(
+        tmp_path / "questions",
+        {
+            "train": [],
+            "test": [
+                question_row(
+                    **OPEN,
+                )
+            ],
+        },
+    )
+    assert {split: len(rows) for split, rows in load_questions(tmp_path / "questions").items()} == {
+        "train": 0,
+        "test": 1,
+    }
+    assert {split: len(rows) for split, rows in datasets.load_dataset(str(tmp_path / "questions")).items()} == {
+        "test": 1
+    }

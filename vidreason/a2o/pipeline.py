@@ -21,6 +21,7 @@ from ..detection.index import FrameDetections
 from ..errors import ConfigError
 from ..manifests.manifest import video_id_of
 from ..video import decode_frames, probe_video, uniform_indices
+from ..whole_models import load_whole
 
 _ANY_GRID = (1, 1)  # a clip's transform asks for the tokens' grid, on which guidance is laid; there is none here
 
@@ -105,7 +106,7 @@ class ObjectVideoClassifier:
             ConfigError: There is no such model, or it does not fit the detector.
         """
         try:
-            model = AutoModelForVideoClassification.from_pretrained(name_or_path)
+            model = load_whole(AutoModelForVideoClassification, name_or_path, f"model {name_or_path}")
             processor = AutoVideoProcessor.from_pretrained(name_or_path)
         except (ValueError, OSError) as error:
             raise ConfigError(f"cannot load {name_or_path}: {' '.join(str(error).split())}") from error

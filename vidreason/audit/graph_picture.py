@@ -7,6 +7,7 @@ Objects stand in a circle, events below them from left to right, by time. Colour
 from __future__ import annotations
 
 import os
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ MAX_NODES = 24
 _MAX_LINES = 4  # of what is said at one arrow
 KIND_COLORS = dict(zip(EDGE_KINDS, ("#0072B2", "#D55E00", "#000000", "#AA3377", "#00795A", "#8A5A00"), strict=True))
 """Kind of an edge -> colour of its arrow and text: Okabe and Ito's, those too pale for small text made darker."""
+
+_MAX_CHARACTERS = 20  # of a line of a node's name
+_IN_ROW = 4  # nodes side by side at one height; more stand at several
 
 _IN_CIRCLE = (
     9  # up to so many nodes stand in a circle, where all arrows have room; more show their structure by springs
@@ -118,8 +122,14 @@ def _sentence(predicate: str, edges: Sequence[Edge]) -> str:
     if not merged:
         return predicate
     if len(merged) > 2:
-        return f"{predicate} ({len(merged)} times in {merged[0][0]:.1f}–{merged[-1][1]:.1f} s)"  # noqa: RUF001
-    return f"{predicate} (" + ", ".join(f"{start:.1f}–{end:.1f}" for start, end in merged) + " s)"  # noqa: RUF001
+        return f"{predicate} ({len(merged)} times in {_span(merged[0][0], merged[-1][1])} s)"
+    return f"{predicate} (" + ", ".join(_span(start, end) for start, end in merged) + " s)"
+
+
+def _span(start_s: float, end_s: float) -> str:
+    """An interval in seconds, as one number where it is of one key frame and both ends would read the same."""
+    start, end = f"{start_s:.1f}", f"{end_s:.1f}"
+    return start if start == end else f"{start}–{end}"  # noqa: RUF001
 
 
 def _chosen(graph: SceneGraph) -> list[Node]:
@@ -146,15 +156,14 @@ def lay_out(nodes: Sequence[Node], arrows: Sequence[Arrow]) -> dict[str, np.ndar
     low, high = (0.42 if events else 0.0), (0.8 if alone else 1.0)
     places = {name: np.asarray([x, low + (high - low) * y]) for name, (x, y) in _in_middle(objects, arrows).items()}
     places |= _in_row(alone, 1.0, -0.07)
-    places |= _in_row([node.node_id for node in events], 0.0, 0.1)
+    places |= _in_row([node.node_id for node in events], -0.03, 0.13)
     return places
 
 
 def _in_row(names: Sequence[str], height: float, step: float) -> dict[str, np.ndarray]:
-    """Side by side, at two heights, so that neighbours' names do not meet."""
-    step = step if len(names) > 4 else 0.0
-    count = max(len(names), 1)
-    return {name: np.asarray([(n + 0.5) / count, height + step * (n % 2)]) for n, name in enumerate(names)}
+    """Side by side, from a number on at two or three heights, so that neighbours' names do not meet."""
+    count, heights = max(len(names), 1), min(3, -(-len(names) // _IN_ROW))
+    return {name: np.asarray([(n + 0.5) / count, height + step * (n % heights)]) for n, name in enumerate(names)}
 
 
 def _in_middle(names: Sequence[str], arrows: Sequence[Arrow]) -> dict[str, np.ndarray]:
@@ -183,9 +192,11 @@ def _draw_nodes(
     colors = node_colors(graph)
     texts = {}
     for node in nodes:
-        lines = [node_label(graph, node.node_id), *(f"{type_}: {value}" for type_, value in node.attributes[:3])]
+        # a name on one line would be wider than its share of a row
+        lines = textwrap.wrap(node_label(graph, node.node_id), _MAX_CHARACTERS, break_on_hyphens=False)
+        lines += [f"{type_}: {value}" for type_, value in node.attributes[:3]]
         if node.start_s is not None and node.end_s is not None:
-            lines.append(f"{node.start_s:.1f}–{node.end_s:.1f} s")  # noqa: RUF001
+            lines.append(f"{_span(node.start_s, node.end_s)} s")
         shape = {"boxstyle": "square,pad=0.35" if node.kind == "event" else "round,pad=0.4"}
         color = tuple(channel / 255 for channel in colors[node.node_id])
         box = {**shape, "facecolor": "white", "edgecolor": color, "linewidth": 2.2}

@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..errors import DetectionError
 from ..files import content_hash
+from ..whole_models import load_whole, one_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -57,13 +58,8 @@ def load_model(
         "dtype": dtype,
         "use_safetensors": True,  # pickles can run code
         "trust_remote_code": False,
-        "output_loading_info": True,
     }
-    network, report = load(detector, model, lambda: model_class.from_pretrained(model, **settings))
-    if report["missing_keys"]:
-        # transformers draws them at random and only warns
-        lacking = sorted(report["missing_keys"])
-        raise DetectionError(f"detector {detector!r}: {model} lacks {len(lacking)} weights, such as {lacking[0]}")
+    network = load_whole(model_class, model, f"detector {detector!r}: {model}", DetectionError, **settings)
     return network.to(device).eval()
 
 
@@ -76,8 +72,7 @@ def load(detector: str, model: str, loader: Callable[[], Any]) -> Any:
     try:
         return loader()
     except Exception as error:  # files from elsewhere: the libraries raise whatever there is
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DetectionError(f"detector {detector!r}: {model} cannot be loaded: {lines[0][:300]}") from error
+        raise DetectionError(f"detector {detector!r}: {model} cannot be loaded: {one_line(error)}") from error
 
 
 def name_of(model: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 
@@ -26,6 +27,11 @@ _BLANK_GREY = 200
 _BACKGROUND, _TEXT = (255, 255, 255), (20, 20, 20)
 _GAP_PX = 10
 _PALE = 140
+_HIDDEN_SHARE = 0.1
+"""Share of a box that a name may hide before another place is looked for: names do not jump for a corner of one."""
+
+Rectangle = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels."""
 
 
 def node_colors(graph: SceneGraph) -> dict[str, tuple[int, int, int]]:
@@ -67,15 +73,22 @@ def draw_moment(frame: np.ndarray, graph: SceneGraph, moment: Moment) -> np.ndar
     colors = node_colors(graph)
     line_px, font = max(2, round(width / 240)), _font(max(11, round(width / 30)))
     # large boxes first, so that small ones within them stay to be seen
-    by_area = sorted(moment.boxes.items(), key=lambda entry: -_area(entry[1]))
-    for node_id, (x0, y0, x1, y1) in by_area:
+    boxes = {
         # the last pixel of a box that ends at the frame's border is within the frame
-        corners = (x0 * width, y0 * height, max(x0 * width, x1 * width - 1), max(y0 * height, y1 * height - 1))
+        name: (x0 * width, y0 * height, max(x0 * width, x1 * width - 1), max(y0 * height, y1 * height - 1))
+        for name, (x0, y0, x1, y1) in sorted(moment.boxes.items(), key=lambda entry: -_area(entry[1]))
+    }
+    for node_id, corners in boxes.items():
         draw.rectangle(corners, outline=colors[node_id], width=line_px)
-    taken: list[tuple[float, float, float, float]] = []
-    for node_id, (x0, y0, _, y1) in by_area:  # names above all boxes
-        edges_px = x0 * width, y0 * height, y1 * height
-        taken.append(_write(draw, node_label(graph, node_id), edges_px, colors[node_id], font, (width, height), taken))
+    taken: list[Rectangle] = []
+    for node_id in boxes:  # names above all boxes
+        label = node_label(graph, node_id)
+        left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+        place = _place((right - left + 4, bottom - top + 4), node_id, boxes, (width, height), taken)
+        taken.append(place)
+        draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colors[node_id])
+        text_color = _TEXT if _is_pale(colors[node_id]) else _BACKGROUND
+        draw.text((place[0] + 2 - left, place[1] + 2 - top), label, fill=text_color, font=font)
     return np.asarray(picture)
 
 
@@ -87,39 +100,61 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size_px)
 
 
-def _write(
-    draw: ImageDraw.ImageDraw,
-    label: str,
-    box_px: tuple[float, float, float],
-    color: tuple[int, int, int],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    size: tuple[int, int],
-    taken: Sequence[tuple[float, float, float, float]],
-) -> tuple[float, float, float, float]:
-    """Write a name above the left of its box, where no other name is; the rectangle that it takes up.
+def _is_pale(color: tuple[int, int, int]) -> bool:
+    # by the luminance of ITU-R BT.601
+    return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > _PALE
 
-    `box_px` is the box's left, top and bottom.
+
+def _place(
+    name_px: tuple[float, float],
+    node_id: str,
+    boxes: Mapping[str, Rectangle],
+    frame_px: tuple[float, float],
+    taken: Sequence[Rectangle],
+) -> Rectangle:
+    """Where a name is written: at its box, where it hides no other name and little of what is boxed.
+
+    Args:
+        name_px: Width and height of the name with the ground that it is written on.
+        node_id: The node that is named.
+        boxes: Boxes of all nodes, its own among them.
+        frame_px: Width and height of the frame.
+        taken: Where other names are.
     """
-    left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
-    across, down = right - left + 4, bottom - top + 4
-    x = max(0.0, min(box_px[0], size[0] - across))
-    y = max(0.0, min(box_px[1] - down, size[1] - down))
-    if box_px[1] < down and box_px[2] < 2 * down:  # a box at the upper border that its name would hide
-        y = min(box_px[2] + 1, size[1] - down)
-    # boxes of one place begin at one corner: their names go below one another as far as there is room
-    while (
-        any(x < b[2] and b[0] < x + across and y < b[3] and b[1] < y + down for b in taken) and y + 2 * down < size[1]
-    ):
-        y += down
-    draw.rectangle((x, y, x + across - 1, y + down - 1), fill=color)
-    # white on dark colours, by the luminance of ITU-R BT.601
-    is_pale = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > _PALE
-    draw.text((x + 2 - left, y + 2 - top), label, fill=_TEXT if is_pale else _BACKGROUND, font=font)
-    return x, y, x + across, y + down
+    across, down = name_px
+    x0, y0, x1, y1 = boxes[node_id]
+    beside = [
+        *((x0, y0 - down), (x1 + 1 - across, y0 - down), (x0, y1 + 1), (x1 + 1 - across, y1 + 1)),
+        *((x1 + 1, y0), (x0 - across, y0), (x0, y0), (x0, y1 + 1 - down)),
+    ]
+    # where many boxes lie at one place: below one another, then anywhere to the left or right, the nearest first
+    lines = [number * down for number in range(int(frame_px[1] // down))]
+    rows = [(x, y) for y in sorted(lines, key=lambda y: abs(y - y0)) for x in (x0, 0.0, frame_px[0])]
+    best, least = None, (math.inf, math.inf)
+    for x, y in (*beside, *rows):
+        x, y = max(0.0, min(x, frame_px[0] - across)), max(0.0, min(y, frame_px[1] - down))
+        spot = (x, y, x + across, y + down)
+        # all names first: a box can be told by its frame, a name under another cannot be read at all
+        cost = (
+            sum(_shared(spot, other) for other in taken),
+            sum(max(0.0, _hidden(spot, box) - _HIDDEN_SHARE) for box in boxes.values()),
+        )
+        if cost < least:
+            best, least = spot, cost
+        if not any(least):
+            break
+    assert best is not None
+    return best
 
 
-def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _hidden(spot: Rectangle, box: Rectangle) -> float:
+    return _shared(spot, box) / max(_area(box), 1.0)
+
+
+def _shared(a: Rectangle, b: Rectangle) -> float:
+    """Area that two rectangles have in common."""
+    across, down = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(across, 0.0) * max(down, 0.0)
 
 
 def draw_strip(

@@ -26,6 +26,7 @@ from modeling_tsvit import TSViTForActionSegmentation
 from ..errors import ConfigError
 from ..manifests.segments import SegmentIndex
 from ..video.streaming import FrameStream, TimedFrame
+from ..whole_models import load_whole
 from .averaging import LabelledFrames, averaged, frames_each_side
 
 _CHUNKS_AHEAD = 2
@@ -186,7 +187,7 @@ def load_labeller(name: str, **settings: Any) -> VideoLabeller:
         ConfigError: There is no such model, or it labels no frames.
     """
     try:
-        model = AutoModelForTokenClassification.from_pretrained(name)
+        model = load_whole(AutoModelForTokenClassification, name, f"segmentation model {name}")
         processor = AutoVideoProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot load a segmentation model from {name}: {error}") from error

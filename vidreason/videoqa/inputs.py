@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from .benchmarks import QuestionReading, read_benchmark
 from .benchmarks.registry import find_benchmark
 from .judging.scales import Scale, choose_kind, find_scale, of_kind
 from .published import READERS, Published, open_published, read_judged_marks, read_judged_tempcompass
+from .rows import check_read
 from .scoring.joining import Stream, key_of
 from .scoring.rules import Rule, find_rule, rule_of_source
 from .scoring.scores import column_rows
-from .tables import load_judgements, load_predictions, load_questions
+from .tables import RowKeys, load_judgements, load_predictions, load_questions
 
 Row = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ _JUDGEMENT_COLUMNS = (
 )
 _QUESTION_COLUMNS = (
     *("question_id", "source", "split", "video_id", "question", "answer_format", "options", "answer_index", "answer"),
-    *("more_answers", "question_type", "task", "aspect", "num_steps", "evidence_spans"),
+    *("more_answers", "question_type", "task", "aspect", "num_steps", "evidence_spans", "status"),
 )
 
 
@@ -123,7 +124,26 @@ def _of_table(folder: str, split: str, benchmark: str) -> Inputs:
     rows = table[split]
     sources = rows.unique("source")
     rule = find_rule(benchmark) if benchmark else rule_of_source(sources[0] if len(sources) == 1 else "")
-    return Inputs(lambda: column_rows(rows, _QUESTION_COLUMNS), lambda condition: [], rule, split, ())
+    return Inputs(lambda: _questions(rows, split), lambda condition: [], rule, split, ())
+
+
+def _read(rows: datasets.Dataset, columns: Sequence[str], what: str) -> Iterator[Row]:
+    """Rows of a table with some of its columns.
+
+    Raises:
+        QuestionError: A row breaks the contract: tables are written by others too.
+    """
+    for row in column_rows(rows, columns):
+        check_read(row, what)
+        yield row
+
+
+def _questions(rows: datasets.Dataset, split: str) -> Iterator[Row]:
+    """The questions of a split, each of which is there once: to the second, every prediction would be missing."""
+    keys = RowKeys("question")
+    for row in _read(rows, _QUESTION_COLUMNS, "question"):
+        keys.add(split, row)
+        yield row
 
 
 def _split_of(table: datasets.DatasetDict, split: str, where: str) -> str:
@@ -138,9 +158,9 @@ def _add_predictions(inputs: Inputs, path: Path, benchmark: str) -> None:
     if is_table(path):
         table = load_predictions(path)
         rows = table[_split_of(table, inputs.split if inputs.split in table else "", str(path))]
-        inputs.conditions = tuple(sorted(rows.unique("condition")))
+        inputs.conditions = tuple(sorted(filter(None, rows.unique("condition"))))
         inputs.predictions = lambda condition: (
-            row for row in column_rows(rows, PREDICTION_COLUMNS) if row["condition"] == condition
+            row for row in _read(rows, PREDICTION_COLUMNS, "prediction") if row["condition"] == condition
         )
         return
     if not benchmark:
@@ -195,11 +215,12 @@ def open_judgements(inputs: Inputs, path: str, benchmark: str, judge: str = "", 
         table = load_judgements(folder)
         rows = table[_split_of(table, inputs.split if inputs.split in table else "", path)]
         kind = choose_kind(column_rows(rows, ("judge", "scale", "prompt_sha256")), judge, scale)
-        card = folder / "README.md"
-        judged_on = str(DatasetCard.load(card).data.to_dict().get("judged_on", "")) if card.is_file() else ""
+        on_scale = find_scale(kind[1])
         return JudgementInputs(
-            lambda condition: _of_condition(of_kind(column_rows(rows, _JUDGEMENT_COLUMNS), kind), condition),
-            *(find_scale(kind[1]), False, judged_on),
+            lambda condition: _marks(
+                _of_condition(of_kind(_read(rows, _JUDGEMENT_COLUMNS, "judgement"), kind), condition), on_scale
+            ),
+            *(on_scale, False, _judged_on(folder / "README.md")),
         )
     if inputs.published is None:
         raise QuestionError(f"{path}: is no table of judgements, which a table of predictions needs")
@@ -213,6 +234,33 @@ def open_judgements(inputs: Inputs, path: str, benchmark: str, judge: str = "", 
 
     kind = choose_kind(read("video"), judge, scale)
     return JudgementInputs(lambda condition: of_kind(read(condition), kind), find_scale(kind[1]), True, "")
+
+
+def _judged_on(card: Path) -> str:
+    if not card.is_file():
+        return ""
+    try:
+        return str(DatasetCard.load(card).data.to_dict().get("judged_on", ""))
+    except Exception as error:  # a text that is written by hand: the libraries raise whatever there is
+        raise QuestionError(f"{card}: is no card of a table ({' '.join(str(error).split())[:200]})") from error
+
+
+def _marks(rows: Iterable[Row], scale: Scale) -> Iterator[Row]:
+    """Judgements, whose marks are on their scale.
+
+    Raises:
+        QuestionError: A mark is outside, or does not say right or wrong where the scale wants it.
+    """
+    for row in rows:
+        if row["status"] == "ok":
+            where = f"judgement {row['question_id']!r} of {row['source']!r}"
+            if not scale.least <= row["score"] <= scale.most:
+                raise QuestionError(
+                    f"{where}: score is {row['score']}, expected {scale.least} to {scale.most} on {scale.name}"
+                )
+            if row["is_right"] is None and scale.says_right:
+                raise QuestionError(f"{where}: is_right is None, expected True or False on {scale.name}")
+        yield row
 
 
 def _of_condition(rows: Iterable[Row], condition: str) -> Iterator[Row]:

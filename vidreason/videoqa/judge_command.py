@@ -22,7 +22,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..errors import ConfigError
+from ..errors import ConfigError, QuestionError
 from ..llm.chat import ANSWER_STATUSES, DEFAULT_MODEL, ChatAnswer
 from ..llm.client import OpenAIChatClient
 from ..llm.cost import Budget, ModelPrice, price_of
@@ -66,6 +66,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Judge, and write the table; or say what it would cost."""
     inputs = open_inputs(args.predictions, args.benchmark, args.data, args.questions, args.split, args.condition)
+    _refuse_nothing_to_judge(inputs, args.condition, args.predictions)
     if args.judge == "llm":
         _judge_by_model(args, inputs)
         return
@@ -76,6 +77,23 @@ def run(args: argparse.Namespace) -> None:
     embed = None if args.no_embedding else minilm()
     rows = judge_keyless(inputs.pairs(args.condition), embed, args.threshold)
     _write(args, inputs, rows, judge_name(embed is not None, args.threshold), KEYLESS.name)
+
+
+def _refuse_nothing_to_judge(inputs: Inputs, condition: str, where: str) -> None:
+    """Before a model is loaded or asked: a table of judgements cannot be empty.
+
+    Raises:
+        QuestionError: No prediction is `ok` and about one of the questions.
+    """
+    if next(inputs.pairs(condition), None) is not None:
+        return
+    statuses = Counter(row["status"] for row in inputs.predictions(condition))
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common()) or "none"
+    unknown = f", and the {statuses['ok']} that are ok are about other questions" if statuses["ok"] else ""
+    raise QuestionError(
+        f"{where}: there is nothing to judge: of the predictions of condition {condition!r} ({counts}) "
+        f"only those that are ok are judged{unknown}"
+    )
 
 
 def _judge_by_model(args: argparse.Namespace, inputs: Inputs) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -174,10 +174,25 @@ def check_judgement(row: Mapping[str, Any]) -> None:
     _check(row, "judgement", JUDGEMENT_FEATURES, _find_judgement_problem)
 
 
+def check_read(row: Mapping[str, Any], what: str) -> None:
+    """Check the columns of a row that were read from a table, which others may have written.
+
+    Args:
+        row: The row, with `status` and any other columns of its table.
+        what: "question", with the columns of the answer, or without them "asked question"; "prediction", with `spans`;
+            or "judgement", with the hash.
+
+    Raises:
+        QuestionError: Naming the question and what is wrong.
+    """
+    features, *finds = _READ[what]
+    _check(row, what, {name: feature for name, feature in features.items() if name in row}, *finds)
+
+
 Find = Callable[[Mapping[str, Any]], str | None]
 
 
-def _check(row: Mapping[str, Any], what: str, features: Features, *finds: Find) -> None:
+def _check(row: Mapping[str, Any], what: str, features: Mapping[str, Any], *finds: Find) -> None:
     missing = [name for name in features if name not in row]
     problem = f"missing fields {missing}" if missing else _find_plain_problem(row, features)
     for find in finds:
@@ -189,7 +204,7 @@ def _check(row: Mapping[str, Any], what: str, features: Features, *finds: Find) 
 _NOT_EMPTY = ("question_id", "source", "split", "producer", "video_id", "condition", "judge", "scale")
 
 
-def _find_plain_problem(row: Mapping[str, Any], features: Features) -> str | None:
+def _find_plain_problem(row: Mapping[str, Any], features: Mapping[str, Any]) -> str | None:
     """What is wrong with texts, counts and statuses, whatever the table."""
     for name, feature in features.items():
         dtype, value = getattr(feature, "dtype", None), row[name]
@@ -205,18 +220,16 @@ def _find_plain_problem(row: Mapping[str, Any], features: Features) -> str | Non
             return f"{name} is empty"
     if row["status"] not in STATUSES:
         return f"status is {row['status']!r}, expected one of {STATUSES}"
-    if row["cost_usd"] is None or row["cost_usd"] < 0:
+    if "cost_usd" in features and (row["cost_usd"] is None or row["cost_usd"] < 0):
         return f"cost_usd is {row['cost_usd']!r}, expected no less than 0"
     return None
 
 
 def _find_answer_problem(row: Mapping[str, Any]) -> str | None:
     answer_format, options, index = row["answer_format"], row["options"], row["answer_index"]
-    if answer_format not in ANSWER_FORMATS:
-        return f"answer_format is {answer_format!r}, expected one of {ANSWER_FORMATS}"
-    for name in ("options", "more_answers"):
-        if not isinstance(row[name], list | tuple) or not all(_is_text(text) and text for text in row[name]):
-            return f"{name} is {_short(row[name])}, expected a list of texts that are not empty"
+    problem = _find_format_problem(row, ("options", "more_answers"))
+    if problem:
+        return problem
     if answer_format != "choice" and (len(options) or index != -1):
         return f"{len(options)} options and answer_index {index} of a {answer_format!r} question: it has none"
     if row["status"] != "ok":
@@ -227,6 +240,20 @@ def _find_answer_problem(row: Mapping[str, Any]) -> str | None:
     if answer_format == "yes_no" and row["answer"] not in ("yes", "no"):
         return f"answer is {row['answer']!r}, expected 'yes' or 'no'"
     return _find_choice_problem(row) if answer_format == "choice" else None
+
+
+def _find_format_problem(row: Mapping[str, Any], lists: Sequence[str]) -> str | None:
+    if row["answer_format"] not in ANSWER_FORMATS:
+        return f"answer_format is {row['answer_format']!r}, expected one of {ANSWER_FORMATS}"
+    for name in lists:
+        if not isinstance(row[name], list | tuple) or not all(_is_text(text) and text for text in row[name]):
+            return f"{name} is {_short(row[name])}, expected a list of texts that are not empty"
+    return None
+
+
+def _find_asked_problem(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a question, whatever its answer."""
+    return _find_format_problem(row, ("options",)) or _find_evidence_problem(row)
 
 
 def _find_choice_problem(row: Mapping[str, Any]) -> str | None:
@@ -243,15 +270,15 @@ def _find_choice_problem(row: Mapping[str, Any]) -> str | None:
 
 
 def _find_evidence_problem(row: Mapping[str, Any]) -> str | None:
-    start_s, end_s = row["start_s"], row["end_s"]
+    start_s, end_s = row.get("start_s"), row.get("end_s")  # a row that is read need not have all columns
     if (start_s is None) != (end_s is None):
         return f"start_s is {start_s} and end_s is {end_s}: both or none are given"
     if start_s is not None and not 0 <= start_s < end_s:
         return f"it is asked about {start_s} to {end_s} s, expected 0 <= start_s < end_s"
     for name, find in (("evidence_spans", find_span_problem), ("evidence_boxes", _find_box_problem)):
-        if not _are_mappings(row[name]):
+        if not _are_mappings(row.get(name, ())):
             return f"{name} is {_short(row[name])}, expected a list of mappings"
-        problem = next(filter(None, map(find, row[name])), None)
+        problem = next(filter(None, map(find, row.get(name, ()))), None)
         if problem:
             return f"{name}: {problem}"
     return None
@@ -297,6 +324,10 @@ def _find_prediction_problem(row: Mapping[str, Any]) -> str | None:
         return f"the prediction {_short(row['prediction'])} has space at its ends"
     if row["seconds"] is None or row["seconds"] < 0:
         return f"seconds is {row['seconds']!r}, expected no less than 0"
+    return _find_spans_problem(row)
+
+
+def _find_spans_problem(row: Mapping[str, Any]) -> str | None:
     if not _are_mappings(row["spans"]):
         return f"spans is {_short(row['spans'])}, expected a list of mappings"
     problems = (find_span_problem(span, allow_points=True) for span in row["spans"])
@@ -316,13 +347,21 @@ def _find_judgement_problem(row: Mapping[str, Any]) -> str | None:
     return None
 
 
+_READ: Mapping[str, tuple[Any, ...]] = {
+    "question": (QUESTION_FEATURES, _find_answer_problem, _find_evidence_problem),
+    "asked question": (QUESTION_FEATURES, _find_asked_problem),
+    "prediction": (PREDICTION_FEATURES, _find_spans_problem),
+    "judgement": (JUDGEMENT_FEATURES, _find_judgement_problem),
+}
+
+
 def _is_text(value: Any) -> bool:
     """Whether a table can hold it: JSON may have lone surrogates, and Parquet may not."""
     return isinstance(value, str) and (value.isascii() or is_utf8(value))
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # no NaN
 
 
 def _is_whole(value: Any) -> bool:

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,9 @@ def write_questions(
             or names another split than it stands in.
     """
     checker = QuestionChecker()
-    for split, rows in rows_by_split.items():
+    for split, rows in _refuse_empty(folder, rows_by_split, "questions").items():
         write_split(folder, split, checker.watch(split, rows), QUESTION_FEATURES)
     whole = merge_summaries(checker.summaries.values(), QuestionSummary())
-    if not whole.rows:
-        raise QuestionError(f"{folder}: there are no questions to write")
     body = QUESTION_CARD.format(
         title=title,
         description=description,
@@ -176,7 +175,7 @@ class QuestionChecker:
 
     def __init__(self) -> None:
         self.summaries: dict[str, QuestionSummary] = {}
-        self._keys = _Keys("question")
+        self._keys = RowKeys("question")
 
     def watch(self, split: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """The rows of a split, each of them checked.
@@ -219,7 +218,7 @@ def write_predictions(
         QuestionError: There are no rows, or a row breaks the contract, has the source, `question_id` and condition of
             another, or names another split than it stands in.
     """
-    keys = _Keys("prediction", "condition")
+    keys = RowKeys("prediction", "condition")
     return _write_answers(
         folder,
         rows_by_split,
@@ -262,7 +261,7 @@ def write_judgements(
         QuestionError: There are no rows, or a row breaks the contract, has the source, `question_id`, condition,
             judge and scale of another, or names another split than it stands in.
     """
-    keys = _Keys("judgement", "condition", "judge", "scale")
+    keys = RowKeys("judgement", "condition", "judge", "scale")
     counted = ("condition", "judge", "scale")
     return _write_answers(
         folder,
@@ -292,7 +291,7 @@ class _Answers:
 
     kind: str
     check: Callable[[Mapping[str, Any]], None]
-    keys: _Keys
+    keys: RowKeys
     features: datasets.Features
     version: str
     counted: tuple[str, ...]  # columns whose values the card counts
@@ -316,10 +315,8 @@ def _write_answers(
             producers.add(producer_name(row))
             yield row
 
-    for split, rows in rows_by_split.items():
+    for split, rows in _refuse_empty(folder, rows_by_split, answers.kind.lower()).items():
         write_split(folder, split, watch(split, rows), answers.features)
-    if not counts:
-        raise QuestionError(f"{folder}: there are no {answers.kind.lower()} to write")
     heads = ["split", *answers.counted, "status", "rows"]
     body = ANSWER_CARD.format(
         title=metadata["pretty_name"],
@@ -337,7 +334,7 @@ def _write_answers(
 # What they share
 
 
-class _Keys:
+class RowKeys:
     """What is known of rows that were given: which key they have, so that none is given twice.
 
     Args:
@@ -347,7 +344,7 @@ class _Keys:
 
     def __init__(self, what: str, *others: str):
         self.what, self.others = what, others
-        self._seen: dict[tuple[str, ...], set[str]] = {}
+        self._seen: dict[tuple[str, ...], set[int]] = {}  # hashes, a few bytes each however long ids are
 
     def add(self, split: str, row: Mapping[str, Any]) -> None:
         """Remember a row.
@@ -360,9 +357,30 @@ class _Keys:
         if row["split"] != split:
             raise QuestionError(f"{where}: its split is {row['split']!r} but it was given for {split!r}")
         seen = self._seen.setdefault((row["source"], *others), set())
-        if row["question_id"] in seen:
+        key = hash(row["question_id"])
+        if key in seen:
             raise QuestionError(f"{where}: given twice")
-        seen.add(row["question_id"])
+        seen.add(key)
+
+
+def _refuse_empty(
+    folder: str | os.PathLike, rows_by_split: Mapping[str, Iterable[Mapping[str, Any]]], what: str
+) -> dict[str, Iterable[Mapping[str, Any]]]:
+    """The rows of each split, of which there are some: known before a file of an earlier table is replaced.
+
+    Raises:
+        QuestionError: No split has a row.
+    """
+    whole: dict[str, Iterable[Mapping[str, Any]]] = {}
+    is_empty = True
+    for split, rows in rows_by_split.items():
+        left = iter(rows)
+        first = list(islice(left, 1))
+        is_empty = is_empty and not first
+        whole[split] = chain(first, left)
+    if is_empty:
+        raise QuestionError(f"{folder}: there are no {what} to write")
+    return whole
 
 
 def _load(

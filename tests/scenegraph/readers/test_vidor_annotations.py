@@ -132,7 +132,7 @@ BROKEN_FILES = {
         {**annotation(), "subject/objects": "none"},
         annotation(relation_instances=None),
     ],
-    "no_frame_rate": [annotation(fps=0), annotation(fps=float("nan")), annotation(fps="25"), annotation(fps=1e9)],
+    "no_frame_rate": [annotation(fps=0), annotation(fps=float("nan")), annotation(fps="25"), annotation(fps=10**400)],
 }
 
 

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fixtures.color_questions import make_question, write_color_questions
-from fixtures.tiny_video_models import FAMILIES
+from fixtures.tiny_video_models import FAMILIES, without_a_weight
 from fixtures.train_runs import launch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageTextToText
 
-from vidreason.errors import ConfigError
+from vidreason.errors import ConfigError, TrainingError
 from vidreason.videoqa.training.config import VideoLanguageModelArguments
 from vidreason.videoqa.training.data import QuestionClips
 from vidreason.videoqa.training.losses import IGNORED_TOKEN
-from vidreason.videoqa.training.model import load_model
+from vidreason.videoqa.training.model import load_model, load_weights
 from vidreason.videoqa.training.shared_video import check_attention
 from vidreason.videoqa.training.task import VideoQATask
 from vidreason.videoqa.training.trainer import VideoQATrainer
@@ -323,6 +323,17 @@ def test_frozen_modules_stay_as_they_are(train, tiny_folder, tmp_path):
 def test_weights_that_there_are_not_are_named(tiny_folder, changes, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_model(VideoLanguageModelArguments(**{"model_name_or_path": str(tiny_folder()), **changes}))
+
+
+def test_weights_that_a_checkpoint_lacks_are_not_drawn_at_random(tiny_folder, tmp_path):
+    """Neither where training begins nor where it goes on."""
+    model = load_model(VideoLanguageModelArguments(model_name_or_path=str(tiny_folder("qwen3_vl"))))
+    folder = without_a_weight(tiny_folder("qwen3_vl"), tmp_path / "lacking")
+    message = r"lacking lacks 1 weights, such as model.*norm.weight"
+    with pytest.raises(ConfigError, match=message):
+        load_model(VideoLanguageModelArguments(model_name_or_path=str(folder)))
+    with pytest.raises(TrainingError, match=f"checkpoint .*{message}"):
+        load_weights(model, str(folder))
 
 
 def test_only_batches_of_conversations_and_their_settings_are_taken(prepared, parse):

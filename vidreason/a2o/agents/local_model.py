@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ConfigError
 from ...llm.chat import ChatRequest, Usage
 from ...llm.completions import RawCompletion
+from ...whole_models import load_whole
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,7 @@ class LocalChatClient:
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._path, **self._settings)
-            model = AutoModelForCausalLM.from_pretrained(self._path, **self._settings)
+            model = load_whole(AutoModelForCausalLM, self._path, f"language model {self.name}", **self._settings)
         except (OSError, ValueError, ImportError, KeyError) as error:
             raise ConfigError(f"language model {self.name}: cannot be loaded ({error})") from error
         if tokenizer.chat_template is None:

@@ -5,7 +5,6 @@ VidOR's files say it themselves, and are checked against the videos; those of ST
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -160,7 +159,7 @@ def read_rate(value: Any) -> float:
         Unusable: It is no number, or none of a video.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and 0 < value <= MAX_RATE):
+    if not (is_number and 0 < value <= MAX_RATE):  # which NaN is not
         raise Unusable("no_frame_rate", f"{short(value)} frames per second")
     return float(value)
 

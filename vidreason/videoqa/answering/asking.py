@@ -17,7 +17,9 @@ from ...manifests.manifest import Manifest
 from ...provenance import EMPTY_PROVENANCE
 from ..conversation import AnswerPrompt, load_answer_prompt
 from ..frames import FrameSampling, ShownFrames, show_video
-from ..rows import prediction_row
+from ..rows import check_read, prediction_row
+from ..scoring.scores import column_rows
+from ..tables import RowKeys
 
 VIDEO, BLIND = "video", "blind"
 CONDITIONS = (VIDEO, BLIND)
@@ -228,7 +230,7 @@ class Asking:
         max_questions: Questions of each split to ask, the first ones; None asks all.
 
     Raises:
-        QuestionError: There is no such split.
+        QuestionError: There is no such split, or a question breaks the contract or is there twice.
         ConfigError: Videos are to be shown and there is no manifest.
     """
 
@@ -252,11 +254,26 @@ class Asking:
             for split, rows in questions.items()
             if not splits or split in splits
         }
+        self._check()
         self._facts_text = json.dumps([settings.facts(), answerer_facts], sort_keys=True, ensure_ascii=False)
         self._states: dict[str, list[Any]] = {}
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.rows.values())
+
+    def _check(self) -> None:
+        """Before anything is asked, and paid for: at the end, the table of answers could not be written.
+
+        Raises:
+            QuestionError: There is no question, one breaks the contract, or one is there twice.
+        """
+        if not len(self):
+            raise QuestionError("there are no questions to ask")
+        keys = RowKeys("question")
+        for split, rows in self.rows.items():
+            for row in column_rows(rows, _ASKED_COLUMNS):
+                check_read(row, "asked question")
+                keys.add(split, row)
 
     def in_order(self, split: str) -> Iterator[dict[str, Any]]:
         """The questions of a split as the table has them."""

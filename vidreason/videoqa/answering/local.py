@@ -21,6 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationC
 
 from ...errors import ConfigError, QuestionError, unforeseen
 from ...files import content_hash
+from ...whole_models import load_whole, one_line
 from ..conversation import LETTERS, Messages, chat_messages, check_processor, conversation_hash, encode
 from ..frames import FrameSampling, show_frames
 from .asking import FAILED, OK, TRUNCATED, Keep, Outcome, Prepared, chunks
@@ -267,20 +268,21 @@ def load_model(settings: LocalSettings, device: str) -> tuple[Any, Any]:
     """The processor and the network of a model, the network on its device.
 
     Raises:
-        ConfigError: There is no such model, or it is none that takes pictures and text.
+        ConfigError: There is no such model, it lacks weights, or it is none that takes pictures and text.
     """
-    network: Any  # its `to` is of no type that a checker follows
     try:
         processor = AutoProcessor.from_pretrained(settings.model, revision=settings.revision)
-        network = AutoModelForImageTextToText.from_pretrained(
-            settings.model,
-            revision=settings.revision,
-            dtype=settings.dtype,
-            use_safetensors=True if settings.safetensors_only else None,
-        )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # files from elsewhere: the libraries raise whatever there is
+        reason = one_line(error)
         raise ConfigError(f"{settings.model}: no image-text-to-text model can be loaded of it: {reason}") from error
+    network = load_whole(
+        AutoModelForImageTextToText,
+        settings.model,
+        settings.model,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        use_safetensors=True if settings.safetensors_only else None,
+    )
     return processor, network.to(device).eval()
 
 

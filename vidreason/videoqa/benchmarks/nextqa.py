@@ -7,6 +7,7 @@ published predictions name it; `video_id` is the video's name in VidOR, "<folder
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,7 +112,8 @@ def _with_spans(content: dict[str, Any], grounding: Any, question: str) -> dict[
         return Drop("field", f"intervals {str(spans)[:80]}, expected pairs of seconds")
     content |= {"evidence_spans": [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans]}
     duration_s = grounding.get("duration")
-    if isinstance(duration_s, bool) or not isinstance(duration_s, int | float):
+    is_number = isinstance(duration_s, int | float) and not isinstance(duration_s, bool)
+    if not (is_number and 0 < duration_s <= sys.float_info.max):  # which NaN is not
         return Drop("field", f"duration is {duration_s!r}, expected seconds")
     try:
         return find_time_drop(content, duration_s) or content

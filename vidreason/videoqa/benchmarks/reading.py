@@ -284,7 +284,7 @@ def json_entry(where: str, question_id: str, item: Any, read: Callable[[Any], Ma
         return Entry(where, question_id, read(item))
     except KeyError as error:
         return Entry(where, question_id, Drop("field", f"no {error.args[0]}"))
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         return Entry(where, question_id, Drop("field", str(error)))
 
 

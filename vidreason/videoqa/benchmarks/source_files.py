@@ -192,7 +192,7 @@ class _Entries:
                 if self._next() == closing:
                     raise self._error("a comma before a closing bracket (read it with `tolerant`)")
         if self._next():
-            closes = set(self._text[self._at :].split()[0]) <= set("]}")
+            closes = re.fullmatch(r"[\]}]+", re.split(r"[ \t\r\n]", self._text[self._at :])[0])
             hint = " (read it with `tolerant`)" if closes else ""
             raise self._error(f"there is more after the end: {self._text[self._at : self._at + 20]!r}{hint}")
 

@@ -1,7 +1,8 @@
 """A judge that asks nobody: rules for options, yes and no, and counts, and sentence embeddings for other phrases.
 
 It has a name of its own, so that its scores are never taken for those of a language model. Where it says that a phrase
-is right, the two texts are near in the space of MiniLM; "left" and "right" are near there, too.
+is right, the two texts are near in the space of MiniLM. "Male" and "female" are near there, too, and so are colours:
+words that exclude one another are told by a list.
 """
 
 from __future__ import annotations
@@ -22,6 +23,18 @@ from .scales import KEYLESS, Mark
 THRESHOLD = 0.7
 """Least cosine of two phrases that are taken for the same. A convention: it is fitted to no one's judgements."""
 
+_EXCLUSIVE: tuple[Mapping[str, str], ...] = (
+    dict.fromkeys(("male", "man", "men", "boy", "boys"), "male")
+    | dict.fromkeys(("female", "woman", "women", "girl", "girls"), "female"),
+    {word: word for word in ("black", "white", "grey", "red", "blue", "green", "yellow", "orange", "brown", "pink")}
+    | {"purple": "purple", "gray": "grey"},
+    *({one: one, other: other} for one, other in (("left", "right"), ("up", "down"), ("high", "low"))),
+    {"long": "long", "longer": "long", "short": "short", "shorter": "short"},
+    {"indoor": "in", "indoors": "in", "inside": "in", "outdoor": "out", "outdoors": "out", "outside": "out"},
+)
+"""Words of which one is true where another is not, each set with what a word says. Those that ActivityNet-QA's answers
+show to be near one another in MiniLM's space, and their kin."""
+
 _AT_ONCE = 256
 _NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six"),
@@ -36,7 +49,7 @@ Pair = tuple[Row, Row]
 
 def judge_name(embeds: bool, threshold: float = THRESHOLD) -> str:
     """Name of the judge with what decides on its judgements."""
-    return f"keyless@1 exact+minilm>={threshold:g}" if embeds else "keyless@1 exact"
+    return f"keyless@2 exact+minilm>={threshold:g}" if embeds else "keyless@2 exact"
 
 
 def judge_by_rules(question: Row, prediction: str) -> Mark | None:
@@ -58,7 +71,17 @@ def judge_by_rules(question: Row, prediction: str) -> Mark | None:
     if all(count is not None for count in counts):
         said = {_number(text) for text in re.findall(rf"\b(?:{_COUNT.pattern})\b", prediction, re.IGNORECASE)}
         return _mark(len(said) == 1 and bool(said & set(counts)))
-    return None
+    return _mark(False) if all(_exclude(prediction, answer) for answer in answers) else None
+
+
+def _exclude(one: str, other: str) -> bool:
+    """Whether two phrases name different ones of words that exclude each other: a red cup is no blue cup."""
+    words = [re.findall(r"[a-z]+", text.lower()) for text in (one, other)]
+    for kinds in _EXCLUSIVE:
+        here, there = ({kinds[word] for word in text if word in kinds} for text in words)
+        if here and there and not here & there:
+            return True
+    return False
 
 
 def _mark(is_right: bool) -> Mark:
@@ -100,10 +123,11 @@ def _cosines(pairs: Sequence[Pair], embed: Embed) -> list[float]:
     if not pairs:
         return []
     texts = [[prediction["prediction"], q["answer"], *q["more_answers"]] for q, prediction in pairs]
-    vectors = iter(embed([text for group in texts for text in group]))
+    different = list(dict.fromkeys(text for group in texts for text in group))  # answers and replies repeat
+    vectors = dict(zip(different, embed(different), strict=True))
     found = []
     for group in texts:
-        said, *answers = [next(vectors) for _ in group]
+        said, *answers = [vectors[text] for text in group]
         found.append(float(np.clip(max(float(said @ answer) for answer in answers), 0.0, 1.0)))
     return found
 

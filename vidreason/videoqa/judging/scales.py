@@ -42,6 +42,7 @@ class Scale:
         worth_of: Function that gives these values of a judgement's row.
         read: Function that reads a mark in a language model's reply, or raises `InvalidAnswer`; None where no model is
             asked.
+        says_right: Whether a judgement says right or wrong beside its mark.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Scale:
     names: tuple[str, ...]
     worth_of: Callable[[Mapping[str, Any]], dict[str, float]]
     read: Callable[[str], Mark] | None = None
+    says_right: bool = False
 
 
 def _read_mark(reply: str) -> Mark:
@@ -115,6 +117,7 @@ VIDEO_CHATGPT = Scale(
     ("accuracy", "mark_0_5"),
     lambda row: {"accuracy": float(row["is_right"]), "mark_0_5": row["score"]},
     _read_verdict,
+    says_right=True,
 )
 TEMPCOMPASS = Scale("tempcompass_0_1", 0, 1, ("accuracy",), lambda row: {"accuracy": row["score"]})
 KEYLESS = Scale(
@@ -123,6 +126,7 @@ KEYLESS = Scale(
     1,
     ("accuracy", "similarity"),
     lambda row: {"accuracy": float(row["is_right"]), "similarity": row["score"]},
+    says_right=True,
 )
 
 SCALES: Mapping[str, Scale] = {scale.name: scale for scale in (OPEN_EQA, VIDEO_CHATGPT, TEMPCOMPASS, KEYLESS)}

@@ -170,7 +170,7 @@ def report_page(report: dict[str, Any], title: str) -> str:
         "",
         f"Most frequent answer of each type: {_number(report['baselines']['prior'])}. "
         f"Without the video: {_number((report['baselines']['blind'] or {}).get('score'))}.",
-        "",
+        *("", ""),  # a table wants a blank line before it
     ]
     rows = [
         {

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from ...errors import ConfigError
+from ...errors import ConfigError, TrainingError
+from ...whole_models import load_whole, one_line
 from .config import VideoLanguageModelArguments
-
-# what folders and settings of all kinds make transformers raise
-LOADING_ERRORS = (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError, StrictDataclassError)
 
 
 def load_processor(name: str) -> Any:
@@ -29,10 +26,8 @@ def load_processor(name: str) -> Any:
     """
     try:
         return AutoProcessor.from_pretrained(name)
-    except LOADING_ERRORS as error:
-        raise ConfigError(
-            f"model_name_or_path {name}: its processor cannot be loaded: {_first_line(error)}"
-        ) from error
+    except Exception as error:  # files from elsewhere: the libraries raise whatever there is
+        raise ConfigError(f"model_name_or_path {name}: its processor cannot be loaded: {one_line(error)}") from error
 
 
 def load_model(model_args: VideoLanguageModelArguments) -> PreTrainedModel:
@@ -42,17 +37,18 @@ def load_model(model_args: VideoLanguageModelArguments) -> PreTrainedModel:
         model_args: Which model, and what of it is trained.
 
     Raises:
-        ConfigError: It cannot be loaded, is not of this kind, or a module that is named does not exist.
+        ConfigError: It cannot be loaded, is not of this kind, lacks weights, or a module that is named does not exist.
     """
     name = model_args.model_name_or_path
+    where = f"model_name_or_path {name}"
     kept = {} if model_args.attn_implementation is None else {"attn_implementation": model_args.attn_implementation}
     overrides = model_args.config_overrides  # before, as its error is its own
     try:
         config = AutoConfig.from_pretrained(name, **overrides)
-        # no `dtype` in the call would mean that of the checkpoint
-        model = AutoModelForImageTextToText.from_pretrained(name, config=config, dtype=model_args.dtype, **kept)
-    except LOADING_ERRORS as error:
-        raise ConfigError(f"model_name_or_path {name} cannot be loaded: {_first_line(error)}") from error
+    except Exception as error:  # files from elsewhere, and settings of all kinds
+        raise ConfigError(f"{where} cannot be loaded: {one_line(error)}") from error
+    # no `dtype` in the call would mean that of the checkpoint
+    model = load_whole(AutoModelForImageTextToText, name, where, config=config, dtype=model_args.dtype, **kept)
     if model_args.lora_rank:
         return add_lora(model, model_args)
     freeze_modules(model, model_args.freeze)
@@ -150,13 +146,9 @@ def load_weights(model: PreTrainedModel, folder: str) -> None:
         folder: Folder of a checkpoint of the same model.
 
     Raises:
-        ValueError: The checkpoint lacks weights.
+        TrainingError: It cannot be loaded, or lacks weights.
     """
-    # two values, by `output_loading_info`, which its types do not say
-    read: Any = type(model).from_pretrained(folder, config=model.config, dtype="auto", output_loading_info=True)
-    loaded, report = read
-    if report["missing_keys"]:
-        raise ValueError(f"it has no {', '.join(sorted(report['missing_keys'])[:3])}")
+    loaded = load_whole(type(model), folder, f"checkpoint {folder}", TrainingError, config=model.config, dtype="auto")
     model.load_state_dict(loaded.state_dict())
 
 
@@ -174,10 +166,6 @@ def save_merged(adapter: Path, folder: Path, config: Any, dtype: str) -> None:
     import peft
 
     name = peft.PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
-    whole = AutoModelForImageTextToText.from_pretrained(name, config=config, dtype=dtype)
+    where = f"model_name_or_path {name}"
+    whole = load_whole(AutoModelForImageTextToText, name, where, config=config, dtype=dtype)
     peft.PeftModel.from_pretrained(whole, str(adapter)).merge_and_unload().save_pretrained(folder)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
