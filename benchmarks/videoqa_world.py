@@ -4,12 +4,14 @@
 
 For each seed it runs the commands that `recipes/videoqa_world.yaml` names, on a world of that seed, answers and
 scores the test split. What is there already is not done again: a run that was broken off goes on. `results.json` has
-the report of each seed; `results.md` shows accuracy and blind baseline by number of steps, and the learning curve.
+the report of each seed; `results.md` shows accuracy and blind baseline by number of steps, with intervals over the
+seeds and the paired test of the two, and the learning curve.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,10 +23,10 @@ from common import machine
 from transformers import HfArgumentParser
 
 from vidreason.files import write_whole
+from vidreason.reporting.statistics import compare_paired, summarize
 from vidreason.reporting.tables import text_table
 
 _ROOT = Path(__file__).parent.parent
-_STILLS = ("color_of", "name_of", "size_of", "is_there", "describe_things")
 
 
 @dataclass
@@ -34,10 +36,12 @@ class WorldArguments:
     output_dir: str = field(default="outputs/videoqa_world_seeds", metadata={"help": "Where to work and report."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4], metadata={"help": "Seeds of worlds and models."})
     split_sizes: str = field(
-        default='{"train": 3000, "validation": 40, "test": 300}', metadata={"help": "Videos of each split, as JSON."}
+        default='{"train": 2000, "validation": 60, "test": 300}', metadata={"help": "Videos of each split, as JSON."}
     )
-    stills_steps: int = field(default=2000, metadata={"help": "Steps of the first stage."})
-    steps: int = field(default=4000, metadata={"help": "Steps of the second stage, and of the blind baseline."})
+    questions_per_video: float = field(default=12.0, metadata={"help": "Questions of a video, on average."})
+    epochs: float = field(default=8.0, metadata={"help": "Epochs of the vision tower's lessons."})
+    steps: int = field(default=1600, metadata={"help": "Steps of the training, and of that of the blind baseline."})
+    device_threads: int = field(default=0, metadata={"help": "Threads of each command; 0 leaves it as it is."})
 
 
 def run_seed(seed: int, arguments: WorldArguments) -> dict[str, Any]:
@@ -47,18 +51,22 @@ def run_seed(seed: int, arguments: WorldArguments) -> dict[str, Any]:
         The report of `python -m vidreason.videoqa score`, and the learning curve.
     """
     folder = Path(arguments.output_dir) / f"seed_{seed}"
-    world, questions, stills, untrained = (folder / name for name in ("world", "questions", "stills", "untrained"))
+    world, graphs, questions, untrained, seeing = (
+        folder / name for name in ("world", "graphs", "questions", "untrained", "seeing")
+    )
     sizes = ["--split_sizes", arguments.split_sizes, "--num_proc", "1"]
     _python("-m", "datasets_scripts.build", "synthetic-tabletop", "--out", world, "--seed", seed, *sizes)
+    build = ("-m", "datasets_scripts.build", "graphs", "--source", "synthetic", "--annotations", world)
+    _once(graphs / "reading.json", *build, "--out", graphs)
     build = ("-m", "datasets_scripts.build", "world-questions", "--world", world)
-    _once(questions / "counts.json", *build, "--out", questions)
-    _once(stills / "counts.json", *build, "--out", stills, "--types", *_STILLS)
+    per_video = ("--questions_per_video", arguments.questions_per_video)
+    _once(questions / "counts.json", *build, "--out", questions, *per_video)
     make = ("-m", "vidreason.videoqa", "make_tiny", "--questions", questions, "--out", untrained, "--seed", seed)
     _once(untrained / "config.json", *make)
-    _train("_stills", folder / "stills_model", stills, untrained, arguments.stills_steps, seed, world)
-    _train("", folder / "model", questions, folder / "stills_model", arguments.steps, seed, world)
-    blind = ("--show_video", "false")
-    _train("", folder / "blind_model", questions, untrained, arguments.steps, seed, world, *blind)
+    teach = ("-m", "vidreason.videoqa", "teach_vision", "--model", untrained, "--graphs", graphs, "--manifest", world)
+    _once(seeing / "vision_lessons.json", *teach, "--out", seeing, "--epochs", arguments.epochs, "--seed", seed)
+    _train(folder / "model", questions, seeing, arguments.steps, seed, world)
+    _train(folder / "blind_model", questions, untrained, arguments.steps, seed, world, "--show_video", "false")
     for model, condition in (("model", "video"), ("blind_model", "blind")):
         answer = ("answer", "--questions", questions, "--splits", "test", "--model", folder / model)
         shown = ("--manifest", world, "--num_frames", 8, "--max_side_px", 64) if condition == "video" else ()
@@ -68,17 +76,23 @@ def run_seed(seed: int, arguments: WorldArguments) -> dict[str, Any]:
     text = _python("-m", "vidreason.videoqa", *score, "--blind", folder / "blind_answers", "--split", "test")
     state = json.loads((folder / "model" / "trainer_state.json").read_text())
     curve = [(row["step"], row["eval_accuracy"]) for row in state["log_history"] if "eval_accuracy" in row]
-    return {"seed": seed, "report": json.loads(text), "curve": curve}
+    seconds = {name: _seconds(folder / name) for name in ("model", "blind_model")}
+    lessons = json.loads((seeing / "vision_lessons.json").read_text())
+    return {"seed": seed, "report": json.loads(text), "curve": curve, "lessons": lessons, "train_seconds": seconds}
 
 
-def _train(
-    recipe: str, out: Path, questions: Path, start: Path, steps: int, seed: int, world: Path, *more: str
-) -> None:
+def _seconds(model: Path) -> float:
+    """Seconds that a model was trained for, its evaluations while it was trained included."""
+    history = json.loads((model / "trainer_state.json").read_text())["log_history"]
+    return next(row["train_runtime"] for row in history if "train_runtime" in row)
+
+
+def _train(out: Path, questions: Path, start: Path, steps: int, seed: int, world: Path, *more: str) -> None:
     settings = {"manifest": world, "questions": questions, "model_name_or_path": start, "output_dir": out}
     flags = [
         part for name, value in {**settings, "max_steps": steps, "seed": seed}.items() for part in (f"--{name}", value)
     ]
-    _once(out / "trainer_state.json", "train.py", f"recipes/videoqa_world{recipe}.yaml", *flags, *more)
+    _once(out / "trainer_state.json", "train.py", "recipes/videoqa_world.yaml", *flags, *more)
 
 
 def _once(made: Path, *arguments: Any) -> None:
@@ -95,22 +109,46 @@ def _python(*arguments: Any) -> str:
 
 def results_page(results: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy by seed and number of steps, each beside the blind baseline, and the learning curves."""
-    rows, curves = [], []
+    seeds, curves = [], []
+    shown: dict[str, dict[int, float]] = {}
+    blind: dict[str, dict[int, float]] = {}
     for result in results:
         for cell in result["report"]["cells"]:
             if cell["group"] in ("all", "steps"):
-                rows.append((result["seed"], cell["name"] or "all", cell["n"], cell["score"], cell["blind"]))
+                name = cell["name"] if cell["group"] == "steps" else "all"
+                seeds.append((result["seed"], name, cell["n"], cell["score"], cell["blind"]))
+                shown.setdefault(name, {})[result["seed"]] = cell["score"]
+                blind.setdefault(name, {})[result["seed"]] = cell["blind"]
         curves += [(result["seed"], step, f"{accuracy:.3f}") for step, accuracy in result["curve"]]
-    table = text_table(("seed", "steps", "questions", "accuracy (%)", "blind (%)"), rows)
-    return (
-        f"{table}\n\nWhile training, on the validation split:\n\n{text_table(('seed', 'step', 'accuracy'), curves)}\n"
+    rows = [_over_seeds(name, shown[name], blind[name]) for name in shown]
+    return "\n\n".join(
+        (
+            f"Over {len(results)} seeds, means with 95 % intervals, and the paired t-test of the two:",
+            text_table(("steps", "accuracy (%)", "blind (%)", "difference", "p"), rows),
+            "Each seed:",
+            text_table(("seed", "steps", "questions", "accuracy (%)", "blind (%)"), seeds),
+            "While training, on the validation split:",
+            f"{text_table(('seed', 'step', 'accuracy'), curves)}\n",
+        )
     )
+
+
+def _over_seeds(name: str, shown: Mapping[int, float], blind: Mapping[int, float]) -> tuple[str, ...]:
+    paired = compare_paired(blind, shown)
+    cells = (summarize(shown.values()), summarize(blind.values()), paired.difference)
+    texts = [
+        f"{one.mean:.1f}" + (f" ({one.interval[0]:.1f} to {one.interval[1]:.1f})" if one.interval else "")
+        for one in cells
+    ]
+    return (name, *texts, "" if paired.p_value is None else f"{paired.p_value:.2g}")
 
 
 def main() -> None:
     """Run every seed, and write what came out after each."""
     (arguments,) = HfArgumentParser(WorldArguments).parse_args_into_dataclasses()  # type: ignore[arg-type]
     arguments.output_dir = str(Path(arguments.output_dir).absolute())
+    if arguments.device_threads:
+        os.environ["OMP_NUM_THREADS"] = str(arguments.device_threads)
     results = []
     for seed in arguments.seeds:
         results.append(run_seed(seed, arguments))

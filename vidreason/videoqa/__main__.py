@@ -4,6 +4,7 @@
     python -m vidreason.videoqa score --benchmark nextqa --data DIR --predictions FILE
     python -m vidreason.videoqa judge --benchmark activitynet_qa --data DIR --predictions DIR --out DIR
     python -m vidreason.videoqa make_tiny --questions DIR --out DIR
+    python -m vidreason.videoqa teach_vision --model DIR --graphs DIR --manifest DIR --out DIR
 
 A sub-command is a module of `COMMANDS`; each says in its own `--help` what it takes.
 """
@@ -14,9 +15,9 @@ import logging
 import sys
 
 from ..command_line import OneLineParser, end_with_status
-from . import answer_command, judge_command, score_command, tiny_command
+from . import answer_command, judge_command, score_command, teach_command, tiny_command
 
-COMMANDS = (answer_command, score_command, judge_command, tiny_command)
+COMMANDS = (answer_command, score_command, judge_command, tiny_command, teach_command)
 """Modules with `add_parser(subparsers)`, which sets the default `run` to a function of the parsed flags."""
 
 _KEPT = "what was answered is kept, and the same command goes on"
