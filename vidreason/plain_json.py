@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,15 @@ def _describe(failure: Exception) -> str:
         return "no JSON that can be used: it is nested too deeply"
     words = " ".join(str(failure).split())[:200] or type(failure).__name__
     return f"no JSON: {words}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a file is a finite number, as a float can hold it; True and False are none."""
+    number: Any = value
+    # compared and not converted: a whole number of JSON may be too large for a float, and nothing is above NaN
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(number) <= sys.float_info.max)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value of a file is a whole number; True is one to Python, and no count."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from ..errors import GraphError
+from ..plain_json import is_number, is_whole
 from ..provenance import PROVENANCE_FEATURES, STATUSES
 from .graph import EDGE_KINDS, NODE_KINDS, Edge, Node, SceneGraph, TrackPoint
 from .schema import plain_name
@@ -114,9 +113,9 @@ class _Limits:
     @classmethod
     def of(cls, graph: SceneGraph) -> _Limits:
         frames, rate = graph.num_frames, graph.frames_per_second
-        if not (_is_number(frames) and frames > 0):
+        if not (is_number(frames) and frames > 0):
             return cls(math.inf, math.inf)
-        return cls(frames, frames / rate if _is_number(rate) and rate > 0 else math.inf)
+        return cls(frames, frames / rate if is_number(rate) and rate > 0 else math.inf)
 
 
 def _header_problems(graph: SceneGraph) -> Iterator[Problem]:
@@ -126,10 +125,10 @@ def _header_problems(graph: SceneGraph) -> Iterator[Problem]:
             yield Problem("bad_header", "graph", f"{name} is {value!r}, expected a text")
     for name in ("num_frames", "frame_height", "frame_width"):
         value = getattr(graph, name)
-        if not _is_whole(value) or value < 0:
+        if not is_whole(value) or value < 0:
             yield Problem("bad_header", "graph", f"{name} is {value!r}, expected a whole number of at least 0")
     rate = graph.frames_per_second
-    if not (_is_number(rate) and rate >= 0):
+    if not (is_number(rate) and rate >= 0):
         yield Problem("bad_header", "graph", f"frames_per_second is {rate!r}, expected a finite number, 0 or more")
     yield from _provenance_problems(graph.provenance, "graph")
     if not isinstance(graph.provenance, Mapping):
@@ -154,7 +153,7 @@ def _provenance_problems(provenance: Any, where: str) -> Iterator[Problem]:
             yield Problem("bad_provenance", where, f"unknown field {name!r}")
         elif feature.dtype == "string" and not isinstance(value, str):
             yield Problem("bad_provenance", where, f"{name} is {value!r}, expected a text")
-        elif feature.dtype != "string" and not (_is_number(value) and value >= 0):
+        elif feature.dtype != "string" and not (is_number(value) and value >= 0):
             yield Problem("bad_provenance", where, f"{name} is {value!r}, expected a number that is not negative")
 
 
@@ -191,7 +190,7 @@ def _spelling_problems(text: Any, what: str, where: str) -> Iterator[Problem]:
 
 
 def _interval_problems(start_s: Any, end_s: Any, where: str, limits: _Limits) -> Iterator[Problem]:
-    if not (_is_number(start_s) and _is_number(end_s)):
+    if not (is_number(start_s) and is_number(end_s)):
         yield Problem("bad_interval", where, f"from {start_s!r} to {end_s!r}, expected two numbers of seconds")
         return
     if not start_s < end_s:
@@ -268,7 +267,7 @@ def _edge_problems(edge: Edge, where: str, kinds: Mapping[str, str], limits: _Li
 def _frame_problems(frames: Iterable[Any], where: str, limits: _Limits) -> Iterator[Problem]:
     last = -1
     for frame in frames:
-        if not _is_whole(frame) or not 0 <= frame < limits.num_frames:
+        if not is_whole(frame) or not 0 <= frame < limits.num_frames:
             yield Problem("frame_outside_video", where, f"frame {frame!r} of {limits.num_frames:g}")
             return
         if frame <= last:
@@ -282,11 +281,3 @@ def _predicate_problems(edge: Edge, where: str, predicates: Predicates | None) -
         predicates = predicates.get(edge.kind)
     if predicates is not None and edge.predicate not in predicates:
         yield Problem("unknown_predicate", where, f"{edge.predicate!r} is none of {len(predicates)} known ones")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # no NaN
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

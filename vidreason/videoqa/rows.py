@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 from datasets import Features
 
 from ..errors import QuestionError
 from ..files import is_utf8
+from ..plain_json import is_number, is_whole
 from ..provenance import EMPTY_PROVENANCE, STATUSES
 from .schema import (
     ANSWER_FORMATS,
@@ -86,7 +85,7 @@ def question_row(**fields: Any) -> dict[str, Any]:
         row["options"] = list(options)
         if "answer_index" not in fields and row["answer"] in options:
             row["answer_index"] = options.index(row["answer"])
-        elif "answer" not in fields and _is_whole(index) and 0 <= index < len(options):
+        elif "answer" not in fields and is_whole(index) and 0 <= index < len(options):
             row["answer"] = options[index]
     check_question(row)
     return row
@@ -210,11 +209,11 @@ def _find_plain_problem(row: Mapping[str, Any], features: Mapping[str, Any]) -> 
         dtype, value = getattr(feature, "dtype", None), row[name]
         if dtype == "string" and not _is_text(value):
             return f"{name} is {_short(value)}, expected a text of UTF-8"
-        if dtype == "int32" and not _is_whole(value):
+        if dtype == "int32" and not is_whole(value):
             return f"{name} is {_short(value)}, expected a whole number"
         if dtype == "int32" and not (-1 if name == "answer_index" else 0) <= int(value) < 2**31:
             return f"{name} is {_short(value)}, expected at least 0 and no more than a table holds"
-        if dtype == "float64" and value is not None and not _is_finite(value):
+        if dtype == "float64" and value is not None and not is_number(value):
             return f"{name} is {_short(value)}, expected a finite number"
         if name in _NOT_EMPTY and not value:
             return f"{name} is empty"
@@ -287,14 +286,14 @@ def _find_evidence_problem(row: Mapping[str, Any]) -> str | None:
 def _find_box_problem(place: Mapping[str, Any]) -> str | None:
     """What is wrong with a box of evidence."""
     box = place.get("box")
-    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(_is_finite, box)):
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(is_number, box)):
         return f"box {_short(box)}, expected four finite numbers"
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= 1 + _ROUNDING and 0 <= y0 < y1 <= 1 + _ROUNDING):
         return f"box {list(map(float, box))}, expected x0 < x1 and y0 < y1 within [0, 1]"
     if not (_is_text(place.get("node_id")) and _is_text(place.get("name"))):
         return f"{_short(dict(place))}, expected a node_id and a name"
-    if not (_is_whole(place.get("frame_index")) and _is_finite(place.get("timestamp_s"))):
+    if not (is_whole(place.get("frame_index")) and is_number(place.get("timestamp_s"))):
         return f"{_short(dict(place))}, expected a frame_index and a timestamp_s"
     return None
 
@@ -308,7 +307,7 @@ def find_span_problem(span: Mapping[str, Any], allow_points: bool = False) -> st
     """
     start_s: Any = span.get("start_s")
     end_s: Any = span.get("end_s")
-    if not (_is_finite(start_s) and _is_finite(end_s)):
+    if not (is_number(start_s) and is_number(end_s)):
         return f"from {_short(start_s)} to {_short(end_s)}, expected finite numbers of seconds"
     if not (0 <= start_s <= end_s if allow_points else 0 <= start_s < end_s):
         return f"from {start_s} to {end_s} s, expected 0 <= start_s < end_s"
@@ -358,15 +357,6 @@ _READ: Mapping[str, tuple[Any, ...]] = {
 def _is_text(value: Any) -> bool:
     """Whether a table can hold it: JSON may have lone surrogates, and Parquet may not."""
     return isinstance(value, str) and (value.isascii() or is_utf8(value))
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # no NaN
-
-
-def _is_whole(value: Any) -> bool:
-    # True is a whole number to Python, and no count
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _are_mappings(values: Any) -> bool:

@@ -7,7 +7,6 @@ client like a server's, so that its answers are kept in the same way.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ...llm.client import ChatClient, OpenAIChatClient
 from ...llm.cost import FREE, Budget, ModelPrice, price_of
 from ...llm.online import OnlineAnswerer, run_to_end
 from ...llm.store import RequestStore
+from ...plain_json import is_number
 from ..agent import Answer
 from ..proposal import FAILED, OK, OVER_LONG, REFUSED
 from .local_model import LINES_FIELD, LocalChatClient
@@ -183,9 +183,9 @@ def openai_model(
     _check_settings(model, max_completion_tokens, temperature)
     if base_url is not None and not isinstance(base_url, str):
         raise ConfigError(f"base_url is {base_url!r}, expected an address")
-    if not _is_number(timeout_s) or timeout_s <= 0:
+    if not is_number(timeout_s) or timeout_s <= 0:
         raise ConfigError(f"timeout_s is {timeout_s!r}, expected a number of seconds above 0")
-    if max_cost_usd is not None and not (_is_number(max_cost_usd) and max_cost_usd >= 0):
+    if max_cost_usd is not None and not (is_number(max_cost_usd) and max_cost_usd >= 0):
         raise ConfigError(f"max_cost_usd is {max_cost_usd!r}, expected dollars")
     if price_usd:
         if len(price_usd) != 2 or not all(0 <= usd < float("inf") for usd in price_usd):
@@ -229,15 +229,11 @@ def local_model(
     )
 
 
-def _check_settings(model: object, max_completion_tokens: object, temperature: object) -> None:
+def _check_settings(model: Any, max_completion_tokens: Any, temperature: Any) -> None:
     """Refuse what no model can be asked with: settings are JSON of any kind, and a server would be sent them."""
     if not isinstance(model, str) or not model:
         raise ConfigError(f"model is {model!r}, expected its name")
     if type(max_completion_tokens) is not int or max_completion_tokens < 1:  # not isinstance: True is no number
         raise ConfigError(f"max_completion_tokens is {max_completion_tokens!r}, expected a number of at least 1")
-    if temperature is not None and not (_is_number(temperature) and temperature >= 0):
+    if temperature is not None and not (is_number(temperature) and temperature >= 0):
         raise ConfigError(f"temperature is {temperature!r}, expected a number of at least 0")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

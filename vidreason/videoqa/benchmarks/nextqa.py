@@ -7,11 +7,11 @@ published predictions name it; `video_id` is the video's name in VidOR, "<folder
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from ...errors import QuestionError
+from ...plain_json import is_number
 from .reading import Drop, Entry, SourceFolder, find_time_drop
 from .source_files import read_csv
 
@@ -111,9 +111,8 @@ def _with_spans(content: dict[str, Any], grounding: Any, question: str) -> dict[
     if not isinstance(spans, list) or not all(isinstance(span, list) and len(span) == 2 for span in spans):
         return Drop("field", f"intervals {str(spans)[:80]}, expected pairs of seconds")
     content |= {"evidence_spans": [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans]}
-    duration_s = grounding.get("duration")
-    is_number = isinstance(duration_s, int | float) and not isinstance(duration_s, bool)
-    if not (is_number and 0 < duration_s <= sys.float_info.max):  # which NaN is not
+    duration_s: Any = grounding.get("duration")
+    if not (is_number(duration_s) and duration_s > 0):
         return Drop("field", f"duration is {duration_s!r}, expected seconds")
     try:
         return find_time_drop(content, duration_s) or content

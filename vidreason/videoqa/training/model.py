@@ -41,7 +41,9 @@ def load_model(model_args: VideoLanguageModelArguments) -> PreTrainedModel:
     """
     name = model_args.model_name_or_path
     where = f"model_name_or_path {name}"
-    kept = {} if model_args.attn_implementation is None else {"attn_implementation": model_args.attn_implementation}
+    kept: dict[str, Any] = (
+        {} if model_args.attn_implementation is None else {"attn_implementation": model_args.attn_implementation}
+    )
     overrides = model_args.config_overrides  # before, as its error is its own
     try:
         config = AutoConfig.from_pretrained(name, **overrides)

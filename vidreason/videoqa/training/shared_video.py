@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...errors import ConfigError
 from .encoding import SEGMENTS
@@ -101,7 +100,7 @@ def segment_positions(positions: torch.Tensor, segments: torch.Tensor) -> torch.
 
 def _positions(model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
     """Positions of the tokens as the model itself counts them: one number, or time, height and width."""
-    counts: nn.Module | Any = next((one for one in model.modules() if hasattr(one, "get_rope_index")), None)
+    counts: Any = next((one for one in model.modules() if hasattr(one, "get_rope_index")), None)
     if counts is None or "mm_token_type_ids" not in inputs or "video_grid_thw" not in inputs:
         return (inputs["attention_mask"].cumsum(dim=1) - 1).clamp_min(0)
     known = ("input_ids", "mm_token_type_ids", "image_grid_thw", "video_grid_thw", "second_per_grid_ts")
