@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -88,20 +87,6 @@ def one_of_many(path: str | os.PathLike) -> Iterator[None]:
         raise
     except Exception as error:
         raise unforeseen(path, error) from error
-
-
-@contextmanager
-def database_errors(path: str | os.PathLike, kind: type[VidreasonError]) -> Iterator[None]:
-    """Around what is done with an SQLite file: names the file in SQLite's errors, such as of a full disk or damage.
-
-    Args:
-        path: The file.
-        kind: What is raised in place of SQLite's own error.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise kind(f"{path}: {error}") from error
 
 
 class ManifestError(VidreasonError):

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,6 +81,20 @@ def held_lock(path: str | os.PathLike, busy: str, waits: bool = False) -> Iterat
     finally:
         if lock is not None:
             lock.release()
+
+
+@contextmanager
+def database_errors(path: str | os.PathLike, kind: type[VidreasonError]) -> Iterator[None]:
+    """Around what is done with an SQLite file: names the file in SQLite's errors, such as of a full disk or damage.
+
+    Args:
+        path: The file.
+        kind: What is raised in place of SQLite's own error.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise kind(f"{path}: {error}") from error
 
 
 def is_outside(path: str) -> bool:

@@ -142,7 +142,7 @@ def test_the_pictures_show_the_clip_each_class_that_was_found_and_the_adapter(se
         str(square_path), "with_maps", "person\nnothing\n", progress=lambda share, desc: None
     )
     assert 'role="status"' in status and "1 of 3 channels show something" in status
-    assert bars.count("<section") == 2 and bars.count("<li>") == 2 * min(5, len(LABELS))
+    assert bars.count("<section") == 2 and bars.count("<li") == 2 * min(5, len(LABELS))
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", maps)
     assert [caption.split(":")[0].split(",")[0] for caption in captions] == [
         "The clip",

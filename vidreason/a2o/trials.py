@@ -19,8 +19,8 @@ from typing import Any
 
 from datasets import Features, Value
 
-from ..errors import ConfigError, VidreasonError, database_errors
-from ..files import write_card, write_split
+from ..errors import ConfigError, VidreasonError
+from ..files import database_errors, write_card, write_split
 from ..reporting.tables import text_table
 from .agent import Answer, Entry
 from .environment import FinalOutcome, Outcome

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DetectionError, database_errors
+from ..errors import DetectionError
+from ..files import database_errors
 from .detector import LASTING, Found
 from .run_lengths import decode_mask, encode_mask
 

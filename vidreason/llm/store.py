@@ -20,7 +20,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import LLMError, database_errors
+from ..errors import LLMError
+from ..files import database_errors
 from .chat import ANSWER_STATUSES, ChatAnswer, Usage
 
 ONLINE, BATCH = "online", "batch"
