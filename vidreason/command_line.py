@@ -15,11 +15,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from dataclasses import fields
+from typing import Any, NoReturn, TypeVar
 
 from .errors import LLMError, UsageError, VidreasonError
 
 logger = logging.getLogger(__name__)
+
+Settings = TypeVar("Settings")
+"""A dataclass of settings."""
 
 FAILED, WRONG_USAGE = 1, 2
 """What a process exits with that could not do its work, and one whose flags are wrong, as argparse has it."""
@@ -154,6 +158,30 @@ def _flags_of(parser: argparse.ArgumentParser) -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 yield from _flags_of(command)
+
+
+def add_settings(parser: argparse.ArgumentParser, settings_class: type[Any]) -> None:
+    """Add a flag for each field of a dataclass of settings, to a parser that has others, too.
+
+    Args:
+        parser: The parser.
+        settings_class: The dataclass; each field is a number or text with a default, and has its help in its metadata.
+    """
+    for field in fields(settings_class):
+        parser.add_argument(
+            f"--{field.name}", type=type(field.default), default=field.default, help=field.metadata["help"]
+        )
+
+
+def read_settings(args: argparse.Namespace, settings_class: type[Settings]) -> Settings:
+    """The settings of flags that `add_settings` added.
+
+    Args:
+        args: What was parsed.
+        settings_class: The dataclass.
+    """
+    of_class: Any = settings_class
+    return settings_class(**{field.name: getattr(args, field.name) for field in fields(of_class)})
 
 
 def flag_parser(*argument_types: type[Any]) -> Any:

@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..command_line import add_settings, read_settings
 from ..errors import ConfigError
+from ..files import write_whole
 from ..manifests.manifest import load_manifest
 from ..scenegraph.graph import SceneGraph
 from ..scenegraph.table import load_graphs
@@ -38,10 +39,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder of the model that was taught")
     parser.add_argument("--num_frames", type=int, default=8, help="frames that are shown of each video (default: 8)")
     parser.add_argument("--max_side_px", type=int, default=64, help="longer side that frames are scaled down to")
-    for field in fields(VisionLessons):
-        parser.add_argument(
-            f"--{field.name}", type=type(field.default), default=field.default, help=field.metadata["help"]
-        )
+    add_settings(parser, VisionLessons)
     parser.set_defaults(run=run)
     return parser
 
@@ -55,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         VideoError: A video cannot be read.
         ConfigError: A setting does not fit, the manifest lacks a video, or the model is none of `make_tiny`.
     """
-    lessons = VisionLessons(**{field.name: getattr(args, field.name) for field in fields(VisionLessons)})
+    lessons = read_settings(args, VisionLessons)
     sampling = FrameSampling(args.num_frames, args.max_side_px)
     graphs, videos = load_graphs(args.graphs)[args.split], Videos(load_manifest(args.manifest))
     if os.path.realpath(args.out) == os.path.realpath(args.model):
@@ -73,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     history = teach_vision(model, processor, _clips(graphs, videos, sampling), lessons)
     model.save_pretrained(args.out)
     processor.save_pretrained(args.out)
-    (args.out / LESSONS_FILE).write_text(json.dumps({"graphs": args.graphs, "split": args.split, "epochs": history}))
+    facts = {"graphs": args.graphs, "split": args.split, "epochs": history}
+    write_whole(args.out / LESSONS_FILE, json.dumps(facts, indent=2) + "\n")
     last = history[-1]
     print(f"after {last['epoch']:g} epochs F1 {last['f1']:.3f} of what lies in each cell; the model is in {args.out}")
 

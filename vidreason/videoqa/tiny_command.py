@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..command_line import add_settings, read_settings
 from .conversation import load_answer_prompt
 from .tables import load_questions
 from .tiny_model import TinyVideoLLMSettings, save_tiny_video_llm
@@ -27,10 +27,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("make_tiny", help="make an untrained tiny Video-LLM", description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="tables of questions whose words it is to know")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model and its processor")
-    for field in fields(TinyVideoLLMSettings):
-        parser.add_argument(
-            f"--{field.name}", type=type(field.default), default=field.default, help=field.metadata["help"]
-        )
+    add_settings(parser, TinyVideoLLMSettings)
     parser.set_defaults(run=run)
     return parser
 
@@ -42,9 +39,7 @@ def run(args: argparse.Namespace) -> None:
         QuestionError: A table of questions cannot be read.
         ConfigError: The sizes do not fit together.
     """
-    settings = TinyVideoLLMSettings(
-        **{field.name: getattr(args, field.name) for field in fields(TinyVideoLLMSettings)}
-    )
+    settings = read_settings(args, TinyVideoLLMSettings)
     texts = [text for name in args.questions for text in question_texts(load_questions(name))]
     model = save_tiny_video_llm(args.out, texts, settings)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {args.out}, untrained")
