@@ -11,7 +11,6 @@ seeds and the paired test of the two, and the learning curve.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,6 @@ class WorldArguments:
     questions_per_video: float = field(default=12.0, metadata={"help": "Questions of a video, on average."})
     epochs: float = field(default=8.0, metadata={"help": "Epochs of the vision tower's lessons."})
     steps: int = field(default=1600, metadata={"help": "Steps of the training, and of that of the blind baseline."})
-    device_threads: int = field(default=0, metadata={"help": "Threads of each command; 0 leaves it as it is."})
 
 
 def run_seed(seed: int, arguments: WorldArguments) -> dict[str, Any]:
@@ -147,8 +145,6 @@ def main() -> None:
     """Run every seed, and write what came out after each."""
     (arguments,) = HfArgumentParser(WorldArguments).parse_args_into_dataclasses()  # type: ignore[arg-type]
     arguments.output_dir = str(Path(arguments.output_dir).absolute())
-    if arguments.device_threads:
-        os.environ["OMP_NUM_THREADS"] = str(arguments.device_threads)
     results = []
     for seed in arguments.seeds:
         results.append(run_seed(seed, arguments))
